@@ -51,17 +51,19 @@ type List []*Error
 // Add appends a mistake.
 func (l *List) Add(e *Error) { *l = append(*l, e) }
 
-// Err returns the list sorted by file, line and column as an error, or nil if
-// it is empty.
+// Sorted returns the list by file, line and column.
+func (l List) Sorted() List {
+	return slices.SortedStableFunc(slices.Values(l), func(a, b *Error) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+}
+
+// Err returns the sorted list as an error, or nil if it is empty.
 func (l List) Err() error {
 	if len(l) == 0 {
 		return nil
 	}
-	sorted := slices.Clone(l)
-	slices.SortStableFunc(sorted, func(a, b *Error) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
-	return sorted
+	return l.Sorted()
 }
 
 // Error returns one line a mistake.

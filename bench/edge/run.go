@@ -1,0 +1,378 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// leastCPU is how long a server must have run for its time to be known: the clock ticks every 10 ms.
+const leastCPU = 30 * clockTick
+
+// attempts is how often a starved measurement is taken.
+const attempts = 3
+
+var errStarved = errors.New("the machine is too busy with other work")
+
+// report is everything, for -json.
+type report struct {
+	Date     time.Time         `json:"date"`
+	Kernel   string            `json:"kernel"`
+	CPU      string            `json:"cpu"`
+	Turns    int               `json:"turns"`
+	Seconds  int               `json:"seconds"`
+	Versions map[string]string `json:"versions"`
+	Heads    map[string]string `json:"heads"` // of each server in each mode, as they came
+	Cases    []caseReport      `json:"cases"`
+}
+
+type caseReport struct {
+	Name  string `json:"name"`
+	What  string `json:"what"`
+	Cells []cell `json:"cells"`
+}
+
+// bench is one run.
+type bench struct {
+	opts     options
+	cases    []benchCase
+	out      io.Writer
+	dir      string
+	spawner  *spawner
+	loader   *loader
+	site     *site
+	cert     *certificate
+	binaries map[string]string
+	running  map[string]map[mode]*server
+	failed   map[string]map[mode]error // servers that did not start or did not pass the check
+	report   report
+}
+
+func run(ctx context.Context, opts options, cases []benchCase, out io.Writer) (err error) {
+	tools := []tool{{"wrk", "wrk"}, {"h2load", "nghttp2-client"}, {"taskset", "util-linux"}}
+	for _, name := range opts.servers {
+		if name != ours {
+			tools = append(tools, tool{name, programNamed(name).debian})
+		}
+	}
+	if err := ensurePackages(ctx, missingPackages(tools, opts.manual), opts.install, out); err != nil {
+		return err
+	}
+	sp, err := newSpawner(opts.urgent)
+	if err != nil {
+		return err
+	}
+	defer sp.close()
+	dir, err := os.MkdirTemp("", "bench-edge-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.Chmod(dir, 0o755); err != nil { // servers may become another user
+		return err
+	}
+	b := &bench{
+		opts: opts, cases: cases, out: out, dir: dir, spawner: sp,
+		binaries: map[string]string{}, running: map[string]map[mode]*server{}, failed: map[string]map[mode]error{},
+		report: report{
+			Date: time.Now().UTC(), Kernel: kernel(), CPU: cpuModel(), Turns: opts.turns, Seconds: opts.seconds,
+			Versions: map[string]string{}, Heads: map[string]string{},
+		},
+	}
+	defer b.stopServers()
+	return b.run(ctx)
+}
+
+func (b *bench) run(ctx context.Context) error {
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	if err := b.startServers(ctx); err != nil {
+		return err
+	}
+	if err := b.checkServers(ctx); err != nil {
+		return err
+	}
+	failed := false
+	for i, c := range b.cases {
+		done, err := b.runCase(ctx, i, c)
+		if err != nil {
+			return err
+		}
+		failed = failed || slices.ContainsFunc(done.Cells, func(c cell) bool { return c.Failed != "" })
+		b.report.Cases = append(b.report.Cases, done)
+		printCase(b.out, done)
+		if err := b.writeJSON(); err != nil { // after every case, so that an interrupted run keeps what it has
+			return err
+		}
+	}
+	printSummary(b.out, b.report.Cases, b.opts.servers)
+	if failed {
+		return errFailedCells
+	}
+	return nil
+}
+
+// prepare finds the programs, makes the certificate and the files.
+func (b *bench) prepare(ctx context.Context) error {
+	var err error
+	for _, name := range b.opts.servers {
+		prog := programNamed(name)
+		switch {
+		case name != ours:
+			b.binaries[name], err = findProgram(name)
+		case b.opts.penny != "":
+			b.binaries[name], err = filepath.Abs(b.opts.penny)
+		default:
+			b.binaries[name], err = buildPenny(ctx, b.dir)
+		}
+		if err != nil {
+			return err
+		}
+		if b.report.Versions[name], err = prog.version(ctx, b.binaries[name]); err != nil {
+			return err
+		}
+	}
+	if b.cert, err = makeCertificate(b.dir); err != nil {
+		return err
+	}
+	if b.site, err = buildSite(b.dir, b.opts.manual); err != nil {
+		return err
+	}
+	if b.loader, err = newLoader(b.spawner, b.dir, b.opts.seconds, b.site.draw); err != nil {
+		return err
+	}
+	return b.printHeading(ctx)
+}
+
+func (b *bench) printHeading(ctx context.Context) error {
+	var err1, err2 error
+	b.report.Versions["wrk"], err1 = firstLine(ctx, b.loader.wrk, "-v")
+	b.report.Versions["h2load"], err2 = firstLine(ctx, b.loader.h2load, "--version")
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	b.report.Versions["wrk"], _, _ = strings.Cut(b.report.Versions["wrk"], " Copyright")
+	fmt.Fprintf(b.out, "%s, %s, Linux %s; server on CPU %d, load on CPU %d\n",
+		b.report.Date.Format(time.DateOnly), b.report.CPU, b.report.Kernel, b.spawner.serverCPU, b.spawner.loadCPU)
+	for _, name := range b.opts.servers {
+		fmt.Fprintf(b.out, "%-7s %s (manual: %s)\n", name, b.report.Versions[name], programNamed(name).serves)
+	}
+	fmt.Fprintf(b.out, "load    %s; %s\n", b.report.Versions["wrk"], b.report.Versions["h2load"])
+	fmt.Fprintf(b.out, "TLS     1.3, %s, X25519, ECDSA P-256, never resumed\n", theCipher)
+	fmt.Fprintf(b.out, "manual  %s: %d files, %.1f MiB, %d requests drawn (the k-th page with weight 1/k)\n",
+		b.opts.manual, b.site.files, float64(b.site.bytes)/(1<<20), len(b.site.draw))
+	fmt.Fprintf(b.out, "%d turns, about %d s each, after %s of warm-up", b.opts.turns, b.opts.seconds, warmUp)
+	if b.opts.urgent {
+		fmt.Fprint(b.out, "; scheduled before other work of the machine")
+	}
+	fmt.Fprintln(b.out)
+	return nil
+}
+
+func (b *bench) modes() []mode {
+	var modes []mode
+	for _, c := range b.cases {
+		if !slices.Contains(modes, c.mode) {
+			modes = append(modes, c.mode)
+		}
+	}
+	return modes
+}
+
+// startServers starts every server in every mode that a case needs, and waits until all are at rest.
+func (b *bench) startServers(ctx context.Context) error {
+	var all []*server
+	for _, name := range b.opts.servers {
+		b.running[name], b.failed[name] = map[mode]*server{}, map[mode]error{}
+		for _, m := range b.modes() {
+			port, err := freePort()
+			if err != nil {
+				return err
+			}
+			s, err := startServer(ctx, b.spawner, programNamed(name), place{
+				binary: b.binaries[name], dir: filepath.Join(b.dir, name+"-"+string(m)), root: b.site.bare, rootGzip: b.site.withGzip,
+				mode: m, port: port, cert: b.cert, privilege: os.Geteuid() == 0,
+			})
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err != nil {
+				b.failed[name][m] = err
+				continue
+			}
+			b.running[name][m] = s
+			all = append(all, s)
+		}
+	}
+	return settle(ctx, all)
+}
+
+func (b *bench) stopServers() {
+	for _, byMode := range b.running {
+		for _, s := range byMode {
+			s.stop()
+		}
+	}
+}
+
+// checkServers proves that all serve the same, and prints how alike the heads are.
+func (b *bench) checkServers(ctx context.Context) error {
+	for _, m := range b.modes() {
+		var names []string
+		var heads []map[string]string
+		for _, name := range b.opts.servers {
+			s := b.running[name][m]
+			if s == nil {
+				continue
+			}
+			a, err := checkServer(ctx, s, b.site)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err != nil {
+				b.failed[name][m] = err
+				continue
+			}
+			names, heads = append(names, name), append(heads, a.fields)
+			b.report.Heads[name+" "+string(m)] = a.head
+			fmt.Fprintf(b.out, "check   %s %s: %d paths are the files; head %d bytes; manual: %d files as gzip, %.0f bytes a request\n",
+				name, m, len(b.site.assets), len(a.head)+len("\r\n"), a.gzip, a.mean)
+		}
+		for _, note := range compareHeads(names, heads) {
+			fmt.Fprintf(b.out, "unlike  %s %s, beside %s\n", m, note, names[0])
+		}
+	}
+	return nil
+}
+
+// runCase gives every server its turns in one case; the order rotates with case and turn.
+func (b *bench) runCase(ctx context.Context, number int, c benchCase) (caseReport, error) {
+	done := caseReport{Name: c.name, What: c.describe(), Cells: make([]cell, len(b.opts.servers))}
+	for i, name := range b.opts.servers {
+		done.Cells[i].Server = name
+		if err := b.failed[name][c.mode]; err != nil {
+			done.Cells[i].Failed = err.Error()
+		}
+	}
+	for turn := range b.opts.turns {
+		for i := range b.opts.servers {
+			it := &done.Cells[(i+turn+number)%len(b.opts.servers)]
+			if it.Failed != "" {
+				continue
+			}
+			got, err := b.measure(ctx, c, b.running[it.Server][c.mode])
+			if ctx.Err() != nil {
+				return done, context.Cause(ctx)
+			}
+			if err != nil {
+				it.Failed, it.Samples = fmt.Sprintf("turn %d: %v", turn+1, err), nil
+				continue
+			}
+			it.Samples = append(it.Samples, got)
+		}
+	}
+	return done, nil
+}
+
+// measure is one server's turn. A measurement that got too little of its core is taken again, for three times as long.
+func (b *bench) measure(ctx context.Context, c benchCase, s *server) (sample, error) {
+	for attempt, l := 1, *b.loader; ; attempt++ {
+		got, err := b.measureOnce(ctx, &l, c, s)
+		if err == nil || attempt == attempts || !errors.Is(err, errStarved) && !errors.Is(err, errNoResponse) {
+			return got, err
+		}
+		l.seconds *= 3
+	}
+}
+
+// measureOnce is warm-up, reading, load, reading.
+func (b *bench) measureOnce(ctx context.Context, l *loader, c benchCase, s *server) (sample, error) {
+	rate, err := l.warm(ctx, c, s)
+	if err != nil {
+		return sample{}, fmt.Errorf("warm-up: %w", err)
+	}
+	before, err := readTree(s.cmd.Process.Pid)
+	if err != nil {
+		return sample{}, err
+	}
+	began := time.Now()
+	out, err := l.measure(ctx, c, s, rate, b.site.assets[c.path].size)
+	wall := time.Since(began)
+	if err != nil {
+		return sample{}, err
+	}
+	after, err := readTree(s.cmd.Process.Pid)
+	if err != nil {
+		return sample{}, err
+	}
+	cpu := after.cpu - before.cpu
+	switch {
+	case !slices.Equal(before.pids, after.pids):
+		return sample{}, fmt.Errorf("processes came or went: %v, then %v", before.pids, after.pids)
+	case cpu < leastCPU:
+		return sample{}, fmt.Errorf("%w: the server ran for %s of %s", errStarved, cpu, wall.Round(time.Millisecond))
+	}
+	used, err := readMemory(after.pids)
+	if err != nil {
+		return sample{}, err
+	}
+	if c.load == loadH2load {
+		if out.p99, err = l.latency(ctx, c, s, rate); err != nil {
+			return sample{}, fmt.Errorf("latency: %w", err)
+		}
+	}
+	return sample{
+		CPUMicros: float64(cpu.Microseconds()) / float64(out.requests), Rate: out.rate(), P99Millis: float64(out.p99.Microseconds()) / 1000,
+		Memory: used, ServerBusy: cpu.Seconds() / wall.Seconds(), LoadBusy: out.cpu.Seconds() / wall.Seconds(), Requests: out.requests,
+	}, nil
+}
+
+func (b *bench) writeJSON() error {
+	if b.opts.json == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(b.report, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(b.opts.json, append(text, '\n'), 0o644)
+}
+
+func kernel() string {
+	var name syscall.Utsname
+	if err := syscall.Uname(&name); err != nil {
+		return "unknown"
+	}
+	var b strings.Builder
+	for _, c := range name.Release {
+		if c == 0 {
+			break
+		}
+		b.WriteByte(byte(c))
+	}
+	return b.String()
+}
+
+func cpuModel() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return "unknown CPU"
+	}
+	for line := range strings.Lines(string(text)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown CPU"
+}

@@ -1,0 +1,225 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	startPatience  = 60 * time.Second // penny compresses the manual first
+	settlePatience = 90 * time.Second
+)
+
+// program is a server program that can be measured. One file each: server_*.go.
+type program struct {
+	name      string
+	debian    string // its Debian package, "" = ours
+	serves    string // one line for people: how the manual's gzip comes about
+	version   func(ctx context.Context, binary string) (string, error)
+	configure func(p place) (invocation, error)
+}
+
+// place is where one process of a program serves.
+type place struct {
+	binary    string
+	dir       string // its own, for configuration and state
+	root      string // the files
+	rootGzip  string // the files with .gz beside them
+	mode      mode
+	port      int
+	cert      *certificate
+	privilege bool // we are root: name the user to become
+}
+
+func (p place) listen() string { return fmt.Sprintf("127.0.0.1:%d", p.port) }
+
+// invocation is how a process is started.
+type invocation struct {
+	args, env  []string
+	ifOrphaned syscall.Signal
+	saysReady  bool // prints one line on stdout once it answers; else a connection that works is the sign
+}
+
+func programs() []program {
+	return []program{pennyProgram(), nginxProgram(), h2oProgram(), caddyProgram()}
+}
+
+func programNames() []string {
+	var names []string
+	for _, p := range programs() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+func programNamed(name string) program {
+	all := programs()
+	return all[slices.IndexFunc(all, func(p program) bool { return p.name == name })]
+}
+
+// server is one running process.
+type server struct {
+	place
+	name   string
+	cmd    *exec.Cmd
+	waited chan error
+	log    string // file with its stderr
+}
+
+func (s *server) url(path string) string {
+	if s.mode == overTLS {
+		return "https://" + s.listen() + path
+	}
+	return "http://" + s.listen() + path
+}
+
+// startServer starts a program in one mode and waits until it answers.
+func startServer(ctx context.Context, sp *spawner, prog program, p place) (*server, error) {
+	if err := os.MkdirAll(p.dir, 0o755); err != nil {
+		return nil, err
+	}
+	inv, err := prog.configure(p)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{place: p, name: prog.name, waited: make(chan error, 1), log: filepath.Join(p.dir, "stderr.log")}
+	diag, err := os.Create(s.log)
+	if err != nil {
+		return nil, err
+	}
+	defer diag.Close() // the child has its own copy
+	s.cmd = exec.CommandContext(ctx, p.binary, inv.args...)
+	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) } // stop does the rest
+	s.cmd.Dir, s.cmd.Stderr = p.dir, diag
+	s.cmd.Env = append(os.Environ(), append([]string{"GOMAXPROCS=1", "HOME=" + p.dir, "XDG_DATA_HOME=" + p.dir, "XDG_CONFIG_HOME=" + p.dir}, inv.env...)...)
+	ready, err := s.watchStdout(inv.saysReady)
+	if err != nil {
+		return nil, err
+	}
+	if err := sp.start(s.cmd, sp.serverCPU, inv.ifOrphaned); err != nil {
+		return nil, err
+	}
+	go func() { s.waited <- s.cmd.Wait() }()
+	if err := s.waitReady(ctx, ready); err != nil {
+		s.stop()
+		return nil, fmt.Errorf("start %s (%s): %w", s.name, s.mode, err)
+	}
+	return s, nil
+}
+
+// watchStdout returns a channel that closes after the first line when the program says by one that it is ready.
+// The pipe is drained to its end, which comes with the process's.
+func (s *server) watchStdout(saysReady bool) (<-chan struct{}, error) {
+	if !saysReady {
+		return nil, nil
+	}
+	pipe, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	ready := make(chan struct{})
+	go func() {
+		r := bufio.NewReader(pipe)
+		if line, err := r.ReadString('\n'); err == nil && strings.Contains(line, "{") {
+			close(ready)
+		}
+		_, _ = io.Copy(io.Discard, r)
+	}()
+	return ready, nil
+}
+
+func (s *server) waitReady(ctx context.Context, ready <-chan struct{}) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startPatience, fmt.Errorf("does not answer within %s", startPatience))
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-s.waited:
+			s.waited <- err
+			return fmt.Errorf("it ended (%v): %s", err, s.complaint())
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %s", context.Cause(ctx), s.complaint())
+		case <-ready:
+			return nil
+		case <-tick.C:
+			if ready != nil {
+				continue
+			}
+			if conn, err := net.DialTimeout("tcp", s.listen(), time.Second); err == nil {
+				return conn.Close()
+			}
+		}
+	}
+}
+
+// complaint is the end of what the server wrote on stderr.
+func (s *server) complaint() string {
+	text, err := os.ReadFile(s.log)
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(text[max(0, len(text)-500):]))
+}
+
+func (s *server) stop() { stopGroup(s.cmd.Process, s.waited) }
+
+// settle waits until the servers use no CPU: some compress or load in the background after they answer.
+func settle(ctx context.Context, servers []*server) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, settlePatience, errors.New("the servers never come to rest"))
+	defer cancel()
+	var last time.Duration = -1
+	for {
+		var sum time.Duration
+		for _, s := range servers {
+			tree, err := readTree(s.cmd.Process.Pid)
+			if err != nil {
+				return fmt.Errorf("%s: %w: %s", s.name, err, s.complaint())
+			}
+			sum += tree.cpu
+		}
+		if last >= 0 && sum-last <= clockTick {
+			return nil
+		}
+		last = sum
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// freePort finds a port that nobody listens on now.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
+}
+
+// firstLine runs a program that prints its version.
+func firstLine(ctx context.Context, binary string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, binary, args...).CombinedOutput()
+	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if err != nil && line == "" {
+		return "", fmt.Errorf("%s %s: %w", binary, strings.Join(args, " "), err)
+	}
+	return line, nil // wrk -v and h2o -v print it and exit with 1
+}

@@ -1,0 +1,200 @@
+//go:build linux
+
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+const (
+	theBar  = "caddy" // who must not be cheaper in any case
+	levelAt = 1.05    // differences below are noise
+)
+
+// sample is what one server showed in one turn of one case.
+type sample struct {
+	CPUMicros  float64 `json:"cpu_us_per_request"`
+	Rate       float64 `json:"requests_per_second"`
+	P99Millis  float64 `json:"p99_ms"`
+	Memory     memory  `json:"memory"`
+	ServerBusy float64 `json:"server_busy"` // of its core
+	LoadBusy   float64 `json:"load_busy"`   // of its core
+	Requests   int64   `json:"requests"`
+}
+
+// cell is what one server showed in one case. It has a sample a turn, or a reason why it has none.
+type cell struct {
+	Server  string   `json:"server"`
+	Failed  string   `json:"failed,omitempty"`
+	Samples []sample `json:"samples,omitempty"`
+}
+
+// metric is one of the four figures.
+type metric struct {
+	name         string
+	of           func(sample) float64
+	higherBetter bool
+}
+
+var metrics = []metric{
+	{"CPU", func(s sample) float64 { return s.CPUMicros }, false},
+	{"req/s", func(s sample) float64 { return s.Rate }, true},
+	{"p99", func(s sample) float64 { return s.P99Millis }, false},
+	{"memory", func(s sample) float64 { return float64(s.Memory.Pss) }, false},
+}
+
+func median(values []float64) float64 {
+	v := slices.Sorted(slices.Values(values))
+	if len(v) == 0 {
+		return 0
+	}
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
+
+func (c cell) values(of func(sample) float64) []float64 {
+	var values []float64
+	for _, s := range c.Samples {
+		values = append(values, of(s))
+	}
+	return values
+}
+
+func (c cell) median(of func(sample) float64) float64 { return median(c.values(of)) }
+
+// ratio is the median over the turns of ours divided by the best of the peers in the same turn, and who was best by
+// median. ok is false when ours or every peer has no number.
+func ratio(m metric, cells []cell, peers ...string) (value float64, best string, ok bool) {
+	at := slices.IndexFunc(cells, func(c cell) bool { return c.Server == ours })
+	if at < 0 || cells[at].Failed != "" {
+		return 0, "", false
+	}
+	var rivals []cell
+	for _, c := range cells {
+		if c.Server != ours && c.Failed == "" && (len(peers) == 0 || slices.Contains(peers, c.Server)) {
+			rivals = append(rivals, c)
+		}
+	}
+	if len(rivals) == 0 {
+		return 0, "", false
+	}
+	better := func(a, b float64) int {
+		if m.higherBetter {
+			return cmp.Compare(b, a)
+		}
+		return cmp.Compare(a, b)
+	}
+	var quotients []float64
+	for turn, mine := range cells[at].Samples {
+		var theirs []float64
+		for _, r := range rivals {
+			if turn < len(r.Samples) {
+				theirs = append(theirs, m.of(r.Samples[turn]))
+			}
+		}
+		if divisor := slices.MinFunc(theirs, better); divisor > 0 {
+			quotients = append(quotients, m.of(mine)/divisor)
+		}
+	}
+	champion := slices.MinFunc(rivals, func(a, b cell) int { return better(a.median(m.of), b.median(m.of)) })
+	return median(quotients), champion.Server, len(quotients) > 0
+}
+
+// printCase is the table of one case.
+func printCase(out io.Writer, c caseReport) {
+	fmt.Fprintf(out, "\n%s: %s\n", c.Name, c.What)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\tCPU us/req\tleast..most\treq/s\tp99 ms\tmemory MiB\tbusy server\tbusy load\t")
+	for _, cell := range c.Cells {
+		if cell.Failed != "" {
+			continue
+		}
+		cpu := cell.values(metrics[0].of)
+		fmt.Fprintf(w, "%s\t%.2f\t%.2f..%.2f\t%.0f\t%.2f\t%.1f\t%.0f%%\t%.0f%%\t\n", cell.Server, median(cpu), slices.Min(cpu), slices.Max(cpu),
+			cell.median(metrics[1].of), cell.median(metrics[2].of), cell.median(metrics[3].of)/1024,
+			100*cell.median(func(s sample) float64 { return s.ServerBusy }), 100*cell.median(func(s sample) float64 { return s.LoadBusy }))
+	}
+	_ = w.Flush() // it has the errors of out alone
+	for _, cell := range c.Cells {
+		if cell.Failed != "" {
+			fmt.Fprintf(out, "  %s failed: %s\n", cell.Server, cell.Failed)
+		}
+	}
+	printRatios(out, c.Cells)
+}
+
+func printRatios(out io.Writer, cells []cell) {
+	var parts []string
+	for _, m := range metrics {
+		if value, best, ok := ratio(m, cells); ok {
+			parts = append(parts, fmt.Sprintf("%s %.2f (%s)", m.name, value, best))
+		}
+	}
+	if len(parts) > 0 {
+		fmt.Fprintf(out, "  %s / best peer: %s\n", ours, strings.Join(parts, ", "))
+	}
+}
+
+// printSummary has one row a case: CPU microseconds a request, and how ours stands.
+func printSummary(out io.Writer, cases []caseReport, servers []string) {
+	fmt.Fprintln(out, "\nCPU microseconds a request, median over the turns (lower is better)")
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	compare := slices.Contains(servers, ours)
+	fmt.Fprint(w, "case\t"+strings.Join(servers, "\t"))
+	if compare {
+		fmt.Fprintf(w, "\t%s / best peer\t%s / %s", ours, ours, theBar)
+	}
+	fmt.Fprintln(w)
+	for _, c := range cases {
+		fmt.Fprint(w, c.Name)
+		for _, cell := range c.Cells {
+			if cell.Failed != "" {
+				fmt.Fprint(w, "\tfailed")
+			} else {
+				fmt.Fprintf(w, "\t%.2f", cell.median(metrics[0].of))
+			}
+		}
+		if compare {
+			best, who, ok := ratio(metrics[0], c.Cells)
+			fmt.Fprint(w, "\t"+orDash(ok, "%.2f (%s)", best, who))
+			bar, _, ok := ratio(metrics[0], c.Cells, theBar)
+			fmt.Fprint(w, "\t"+orDash(ok, "%.2f", bar))
+		}
+		fmt.Fprintln(w)
+	}
+	_ = w.Flush() // it has the errors of out alone
+	if compare && slices.Contains(servers, theBar) {
+		printBar(out, cases)
+	}
+}
+
+func orDash(ok bool, format string, args ...any) string {
+	if !ok {
+		return "-"
+	}
+	return fmt.Sprintf(format, args...)
+}
+
+// printBar says where ours is level with the bar or better, and where not.
+func printBar(out io.Writer, cases []caseReport) {
+	var missed, unknown []string
+	for _, c := range cases {
+		switch value, _, ok := ratio(metrics[0], c.Cells, theBar); {
+		case !ok:
+			unknown = append(unknown, c.Name)
+		case value > levelAt:
+			missed = append(missed, fmt.Sprintf("%s (%.2f)", c.Name, value))
+		}
+	}
+	fmt.Fprintf(out, "bar: level with %s (CPU ratio at most %.2f) in %d of %d cases\n", theBar, levelAt, len(cases)-len(missed)-len(unknown), len(cases))
+	if len(missed) > 0 {
+		fmt.Fprintln(out, "  missed:", strings.Join(missed, ", "))
+	}
+	if len(unknown) > 0 {
+		fmt.Fprintln(out, "  no number:", strings.Join(unknown, ", "))
+	}
+}

@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"pennyfarthing/internal/mistake"
+)
+
+// The exit codes, which docs/exit-codes.md explains.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// A usageError is a command that was typed wrongly.
+type usageError struct {
+	what string
+	hint string
+}
+
+// Error says what was wrong.
+func (e *usageError) Error() string { return e.what }
+
+// errReported marks a failure whose mistakes have been printed as the result.
+var errReported = errors.New("there are mistakes")
+
+func exitCode(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// A problem is one mistake as JSON.
+type problem struct {
+	File   string `json:"file,omitempty"`
+	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
+	What   string `json:"what"`
+	Hint   string `json:"hint,omitempty"`
+}
+
+// problems returns what err says, one by one.
+func problems(err error) []problem {
+	if usage, ok := errors.AsType[*usageError](err); ok {
+		return []problem{{What: usage.what, Hint: usage.hint}}
+	}
+	list := mistake.Of(err)
+	if len(list) == 0 {
+		return []problem{{What: err.Error()}}
+	}
+	out := make([]problem, len(list))
+	for i, m := range list {
+		out[i] = problem(*m)
+	}
+	return out
+}
+
+// report prints an error.
+func report(w io.Writer, err error, asJSON bool) {
+	if errors.Is(err, errReported) && !asJSON {
+		return
+	}
+	all := problems(err)
+	if asJSON {
+		_ = json.NewEncoder(w).Encode(map[string]any{"error": err.Error(), "exit": exitCode(err), "problems": all}) // stderr is the last resort
+		return
+	}
+	for _, p := range all {
+		printProblem(w, "error: ", p)
+	}
+}
+
+// printProblem prints one mistake in two lines.
+func printProblem(w io.Writer, label string, p problem) {
+	m := mistake.Error(p)
+	_, _ = fmt.Fprintf(w, "%s%s\n", label, m.Error())
+	if p.Hint != "" {
+		_, _ = fmt.Fprintf(w, "hint: %s\n", strings.ReplaceAll(p.Hint, "\n", "\n      "))
+	}
+}

@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"pennyfarthing/internal/fleet/keys"
+)
+
+// version is set by the linker in releases.
+var version = "dev"
+
+// Env is the world that commands run in.
+type Env struct {
+	Stdout io.Writer
+	Stderr io.Writer
+	Getenv func(string) string
+}
+
+// SystemEnv is the real world.
+func SystemEnv() Env { return Env{Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv} }
+
+// globals are the flags that all commands have.
+type globals struct {
+	json  bool
+	quiet bool
+	state string
+}
+
+// Run runs the command that args, without the program's name, spell out. It
+// returns the exit code.
+func Run(ctx context.Context, env Env, args []string) int {
+	var g globals
+	root := newRoot(&g, env)
+	root.SetArgs(args)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		report(env.Stderr, err, g.json || wantsJSON(args))
+	}
+	return exitCode(err)
+}
+
+// wantsJSON looks for --json where flags were not parsed because of an error.
+func wantsJSON(args []string) bool {
+	for _, arg := range args {
+		if arg == "--json" || arg == "--json=true" {
+			return true
+		}
+	}
+	return false
+}
+
+func newRoot(g *globals, env Env) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "penny",
+		Short:         "A CDN that you own, on machines that cost coins",
+		Long:          "penny answers web requests from machines that cost coins.\n\nStart with \"penny up\": a whole fleet on this machine, no configuration needed.",
+		Version:       buildVersion(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noSuchCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetVersionTemplate("penny {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &usageError{what: lowerFirst(err.Error()), hint: "penny " + strings.TrimPrefix(cmd.CommandPath(), "penny ") + " --help lists the flags"}
+	})
+	flags := root.PersistentFlags()
+	flags.BoolVar(&g.json, "json", false, "print results as JSON, for machines")
+	flags.BoolVar(&g.quiet, "quiet", false, "print results and errors only")
+	flags.StringVar(&g.state, "state", "", "state directory (default $PENNY_STATE, or penny's directory under the user's)")
+	root.AddCommand(newCheck(g, env), newInit(g, env), newServe(g, env), newUp(g, env), newVersion(g, env))
+	root.CompletionOptions.HiddenDefaultCmd = true
+	return root
+}
+
+// noSuchCommand refuses a verb that does not exist, and suggests one that does.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := "penny --help lists the commands"
+	cmd.SuggestionsMinimumDistance = 2
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		hint = "did you mean penny " + strings.Join(like, ", or penny ") + "?"
+	}
+	return &usageError{what: fmt.Sprintf("there is no command %q", args[0]), hint: hint}
+}
+
+// stateDir returns the state directory.
+func (g *globals) stateDir(env Env) (string, error) {
+	if g.state != "" {
+		return g.state, nil
+	}
+	return keys.StateDir(env.Getenv, runtime.GOOS)
+}
+
+// log returns where commands that go on tell what happens meanwhile.
+func (g *globals) log(env Env) *slog.Logger {
+	level := slog.LevelInfo
+	if g.quiet {
+		level = slog.LevelWarn
+	}
+	if env.Getenv("PENNY_DEBUG") != "" {
+		level = slog.LevelDebug
+	}
+	if g.json {
+		return slog.New(slog.NewJSONHandler(env.Stderr, &slog.HandlerOptions{Level: level}))
+	}
+	return slog.New(newTextHandler(env.Stderr, level))
+}
+
+// buildVersion is the release's version, or what the toolchain knows.
+func buildVersion() string {
+	if version != "dev" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return version
+}
+
+func lowerFirst(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToLower(s[:1]) + s[1:]
+}

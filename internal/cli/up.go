@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"pennyfarthing/internal/fleet/config"
+	"pennyfarthing/internal/mistake"
+	"pennyfarthing/internal/up"
+)
+
+type upOptions struct {
+	*globals
+	runFlags
+	site string
+	file string
+}
+
+func newUp(g *globals, env Env) *cobra.Command {
+	o := upOptions{globals: g}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run a whole fleet on this machine",
+		Long: `Runs every POP of the fleet file on this machine, on loopback, each with ports
+of its own and every site on each, with certificates of a private CA. Without a
+fleet file it runs three POPs, and without a site the built-in welcome site.`,
+		Example: "  penny up\n  penny up --site ./public\n  penny up -f penny.toml",
+		Args:    noArguments,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runUp(cmd.Context(), o, env) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.site, "site", "", "serve this directory instead of the fleet file's sites")
+	flags.StringVarP(&o.file, "file", "f", "", "fleet file (default penny.toml if it is there)")
+	o.add(flags)
+	return cmd
+}
+
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return &usageError{what: fmt.Sprintf("%s takes no argument, but got %q", cmd.CommandPath(), args[0]), hint: cmd.CommandPath() + " --help lists the flags"}
+}
+
+// siteName is what a directory given by --site is called.
+const siteName = "site"
+
+func runUp(ctx context.Context, o upOptions, env Env) error {
+	fleet, err := loadFleet(o.file)
+	if err != nil {
+		return err
+	}
+	if o.site != "" {
+		fleet.Sites = []config.Site{{Name: siteName, Files: o.site, Dialect: config.DialectNetlify}}
+	} else if list := config.CheckFiles(fleet); len(list) > 0 {
+		return list.Err()
+	}
+	common, err := o.common(o.globals, env)
+	if err != nil {
+		return err
+	}
+	return up.Fleet(ctx, up.FleetOptions{Common: common, Fleet: fleet, Version: buildVersion()}, func(r up.Running) { o.print(env.Stdout, r) })
+}
+
+// loadFleet reads the fleet file, the one in this directory if none is named, or
+// takes the demo fleet if there is none.
+func loadFleet(file string) (*config.Fleet, error) {
+	named := file != ""
+	if !named {
+		file = config.FileName
+	}
+	fleet, err := config.Load(file)
+	switch {
+	case err == nil:
+		if len(fleet.POPs) == 0 {
+			fleet.POPs = up.Demo().POPs
+		}
+		return fleet, nil
+	case errors.Is(err, fs.ErrNotExist) && !named:
+		return up.Demo(), nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &mistake.Error{File: file, What: "there is no such file", Hint: "penny init -f " + file + " writes one"}
+	}
+	return nil, err
+}
+
+// print tells what runs, in a table.
+func (o *upOptions) print(w io.Writer, r up.Running) {
+	if o.json {
+		_ = json.NewEncoder(w).Encode(r) // standard output may be closed
+		return
+	}
+	_, _ = fmt.Fprintf(w, "fleet %s: %d POPs on this machine, Ctrl-C stops them\n\n", r.Name, len(r.POPs))
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "POP\tPLACE\tHTTPS\tHTTP")
+	for _, p := range r.POPs {
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", p.Name, p.Place, p.HTTPS, p.HTTP)
+	}
+	_, _ = fmt.Fprintln(table, "\nSITE\tFILES\tSIZE\tON THE FIRST POP")
+	for _, s := range r.Sites {
+		_, _ = fmt.Fprintf(table, "%s\t%d\t%s\t%s\n", s.Name, s.Files, bytes(s.Bytes), s.URL)
+	}
+	_ = table.Flush()
+	_, _ = fmt.Fprintln(w)
+	for _, reason := range r.NotYet {
+		_, _ = fmt.Fprintf(w, "note: %s\n", reason)
+	}
+	if o.quiet {
+		return
+	}
+	if r.Admin != "" {
+		_, _ = fmt.Fprintf(w, "metrics at %s/metrics\n", r.Admin)
+	}
+	printTrust(w, r.CA, r.NewCA)
+}

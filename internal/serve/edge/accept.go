@@ -1,0 +1,154 @@
+package edge
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"pennyfarthing/internal/serve/h1"
+)
+
+// accept takes connections until ctx ends or ln fails, and gives each to admit
+// in a goroutine of its own. It returns when all of those have.
+func (s *Server) accept(ctx context.Context, ln net.Listener, admit func(context.Context, net.Conn) error) error {
+	var admitting sync.WaitGroup
+	defer admitting.Wait()
+	for {
+		conn, err := ln.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				_ = conn.Close()
+			}
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
+		case err != nil: // out of descriptors, or a peer that went away
+			s.options.Log.LogAttrs(ctx, slog.LevelWarn, "connection not accepted", slog.String("pop", s.options.Name), slog.Any("err", err))
+			time.Sleep(acceptPause)
+			continue
+		}
+		admitting.Go(func() {
+			if err := admit(ctx, conn); err != nil {
+				s.options.Log.LogAttrs(ctx, slog.LevelDebug, "connection ended early", slog.String("pop", s.options.Name), slog.Any("err", err))
+				_ = conn.Close()
+			}
+		})
+	}
+}
+
+// admitPlain hands a connection without TLS to the engine.
+func (s *Server) admitPlain(ctx context.Context, conn net.Conn) error {
+	conn, err := s.counted(ctx, conn)
+	if err != nil {
+		return err
+	}
+	s.accepted.hand(h1.Guard(conn, s.limits.guard(true, s.meters.refusal)).ServerConn())
+	return nil
+}
+
+// admitTLS returns an admit that makes the handshake first. HTTP/2 goes to the
+// engine as it is, HTTP/1.1 behind the guard.
+func (s *Server) admitTLS(config *tls.Config) func(context.Context, net.Conn) error {
+	return func(ctx context.Context, conn net.Conn) error {
+		conn, err := s.counted(ctx, conn)
+		if err != nil {
+			return err
+		}
+		secure := tls.Server(conn, config)
+		ctx, cancel := context.WithTimeoutCause(ctx, s.limits.Handshake, errors.New("TLS handshake took too long"))
+		defer cancel()
+		err = secure.HandshakeContext(ctx)
+		s.meters.handshake(err)
+		if err != nil {
+			s.helpPlainHTTP(conn, err)
+			return errors.Join(fmt.Errorf("TLS handshake with %s: %w", conn.RemoteAddr(), err), conn.Close())
+		}
+		if secure.ConnectionState().NegotiatedProtocol == "h2" {
+			s.accepted.hand(secure)
+		} else {
+			s.accepted.hand(h1.Guard(secure, s.limits.guard(false, s.meters.refusal)).ServerConn())
+		}
+		return nil
+	}
+}
+
+// helpPlainHTTP tells a client that speaks HTTP to the TLS port.
+func (s *Server) helpPlainHTTP(conn net.Conn, err error) {
+	const answer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n400 this port speaks TLS: ask for https://\n"
+	record, ok := errors.AsType[tls.RecordHeaderError](err)
+	if !ok || record.Conn == nil {
+		return
+	}
+	switch string(record.RecordHeader[:]) {
+	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO":
+		s.meters.refused("plain HTTP on a TLS port")
+		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = conn.Write([]byte(answer)) // whoever does not read it is not helped
+	}
+}
+
+// counted reads the PROXY header where one is due and applies the limit of
+// connections. The connection that it returns is no longer counted when closed.
+func (s *Server) counted(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	peer := addrOf(conn.RemoteAddr())
+	isProxy := trusted(s.options.TrustedProxies, peer)
+	if isProxy && s.options.ProxyProtocol {
+		client, err := s.proxied(ctx, conn)
+		if err != nil {
+			s.meters.refused("PROXY header")
+			return nil, fmt.Errorf("connection from proxy %s: %w", peer, err)
+		}
+		if client.IsValid() {
+			conn = &proxiedConn{Conn: conn, client: net.TCPAddrFromAddrPort(client)}
+			peer, isProxy = client.Addr(), false
+		}
+	}
+	if isProxy {
+		return conn, nil
+	}
+	if !s.clients.enter(peer) {
+		s.meters.refused("connections per client")
+		return nil, fmt.Errorf("%s has %d connections", clientKey(peer), s.limits.ConnectionsPerClient)
+	}
+	return &countedConn{Conn: conn, leave: sync.OnceFunc(func() { s.clients.leave(peer) })}, nil
+}
+
+func (s *Server) proxied(ctx context.Context, conn net.Conn) (netip.AddrPort, error) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := conn.SetReadDeadline(time.Now().Add(s.limits.Handshake)); err != nil {
+		return netip.AddrPort{}, err
+	}
+	client, err := readProxyHeader(conn)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return client, conn.SetReadDeadline(time.Time{})
+}
+
+// A countedConn leaves the count of its client when it is closed.
+type countedConn struct {
+	net.Conn
+	leave func()
+}
+
+// Close closes the connection.
+func (c *countedConn) Close() error {
+	c.leave()
+	return c.Conn.Close()
+}
+
+// CloseWrite lets the connection linger.
+func (c *countedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}

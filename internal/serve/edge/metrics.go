@@ -1,0 +1,164 @@
+package edge
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"pennyfarthing/internal/serve/h1"
+	"pennyfarthing/internal/serve/site"
+)
+
+// Metrics counts what the edges of a process do, for Prometheus. Its names are
+// described in docs/metrics.md.
+type Metrics struct {
+	registry   *prometheus.Registry
+	requests   *prometheus.CounterVec
+	bytes      *prometheus.CounterVec
+	answer     *prometheus.HistogramVec
+	refusals   *prometheus.CounterVec
+	handshakes *prometheus.CounterVec
+}
+
+// answerBuckets are seconds: answers from memory take microseconds.
+var answerBuckets = []float64{1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 5e-3, 2.5e-2, 0.1, 1}
+
+// NewMetrics returns metrics with those of the Go runtime and of the process.
+func NewMetrics() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "penny_requests_total", Help: "Requests answered.",
+		}, []string{"pop", "site", "protocol", "status"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "penny_body_bytes_total", Help: "Bytes of bodies sent.",
+		}, []string{"pop", "site"}),
+		answer: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "penny_answer_seconds", Help: "Time that making an answer took, without sending it.", Buckets: answerBuckets,
+		}, []string{"pop"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "penny_refusals_total", Help: "Requests and connections that were refused, by reason.",
+		}, []string{"pop", "reason"}),
+		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "penny_tls_handshakes_total", Help: "TLS handshakes over TCP, by result.",
+		}, []string{"pop", "result"}),
+	}
+	m.registry.MustRegister(m.requests, m.bytes, m.answer, m.refusals, m.handshakes,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Handler serves the metrics in Prometheus' text format.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+}
+
+// WatchSite exports the size of a site.
+func (m *Metrics) WatchSite(s *site.Live) {
+	labels := prometheus.Labels{"site": s.Name()}
+	gauge := func(name, help string, value func(site.Summary) float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(
+			prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels},
+			func() float64 { return value(s.Site().Summary()) },
+		))
+	}
+	gauge("penny_site_files", "Files of the site.", func(s site.Summary) float64 { return float64(s.Files) })
+	gauge("penny_site_bytes", "Size of the site's files.", func(s site.Summary) float64 { return float64(s.Bytes) })
+	gauge("penny_site_memory_bytes", "Bodies of the site in memory, all codings.", func(s site.Summary) float64 { return float64(s.Memory) })
+	gauge("penny_site_coded_files", "Files with at least one content coding.", func(s site.Summary) float64 { return float64(s.Coded) })
+	m.registry.MustRegister(prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: "penny_site_generation", Help: "Counts the contents that the site has had.", ConstLabels: labels},
+		func() float64 { return float64(s.Site().Generation()) },
+	))
+}
+
+// WatchAccessLog exports how many records a log lost.
+func (m *Metrics) WatchAccessLog(l *AccessLog) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(
+		prometheus.CounterOpts{Name: "penny_access_log_dropped_total", Help: "Records that the access log lost."},
+		func() float64 { return float64(l.Dropped()) },
+	))
+}
+
+// The protocols of requests, as indexes of counters.
+type protocol uint8
+
+const (
+	overHTTP10 protocol = iota
+	overHTTP11
+	overHTTP2
+	overHTTP3
+	protocols
+)
+
+// String is the protocol as it stands in the log.
+func (p protocol) String() string {
+	return [...]string{"HTTP/1.0", "HTTP/1.1", "HTTP/2", "HTTP/3"}[p]
+}
+
+func protocolOf(r *http.Request) protocol {
+	switch {
+	case r.ProtoMajor == 3:
+		return overHTTP3
+	case r.ProtoMajor == 2:
+		return overHTTP2
+	case r.ProtoMinor == 0:
+		return overHTTP10
+	}
+	return overHTTP11
+}
+
+// siteMeters are the counters of one site on one POP, looked up once.
+type siteMeters struct {
+	requests [protocols][6]prometheus.Counter // by class of status
+	bytes    prometheus.Counter
+}
+
+func (m *Metrics) site(pop, name string) *siteMeters {
+	s := &siteMeters{bytes: m.bytes.WithLabelValues(pop, name)}
+	for p := range protocols {
+		for class := 1; class < 6; class++ {
+			s.requests[p][class] = m.requests.WithLabelValues(pop, name, p.String(), strconv.Itoa(class)+"xx")
+		}
+	}
+	return s
+}
+
+func (s *siteMeters) count(p protocol, status int, bytes int64) {
+	if class := status / 100; class >= 1 && class < 6 {
+		s.requests[p][class].Inc()
+	}
+	s.bytes.Add(float64(bytes))
+}
+
+// popMeters are the counters of one server.
+type popMeters struct {
+	metrics *Metrics
+	pop     string
+	answer  prometheus.Observer
+	nobody  *siteMeters // requests that belong to no site
+}
+
+func (m *Metrics) pop(name string) *popMeters {
+	return &popMeters{metrics: m, pop: name, answer: m.answer.WithLabelValues(name), nobody: m.site(name, "")}
+}
+
+func (p *popMeters) made(d time.Duration) { p.answer.Observe(d.Seconds()) }
+
+func (p *popMeters) refused(reason string) {
+	p.metrics.refusals.WithLabelValues(p.pop, reason).Inc()
+}
+
+func (p *popMeters) refusal(r h1.Refusal) { p.refused(r.Reason.String()) }
+
+func (p *popMeters) handshake(err error) {
+	result := "ok"
+	if err != nil {
+		result = "failed"
+	}
+	p.metrics.handshakes.WithLabelValues(p.pop, result).Inc()
+}

@@ -1,0 +1,247 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quic-go/quic-go/http3"
+
+	"pennyfarthing/internal/serve/h1"
+)
+
+// Options are what a server is made of. Table is required, and Certificates for
+// listeners with TLS.
+type Options struct {
+	// Name is the POP's, for logs and metrics; it may be empty.
+	Name         string
+	Table        *Table
+	Certificates *Certificates
+	Limits       Limits
+	// TrustedProxies stand in front of this server. Their X-Forwarded-For says
+	// who the client is, and the limit of connections does not bind them.
+	TrustedProxies []netip.Prefix
+	// ProxyProtocol demands a PROXY header, version 1 or 2, of connections from
+	// TrustedProxies.
+	ProxyProtocol bool
+	// ServerTiming adds Server-Timing to answers.
+	ServerTiming bool
+	AccessLog    *AccessLog   // nil writes none
+	Metrics      *Metrics     // nil counts for nobody
+	Log          *slog.Logger // nil logs nothing
+}
+
+func (o Options) withDefaults() Options {
+	o.Limits = o.Limits.withDefaults()
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// A Server serves the sites of a table on its listeners. [Server.Run] does all
+// the work and waits for all goroutines; the other methods may be called
+// concurrently.
+type Server struct {
+	options      Options
+	limits       Limits
+	listeners    Listeners
+	altSvc       []string // value of Alt-Svc, nil without HTTP/3
+	redirectPort int      // of HTTPS, where plain HTTP only redirects to it
+	table        atomic.Pointer[Table]
+	certificates atomic.Pointer[Certificates]
+	clients      *clientCounter
+	meters       *popMeters
+	sites        sync.Map // name -> *siteMeters
+
+	plain    *http.Server // HTTP/1.1 and 2
+	accepted chanListener
+	h3       *http3.Server
+}
+
+// New returns a server that owns the listeners.
+func New(o Options, l Listeners) (*Server, error) {
+	o = o.withDefaults()
+	s := &Server{options: o, limits: o.Limits, listeners: l, clients: newClientCounter(o.Limits.ConnectionsPerClient), meters: o.Metrics.pop(o.Name)}
+	if o.Table == nil {
+		return nil, errors.New("edge: no table of hosts")
+	}
+	if o.Certificates == nil && len(l.TLS)+len(l.QUIC) > 0 {
+		return nil, errors.New("edge: listeners with TLS but no certificate")
+	}
+	s.table.Store(o.Table)
+	s.certificates.Store(o.Certificates)
+	if len(l.TLS) > 0 && len(l.Plain) > 0 {
+		s.redirectPort = port(l.TLS)
+	}
+	s.accepted = newChanListener()
+	s.plain = s.plainEngine()
+	if len(l.QUIC) > 0 {
+		s.altSvc = []string{fmt.Sprintf(`h3=":%d"; ma=86400`, port(l.TLS))}
+		s.h3 = s.h3Engine()
+	}
+	return s, nil
+}
+
+// SetTable swaps the table; requests that have begun keep theirs.
+func (s *Server) SetTable(t *Table) { s.table.Store(t) }
+
+// SetCertificates swaps the certificates for new handshakes.
+func (s *Server) SetCertificates(c *Certificates) { s.certificates.Store(c) }
+
+// plainEngine is net/http behind the strict scanner.
+func (s *Server) plainEngine() *http.Server {
+	var speaks http.Protocols
+	speaks.SetHTTP1(true)
+	speaks.SetHTTP2(true)
+	speaks.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler: s, Protocols: &speaks, ConnContext: h1.ConnContext,
+		MaxHeaderBytes: s.limits.HeaderBytes, IdleTimeout: s.limits.IdleTimeout,
+		DisableGeneralOptionsHandler: true,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: s.limits.StreamsPerConnection,
+			WriteByteTimeout:     s.limits.Grace,
+			SendPingTimeout:      s.limits.IdleTimeout / 2,
+		},
+		ErrorLog: slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// Run serves until ctx ends, then drains: the listeners are closed, HTTP/2 and 3
+// connections are told to go away, and requests in flight have the limit Drain
+// to finish. It returns nil after a drain, even one that had to break off.
+func (s *Server) Run(ctx context.Context) error {
+	failed, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var accepting, serving sync.WaitGroup
+	for _, ln := range s.listeners.Plain {
+		accepting.Go(func() { fail(s.accept(failed, ln, s.admitPlain)) })
+	}
+	config := tlsConfig(s.certificates.Load)
+	for _, ln := range s.listeners.TLS {
+		accepting.Go(func() { fail(s.accept(failed, ln, s.admitTLS(config))) })
+	}
+	serving.Go(func() { fail(s.plain.Serve(s.accepted)) })
+	for _, pc := range s.listeners.QUIC {
+		serving.Go(func() { fail(s.serveQUIC(failed, pc)) })
+	}
+	<-failed.Done()
+	err := s.drain(&accepting, &serving)
+	if ctx.Err() == nil {
+		return errors.Join(context.Cause(failed), err)
+	}
+	return err
+}
+
+// drain stops in order: accepting, serving, sockets.
+func (s *Server) drain(accepting, serving *sync.WaitGroup) error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.limits.Drain)
+	defer cancel()
+	var errs []error
+	for _, ln := range slices.Concat(s.listeners.Plain, s.listeners.TLS) {
+		errs = append(errs, ln.Close())
+	}
+	accepting.Wait() // handshakes in flight end by their own limit, or are handed on
+	var engines sync.WaitGroup
+	engines.Go(func() { s.finishPlain(ctx) })
+	if s.h3 != nil {
+		engines.Go(func() { s.finishH3(ctx) })
+	}
+	engines.Wait()
+	for _, pc := range s.listeners.QUIC {
+		errs = append(errs, pc.Close())
+	}
+	serving.Wait()
+	return errors.Join(errs...)
+}
+
+// finishPlain waits for HTTP/1.1 and 2 and then breaks off what is left.
+func (s *Server) finishPlain(ctx context.Context) {
+	if err := s.plain.Shutdown(ctx); err != nil {
+		s.options.Log.LogAttrs(ctx, slog.LevelWarn, "requests broken off", slog.String("pop", s.options.Name), slog.Any("err", err))
+		_ = s.plain.Close()
+	}
+}
+
+// client returns whom a request is from, as far as trusted proxies say.
+func (x *exchange) client() netip.Addr {
+	peer, err := netip.ParseAddrPort(x.r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	forwarded, _ := joined(x.r.Header["X-Forwarded-For"])
+	return forwardedFor(x.server.options.TrustedProxies, peer.Addr().Unmap(), forwarded)
+}
+
+// siteMeters returns the counters of a site.
+func (s *Server) siteMeters(name string) *siteMeters {
+	if m, ok := s.sites.Load(name); ok {
+		return m.(*siteMeters)
+	}
+	m, _ := s.sites.LoadOrStore(name, s.options.Metrics.site(s.options.Name, name))
+	return m.(*siteMeters)
+}
+
+// Addresses returns the bound addresses, for people: "127.0.0.1:8080".
+func (s *Server) Addresses() string {
+	var all []string
+	for _, ln := range slices.Concat(s.listeners.Plain, s.listeners.TLS) {
+		all = append(all, ln.Addr().String())
+	}
+	return strings.Join(all, ", ")
+}
+
+// A chanListener yields connections that were accepted elsewhere.
+type chanListener struct {
+	conns chan net.Conn // unbuffered: net/http takes a connection at once
+	done  chan struct{}
+	once  *sync.Once
+}
+
+func newChanListener() chanListener {
+	return chanListener{conns: make(chan net.Conn), done: make(chan struct{}), once: new(sync.Once)}
+}
+
+// Accept waits for the next connection.
+func (l chanListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// hand passes a connection on, or closes it when nobody takes any more.
+func (l chanListener) hand(c net.Conn) {
+	select {
+	case l.conns <- c:
+	case <-l.done:
+		_ = c.Close()
+	}
+}
+
+// Close ends Accept. net/http calls it at the beginning of a shutdown.
+func (l chanListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+// Addr is nobody's.
+func (l chanListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+// acceptPause is how long accepting rests when the process has no descriptors left.
+const acceptPause = 50 * time.Millisecond

@@ -1,0 +1,126 @@
+package site
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strconv"
+
+	"pennyfarthing/internal/encode"
+	"pennyfarthing/internal/serve/body"
+)
+
+// MaxInMemory is the size in bytes over which a file is served from disk.
+const MaxInMemory = 1 << 20
+
+// An asset is one file as a site answers with it, in all its codings. It is
+// immutable: a coding that comes later makes a new asset.
+type asset struct {
+	name        string // slash-separated, relative to the root
+	path        string // where it is served
+	stat        fileStat
+	racy        bool // read so soon after its last change that its stat proves nothing
+	hash        body.Key
+	hashed      bool
+	contentType string
+	codable     bool   // of a type that is worth coding
+	immutable   bool   // its name is a fingerprint, and always was of this content
+	done        bool   // has all the codings that it will get, at their best
+	document    bool   // an error document: no validators, never stored by caches
+	modified    int64  // seconds since 1970
+	seen        uint64 // the last generation whose directory had the file
+	shared      []Field
+	sizes       [encode.NumCodings]int64
+	forms       [encode.NumCodings]*form
+}
+
+// A form is an asset in one coding: a representation in the words of RFC 9110 §3.2.
+type form struct {
+	coding encode.Coding
+	level  encode.Level
+	etag   string
+	own    []Field // for 200
+	brief  []Field // for 304
+	mem    *body.Body
+	disk   *diskFile
+}
+
+func (a *asset) size() int64 { return a.stat.size }
+
+// identity returns the form that ranges are of.
+func (a *asset) identity() *form { return a.forms[encode.Identity] }
+
+// form returns the form that an Accept-Encoding field asks for. Where a client
+// refuses the plain form and accepts none that there is, it gets the plain one
+// all the same (RFC 9110 §12.1 allows to disregard the field).
+func (a *asset) form(q *Request) *form {
+	coding, _ := encode.Negotiate(q.AcceptEncoding, q.HasAcceptEncoding, &a.sizes)
+	return a.forms[coding]
+}
+
+func (a *asset) validators(f *form) validators {
+	return validators{etag: f.etag, modified: a.modified}
+}
+
+// tag returns the entity tag of the asset in a coding. It is strong where the
+// content is hashed: quick and best codings are different bytes, so they have
+// different tags.
+func (a *asset) tag(coding encode.Coding, level encode.Level) string {
+	if !a.hashed {
+		return fmt.Sprintf(`W/"%x-%x"`, a.stat.size, a.stat.modTime)
+	}
+	tag := hex.EncodeToString(a.hash[:16])
+	switch {
+	case coding == encode.Identity:
+		return `"` + tag + `"`
+	case level == encode.Quick:
+		return `"` + tag + "-quick-" + coding.String() + `"`
+	}
+	return `"` + tag + "-" + coding.String() + `"`
+}
+
+// addForm gives the asset a form while it is being built.
+func (a *asset) addForm(coding encode.Coding, level encode.Level, mem *body.Body, disk *diskFile) {
+	f := &form{coding: coding, level: level, mem: mem, disk: disk}
+	length := a.size()
+	if mem != nil {
+		length = int64(mem.Len())
+	}
+	if !a.document {
+		f.etag = a.tag(coding, level)
+		f.own = append(f.own, field("ETag", f.etag), field("Last-Modified", formatDate(a.modified)), acceptRanges)
+	}
+	f.brief = f.own[:min(2, len(f.own)):min(2, len(f.own))]
+	if coding != encode.Identity {
+		f.own = append(f.own, contentEncoding[coding])
+	}
+	f.own = append(f.own, field("Content-Length", strconv.FormatInt(length, 10)))
+	a.forms[coding] = f
+	a.sizes[coding] = length
+}
+
+// coded reports whether there is a form other than the plain one.
+func (a *asset) coded() bool {
+	for coding, f := range a.forms {
+		if f != nil && encode.Coding(coding) != encode.Identity {
+			return true
+		}
+	}
+	return false
+}
+
+// withForms returns a copy of the asset for which add may add forms.
+func (a *asset) withForms(add func(*asset)) *asset {
+	twin := *a
+	add(&twin)
+	return &twin
+}
+
+// Fields that are the same for every answer that has them.
+var (
+	acceptRanges    = field("Accept-Ranges", "bytes")
+	contentEncoding = [encode.NumCodings]Field{
+		encode.Gzip:   field("Content-Encoding", "gzip"),
+		encode.Brotli: field("Content-Encoding", "br"),
+		encode.Zstd:   field("Content-Encoding", "zstd"),
+	}
+)

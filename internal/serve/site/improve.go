@@ -1,0 +1,331 @@
+package site
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pennyfarthing/internal/encode"
+	"pennyfarthing/internal/serve/body"
+)
+
+const (
+	// maxCoded is the largest file that is coded. The best brotli makes 0.4 MB a
+	// second, so that this is twenty seconds of one core.
+	maxCoded = 8 << 20
+	// snapshotEvery is how often codings that are ready go live.
+	snapshotEvery = time.Second
+)
+
+// codings are those that are made of every file worth coding.
+var codings = [...]encode.Coding{encode.Brotli, encode.Zstd, encode.Gzip}
+
+// An improver adds to a site what takes time: codings, first quick and then
+// best, and the hashes of large files. Each step is a new site.
+type improver struct {
+	cache   *encode.Cache // nil keeps nothing
+	store   *body.Store
+	budget  int64
+	publish func(*Site)
+
+	used atomic.Int64
+
+	mu    sync.Mutex // guards the fields below
+	site  *Site
+	ready map[int]*asset // assets of site that have a better twin
+	last  time.Time
+}
+
+// run improves the site until nothing is left to do or ctx ends.
+func (im *improver) run(ctx context.Context) error {
+	im.used.Store(im.site.summary.Memory)
+	all := runtime.GOMAXPROCS(0)
+	steps := []struct {
+		workers int
+		do      func(context.Context, *asset) (*asset, error)
+	}{
+		{all, im.quick}, {1, im.hash}, {all, im.quick}, {max(1, all/2), im.best},
+	}
+	for _, step := range steps {
+		if err := im.each(ctx, step.workers, step.do); err != nil {
+			return err
+		}
+	}
+	runtime.GC() // what the quick codings took is free only now
+	return im.each(ctx, 1, im.compact)
+}
+
+// each runs do over all assets and publishes what came of it, now and then and
+// at the end. do returns nil for an asset that stays as it is.
+func (im *improver) each(ctx context.Context, workers int, do func(context.Context, *asset) (*asset, error)) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(workers)
+	for i, a := range im.site.assets {
+		if a.document || ctx.Err() != nil {
+			continue
+		}
+		group.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			better, err := do(ctx, a)
+			if errors.Is(err, ErrChanged) {
+				return nil // the change will make a new site
+			}
+			if err != nil {
+				return fmt.Errorf("prepare %s: %w", a.name, err)
+			}
+			if better != nil {
+				im.add(i, better)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	im.flush()
+	return nil
+}
+
+func (im *improver) add(i int, better *asset) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.ready[i] = better
+	if time.Since(im.last) >= snapshotEvery {
+		im.flushLocked()
+	}
+}
+
+func (im *improver) flush() {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.flushLocked()
+}
+
+func (im *improver) flushLocked() {
+	if len(im.ready) == 0 {
+		return
+	}
+	im.site = im.site.with(im.ready)
+	im.ready = make(map[int]*asset)
+	im.last = time.Now()
+	im.publish(im.site)
+}
+
+// with returns the site with some assets replaced, their error documents too.
+func (s *Site) with(better map[int]*asset) *Site {
+	twin := *s
+	twin.assets = slices.Clone(s.assets)
+	names := make(map[string]*asset, len(better))
+	for i, a := range better {
+		twin.assets[i] = a
+		names[a.name] = a
+	}
+	for _, i := range slices.Sorted(maps.Values(s.notFounds)) {
+		if page := names[s.assets[i].name]; page != nil {
+			document := page.asDocument()
+			document.shared = s.assets[i].shared
+			twin.assets[i] = document
+		}
+	}
+	twin.summarise()
+	return &twin
+}
+
+// quick gives an asset codings that are soon made, or the best ones if they are
+// in the cache.
+func (im *improver) quick(_ context.Context, a *asset) (*asset, error) {
+	if !a.wantsCoding() || a.coded() || a.done {
+		return nil, nil
+	}
+	if forms, ok := im.cached(a); ok {
+		return im.withCodings(a, encode.Best, forms)
+	}
+	return im.code(a, encode.Quick)
+}
+
+// best replaces quick codings.
+func (im *improver) best(_ context.Context, a *asset) (*asset, error) {
+	if !a.wantsCoding() || a.done {
+		return nil, nil
+	}
+	return im.code(a, encode.Best)
+}
+
+func (a *asset) wantsCoding() bool {
+	return a.codable && a.hashed && a.size() > 0 && a.size() <= maxCoded
+}
+
+// cached returns all the best codings of an asset if the cache has each.
+func (im *improver) cached(a *asset) (map[encode.Coding][]byte, bool) {
+	forms := make(map[encode.Coding][]byte)
+	for _, coding := range codings {
+		data, ok := im.fromCache(a, coding)
+		if !ok {
+			return nil, false
+		}
+		forms[coding] = data
+	}
+	return forms, true
+}
+
+func (im *improver) fromCache(a *asset, coding encode.Coding) ([]byte, bool) {
+	if im.cache == nil {
+		return nil, false
+	}
+	return im.cache.Get(a.hash, coding, encode.Best)
+}
+
+// code makes all codings of an asset at a level.
+func (im *improver) code(a *asset, level encode.Level) (*asset, error) {
+	content, err := a.content()
+	if err != nil {
+		return nil, err
+	}
+	forms := make(map[encode.Coding][]byte)
+	for _, coding := range codings {
+		if forms[coding], err = im.codeOne(a, content, coding, level); err != nil {
+			return nil, err
+		}
+	}
+	runtime.KeepAlive(a) // content may be the asset's own memory
+	return im.withCodings(a, level, forms)
+}
+
+// codeOne returns content in a coding, or nothing if that is not smaller.
+func (im *improver) codeOne(a *asset, content []byte, coding encode.Coding, level encode.Level) ([]byte, error) {
+	if level == encode.Best {
+		if data, ok := im.fromCache(a, coding); ok {
+			return data, nil
+		}
+	}
+	data, err := encode.Encode(nil, content, coding, level)
+	if err != nil {
+		return nil, fmt.Errorf("code as %s: %w", coding, err)
+	}
+	if len(data) >= len(content) {
+		data = nil
+	}
+	if level == encode.Best && im.cache != nil {
+		_ = im.cache.Put(a.hash, coding, level, data) // a cache that can't be written is none
+	}
+	return data, nil
+}
+
+// content returns the whole content of an asset.
+func (a *asset) content() ([]byte, error) {
+	f := a.identity()
+	if f.mem != nil {
+		return f.mem.Bytes(), nil
+	}
+	var buf writeBuffer
+	if _, err := f.disk.writeRun(&buf, 0, a.size()); err != nil {
+		return nil, err
+	}
+	return buf, nil
+}
+
+type writeBuffer []byte
+
+func (b *writeBuffer) Write(p []byte) (int, error) {
+	*b = append(*b, p...)
+	return len(p), nil
+}
+
+// withCodings returns the asset with these codings, as far as the memory budget
+// goes. A coding without data was not smaller than the file.
+func (im *improver) withCodings(a *asset, level encode.Level, forms map[encode.Coding][]byte) (*asset, error) {
+	var err error
+	better := a.withForms(func(twin *asset) {
+		twin.done = level == encode.Best
+		for _, coding := range codings {
+			if e := im.addCoding(twin, coding, level, forms[coding]); e != nil {
+				err = e
+			}
+		}
+	})
+	return better, err
+}
+
+func (im *improver) addCoding(a *asset, coding encode.Coding, level encode.Level, data []byte) error {
+	a.forms[coding], a.sizes[coding] = nil, 0
+	if len(data) == 0 {
+		return nil
+	}
+	if used := im.used.Add(int64(len(data))); im.budget > 0 && used > im.budget {
+		im.used.Add(int64(-len(data)))
+		return nil
+	}
+	mem, err := im.store.Put(codedKey(a.hash, coding, level), data)
+	if err != nil {
+		return err
+	}
+	a.addForm(coding, level, mem, nil)
+	return nil
+}
+
+// codedKey names a coded body by what it is made from.
+func codedKey(hash body.Key, coding encode.Coding, level encode.Level) body.Key {
+	return sha256.Sum256(append(hash[:], byte(coding), byte(level)))
+}
+
+// hash reads a large file through and gives it a strong entity tag.
+func (im *improver) hash(ctx context.Context, a *asset) (*asset, error) {
+	if a.hashed {
+		return nil, nil
+	}
+	sum := sha256.New()
+	if _, err := a.identity().disk.writeRun(writerFunc(func(p []byte) (int, error) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		return sum.Write(p)
+	}), 0, a.size()); err != nil {
+		return nil, err
+	}
+	return a.withForms(func(twin *asset) {
+		sum.Sum(twin.hash[:0])
+		twin.hashed = true
+		twin.addForm(encode.Identity, encode.Best, nil, a.identity().disk)
+	}), nil
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+var _ io.Writer = writerFunc(nil)
+
+// compact moves bodies out of slabs that are mostly dead.
+func (im *improver) compact(_ context.Context, a *asset) (*asset, error) {
+	var moved *asset
+	for coding, f := range a.forms {
+		if f == nil || f.mem == nil || !im.store.Sparse(f.mem) {
+			continue
+		}
+		key := a.hash
+		if encode.Coding(coding) != encode.Identity {
+			key = codedKey(a.hash, f.coding, f.level)
+		}
+		mem, err := im.store.Put(key, f.mem.Bytes())
+		if err != nil {
+			return nil, err
+		}
+		if moved == nil {
+			moved = a.withForms(func(*asset) {})
+		}
+		moved.addForm(f.coding, f.level, mem, nil)
+	}
+	return moved, nil
+}

@@ -1,0 +1,267 @@
+package site
+
+import (
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"pennyfarthing/internal/rules"
+	"pennyfarthing/internal/serve/body"
+)
+
+// A Site is a directory compiled for serving. It is immutable and safe for
+// concurrent use.
+type Site struct {
+	generation uint64
+	digest     body.Key
+	compiled   time.Time
+	paths      map[string]entry
+	assets     []*asset
+	notFounds  map[string]int32 // directory, with a slash behind it -> its 404.html
+	redirects  *rules.Redirects
+	headers    *rules.Headers
+	dynamic    bool // some header rule looks at the host: fields are made for each request
+	hsts       []Field
+	dirs       []string // directories below the root, to be watched
+	summary    Summary
+}
+
+// A Summary is what there is to say about a site.
+type Summary struct {
+	Files   int   // files of the directory
+	Bytes   int64 // their size
+	Memory  int64 // bytes of bodies in memory, all codings
+	OnDisk  int   // files that are served from disk
+	Coded   int   // files that have at least one content coding
+	Best    int   // files that have all codings they will get, at their best
+	Codable int   // files of a type that is worth coding
+	Skipped []string
+}
+
+// Summary returns what there is to say about the site.
+func (s *Site) Summary() Summary { return s.summary }
+
+// Generation counts the contents that a directory has had: every change of a
+// file is a new one, a coding that is added is not.
+func (s *Site) Generation() uint64 { return s.generation }
+
+// An entry says what stands at a path: an asset, or the path where it really is.
+type entry struct {
+	asset int32 // index of assets, or -1
+	to    string
+}
+
+// Respond answers a GET or HEAD request. The answer is good for as long as it
+// is held, whatever becomes of the site.
+func (s *Site) Respond(q *Request) Answer {
+	answer := s.respond(q)
+	if len(s.hsts) > 0 && q.Scheme == "https" {
+		if len(answer.more) == 0 {
+			answer.more = s.hsts
+		} else {
+			answer.more = append(answer.more[:len(answer.more):len(answer.more)], s.hsts...)
+		}
+	}
+	answer.head = q.Method == http.MethodHead
+	return answer
+}
+
+func (s *Site) respond(q *Request) Answer {
+	decoded, ok := decodePath(q.Path)
+	if !ok {
+		return textAnswer(http.StatusBadRequest, "400 this path is not one that is served\n")
+	}
+	e, found := s.paths[decoded]
+	if s.redirects != nil && (!found || s.redirects.Forced()) {
+		if answer, ok := s.ruled(q, decoded, found); ok {
+			return answer
+		}
+	}
+	switch {
+	case !found:
+		return s.notFound(q, decoded)
+	case e.asset < 0:
+		return redirectAnswer(http.StatusMovedPermanently, withQuery(escapePath(e.to), q.Query))
+	}
+	return s.serve(q, decoded, s.assets[e.asset], http.StatusOK)
+}
+
+// ruled answers by _redirects, if a rule applies.
+func (s *Site) ruled(q *Request, decoded string, found bool) (Answer, bool) {
+	action, ok := s.redirects.Match(s.ruleRequest(q, decoded), func() bool { return found })
+	if !ok {
+		return Answer{}, false
+	}
+	switch action.Status {
+	case http.StatusOK:
+		if a := s.assetAt(action.Path); a != nil {
+			return s.serve(q, decoded, a, http.StatusOK), true
+		}
+		return s.notFound(q, decoded), true
+	case http.StatusNotFound, http.StatusGone:
+		if a := s.assetAt(action.Path); a != nil {
+			return s.serve(q, decoded, a, action.Status), true
+		}
+		return textAnswer(action.Status, strconv.Itoa(action.Status)+" "+strings.ToLower(http.StatusText(action.Status))+"\n"), true
+	}
+	return redirectAnswer(action.Status, action.Location), true
+}
+
+func (s *Site) ruleRequest(q *Request, decoded string) rules.Request {
+	return rules.Request{Scheme: q.Scheme, Host: q.Host, Path: decoded, Query: q.Query}
+}
+
+// assetAt returns the asset that a path of the site leads to, or nil.
+func (s *Site) assetAt(decoded string) *asset {
+	for range 2 { // /page.html leads to /page
+		e, ok := s.paths[decoded]
+		if !ok {
+			return nil
+		}
+		if e.asset >= 0 {
+			return s.assets[e.asset]
+		}
+		decoded = e.to
+	}
+	return nil
+}
+
+// notFound answers with the nearest 404.html above the path.
+func (s *Site) notFound(q *Request, decoded string) Answer {
+	for dir := decoded; dir != ""; {
+		dir = dir[:strings.LastIndexByte(dir, '/')]
+		if i, ok := s.notFounds[dir+"/"]; ok {
+			return s.serve(q, decoded, s.assets[i], http.StatusNotFound)
+		}
+	}
+	return textAnswer(http.StatusNotFound, "404 not found\n")
+}
+
+// serve answers with an asset. Conditions and ranges count only for what a GET
+// would answer with 200 (RFC 9110 §13.2.1, §14.2).
+func (s *Site) serve(q *Request, decoded string, a *asset, status int) Answer {
+	shared := a.shared
+	if s.headers != nil && (s.dynamic || status != http.StatusOK || decoded != a.path) {
+		shared = s.fieldsFor(q, decoded, a, status)
+	} else if status != http.StatusOK && !a.document {
+		shared = applyEdits(append([]Field(nil), shared...), neverStore)
+	}
+	f := a.form(q)
+	if status != http.StatusOK {
+		return whole(status, a, f, shared)
+	}
+	spans, verdict := a.ranges(q)
+	if verdict != rangeIgnored {
+		f = a.identity()
+	}
+	switch precondition(q, a.validators(f)) {
+	case http.StatusNotModified:
+		return Answer{Status: http.StatusNotModified, Length: -1, shared: withoutType(shared), own: f.brief}
+	case http.StatusPreconditionFailed:
+		return textAnswer(http.StatusPreconditionFailed, "412 the file is not the one that the request names\n")
+	}
+	switch verdict {
+	case rangeHonoured:
+		return partial(a, f, shared, spans)
+	case rangeUnsatisfied:
+		answer := textAnswer(http.StatusRequestedRangeNotSatisfiable, "416 the file has no such bytes\n")
+		answer.more = append(answer.more, field("Content-Range", "bytes */"+strconv.FormatInt(a.size(), 10)), field("ETag", f.etag))
+		return answer
+	}
+	return whole(status, a, f, shared)
+}
+
+// ranges decides whether ranges of the plain form are to be sent.
+func (a *asset) ranges(q *Request) ([]span, rangeVerdict) {
+	if q.Range == "" || q.Method == http.MethodHead {
+		return nil, rangeIgnored
+	}
+	if q.IfRange != "" && !ifRangeHolds(q.IfRange, a.validators(a.identity())) {
+		return nil, rangeIgnored
+	}
+	return parseRange(q.Range, a.size(), nil)
+}
+
+// neverStore is what an error answer made from an ordinary page changes.
+var neverStore = []rules.Edit{{Op: rules.Set, Name: "Cache-Control", Value: cacheNever}}
+
+// fieldsFor makes an asset's shared fields for a path that is not its own.
+func (s *Site) fieldsFor(q *Request, decoded string, a *asset, status int) []Field {
+	c := compiler{interned: make(map[string][]Field)}
+	edits := s.headers.Match(s.ruleRequest(q, decoded))
+	fields := c.assetFields(a, edits)
+	if status != http.StatusOK {
+		fields = applyEdits(append([]Field(nil), fields...), neverStore)
+	}
+	return fields
+}
+
+func withoutType(shared []Field) []Field {
+	if len(shared) > 0 && shared[0].Name == "Content-Type" {
+		return shared[1:]
+	}
+	return shared
+}
+
+func whole(status int, a *asset, f *form, shared []Field) Answer {
+	answer := Answer{Status: status, Length: a.sizes[f.coding], Stored: "memory", shared: shared, own: f.own, mem: f.mem, disk: f.disk}
+	if f.disk != nil {
+		answer.Stored = "disk"
+	}
+	return answer
+}
+
+// partial answers 206 with one range or several.
+func partial(a *asset, f *form, shared []Field, spans []span) Answer {
+	answer := whole(http.StatusPartialContent, a, f, shared)
+	answer.own = f.own[: len(f.own)-1 : len(f.own)-1] // all but Content-Length
+	if len(spans) == 1 {
+		answer.parts = []part{{start: spans[0].start, end: spans[0].end}}
+		answer.Length = spans[0].end - spans[0].start
+		answer.more = []Field{field("Content-Range", contentRange(spans[0], a.size()))}
+	} else {
+		var boundary string
+		answer.parts, boundary, answer.Length = multipart(spans, a.size(), valueOf(shared, "Content-Type"))
+		answer.shared = withoutType(shared)
+		answer.more = []Field{field("Content-Type", "multipart/byteranges; boundary="+boundary)}
+	}
+	answer.more = append(answer.more, field("Content-Length", strconv.FormatInt(answer.Length, 10)))
+	return answer
+}
+
+// textAnswer is an answer of our own: it is never stored by a cache.
+func textAnswer(status int, text string) Answer {
+	return Answer{
+		Status: status, Length: int64(len(text)), text: text, shared: baseFields(cacheNever),
+		own: []Field{field("Content-Type", "text/plain; charset=utf-8"), field("Content-Length", strconv.Itoa(len(text)))},
+	}
+}
+
+func redirectAnswer(status int, location string) Answer {
+	return Answer{
+		Status: status, shared: baseFields(cacheRevalidate),
+		own: []Field{field("Location", location), field("Content-Length", "0")},
+	}
+}
+
+func withQuery(location, query string) string {
+	if query == "" {
+		return location
+	}
+	return location + "?" + query
+}
+
+// canonicalPath returns the path at which a file is served: without
+// "index.html", and without ".html".
+func canonicalPath(name string) string {
+	dir, base := path.Split(name)
+	switch {
+	case base == "index.html":
+		return "/" + dir
+	case strings.HasSuffix(base, ".html"):
+		return "/" + strings.TrimSuffix(name, ".html")
+	}
+	return "/" + name
+}

@@ -1,0 +1,7 @@
+//go:build !linux && !darwin
+
+package site
+
+import "io/fs"
+
+func (s *fileStat) addSystem(fs.FileInfo) {}

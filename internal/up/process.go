@@ -1,0 +1,217 @@
+package up
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"pennyfarthing/internal/encode"
+	"pennyfarthing/internal/mistake"
+	"pennyfarthing/internal/serve/body"
+	"pennyfarthing/internal/serve/edge"
+	"pennyfarthing/internal/serve/site"
+)
+
+// Common are the options that Serve and Fleet share.
+type Common struct {
+	State     string // the state directory; it is made if it is not there
+	Memory    int64  // budget in bytes; 0 is half of what the machine has
+	Admin     string // address for metrics and profiles; "" serves none
+	AccessLog string // file; "" writes none
+	// ServerTiming tells clients how long an answer took to make.
+	ServerTiming bool
+	Log          *slog.Logger
+}
+
+// cacheSize bounds the cache of codings on disk.
+const cacheSize = 2 << 30
+
+// A process holds what all sites and servers of a process share.
+type process struct {
+	Common
+	budget  budget
+	store   *body.Store
+	codings *encode.Cache
+	metrics *edge.Metrics
+	access  *edge.AccessLog
+	admin   net.Listener
+	lives   []*site.Live
+	servers []*edge.Server
+}
+
+// newProcess prepares it. Where the state directory can't be used, sites are
+// served all the same: only what it would keep is made again.
+func newProcess(ctx context.Context, c Common) (*process, error) {
+	p := &process{Common: c, budget: newBudget(c.Memory), metrics: edge.NewMetrics()}
+	p.budget.apply()
+	bodies := filepath.Join(c.State, "bodies")
+	if err := os.MkdirAll(bodies, 0o700); err != nil {
+		c.Log.LogAttrs(ctx, slog.LevelWarn, "state directory not used", slog.Any("err", err))
+		bodies, p.State = "", ""
+	}
+	p.store = body.NewStore(bodies)
+	if p.State != "" {
+		cache, err := encode.OpenCache(filepath.Join(c.State, "codings"), cacheSize)
+		if err != nil {
+			c.Log.LogAttrs(ctx, slog.LevelWarn, "codings not kept", slog.Any("err", err))
+		}
+		p.codings = cache
+	}
+	if err := p.openAdmin(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.openAccessLog(); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+func (p *process) openAdmin(ctx context.Context) error {
+	if p.Admin == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(p.Admin)
+	if err != nil {
+		return &mistake.Error{What: "--admin " + p.Admin + " is not an address with a port", Hint: "write --admin 127.0.0.1:9090"}
+	}
+	if host == "" {
+		host = "127.0.0.1" // profiles are for the owner
+	}
+	var config net.ListenConfig
+	p.admin, err = config.Listen(ctx, "tcp", net.JoinHostPort(host, port))
+	return inUse(err, "--admin")
+}
+
+func (p *process) openAccessLog() error {
+	if p.AccessLog == "" {
+		return nil
+	}
+	log, err := edge.OpenAccessLog(edge.AccessLogOptions{File: p.AccessLog, Log: p.Log})
+	if err != nil {
+		return err
+	}
+	p.access = log
+	p.metrics.WatchAccessLog(log)
+	return nil
+}
+
+// close gives back what newProcess took, when nothing was run.
+func (p *process) close() error {
+	if p.admin == nil {
+		return nil
+	}
+	return p.admin.Close()
+}
+
+// live compiles a directory and keeps it live while the process runs.
+func (p *process) live(ctx context.Context, name string, o site.Options, sites int) (*site.Live, error) {
+	o.Store, o.Budget = p.store, p.budget.site(sites)
+	live, err := site.NewLive(ctx, o, site.LiveOptions{Name: name, History: p.history(o.Dir), Codings: p.codings, Log: p.Log})
+	if err != nil {
+		return nil, err
+	}
+	p.lives = append(p.lives, live)
+	p.metrics.WatchSite(live)
+	return live, nil
+}
+
+// history names the file that remembers a directory's fingerprinted names.
+func (p *process) history(dir string) string {
+	abs, err := filepath.Abs(dir)
+	if p.State == "" || err != nil {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(abs))
+	return filepath.Join(p.State, "history", hex.EncodeToString(sum[:8])+".json")
+}
+
+// serve adds a server.
+func (p *process) serve(o edge.Options, l edge.Listeners) error {
+	o.Metrics, o.AccessLog, o.Log, o.ServerTiming = p.metrics, p.access, p.Log, p.ServerTiming
+	server, err := edge.New(o, l)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	p.servers = append(p.servers, server)
+	return nil
+}
+
+// run runs everything until ctx ends or a server fails, and stops it in order.
+func (p *process) run(ctx context.Context) error {
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBehind()
+	var servers, sites, logs errorGroup
+	for _, s := range p.servers {
+		servers.run(serving, stopServing, s.Run)
+	}
+	for _, l := range p.lives {
+		sites.run(behind, stopServing, l.Run)
+	}
+	logging, stopLogging := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLogging()
+	if p.access != nil {
+		logs.run(logging, stopServing, p.access.Run)
+	}
+	if p.admin != nil {
+		logs.run(logging, stopServing, func(ctx context.Context) error { return edge.ServeAdmin(ctx, p.admin, p.metrics) })
+	}
+	err := servers.wait()
+	stopBehind()
+	err = errors.Join(err, sites.wait())
+	stopLogging()
+	return errors.Join(err, logs.wait())
+}
+
+// An errorGroup waits for goroutines and joins their errors.
+type errorGroup struct {
+	wg sync.WaitGroup
+
+	mu   sync.Mutex // guards errs
+	errs []error
+}
+
+// run starts f; if it fails, stop is called.
+func (g *errorGroup) run(ctx context.Context, stop func(), f func(context.Context) error) {
+	g.wg.Go(func() {
+		if err := f(ctx); err != nil {
+			g.mu.Lock()
+			g.errs = append(g.errs, err)
+			g.mu.Unlock()
+			stop()
+		}
+	})
+}
+
+func (g *errorGroup) wait() error {
+	g.wg.Wait()
+	return errors.Join(g.errs...)
+}
+
+// adminURL is where metrics are, or "".
+func (p *process) adminURL() string {
+	if p.admin == nil {
+		return ""
+	}
+	return "http://" + p.admin.Addr().String()
+}
+
+// inUse explains an address that cannot be bound.
+func inUse(err error, flag string) error {
+	if err == nil {
+		return nil
+	}
+	if strings.Contains(err.Error(), "address already in use") {
+		return &mistake.Error{What: fmt.Sprintf("%s: another program listens there already: %v", flag, err), Hint: flag + " 127.0.0.1:0 takes a free port"}
+	}
+	return fmt.Errorf("%s: %w", flag, err)
+}
