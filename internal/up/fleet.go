@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"pennyfarthing/internal/fleet/config"
@@ -192,10 +193,14 @@ func bind(ctx context.Context, secure bool, first, stride int) (edge.Listeners, 
 	return edge.Listeners{}, errors.New("no free port on loopback")
 }
 
-// hosts returns the names that a site answers to on this machine.
+// hosts returns the names that a site answers to on this machine. A name without
+// a dot is not a host's: the welcome site has one.
 func hosts(s config.Site, first bool) []string {
-	all := append([]string{s.Name}, s.Hosts...)
-	for _, name := range all {
+	var all []string
+	for _, name := range append([]string{s.Name}, s.Hosts...) {
+		if strings.Contains(name, ".") {
+			all = append(all, name)
+		}
 		all = append(all, name+".localhost")
 	}
 	if first {
@@ -209,7 +214,7 @@ func hosts(s config.Site, first bool) []string {
 func (f *fleet) openCA(sites []config.Site) (*keys.CA, error) {
 	names := []string{"localhost"}
 	for _, s := range sites {
-		names = append(append(names, s.Name), s.Hosts...)
+		names = append(names, hosts(s, false)...)
 	}
 	ca, err := openCA(filepath.Join(f.FleetOptions.State, "ca", "fleet-"+f.Fleet.Name), f.Fleet.Name, names, nil)
 	if err != nil {
