@@ -45,9 +45,13 @@ func checkServer(ctx context.Context, s *server, st *site) (answers, error) {
 		a.gzip = 0
 		for path, want := range st.assets {
 			zip := strings.HasPrefix(path, manualPrefix)
-			size, coded, err := checkOne(ctx, client, s.url(path), want, zip, protocol)
+			asked := path
+			if s.clean {
+				asked = cleanPath(path)
+			}
+			size, coded, err := checkOne(ctx, client, s.url(asked), want, zip, protocol)
 			if err != nil {
-				return a, fmt.Errorf("HTTP/%d %s: %w", protocol, path, err)
+				return a, fmt.Errorf("HTTP/%d %s: %w", protocol, asked, err)
 			}
 			sizes[path] = size
 			if coded {

@@ -49,14 +49,28 @@ func newLoader(sp *spawner, dir string, seconds int, draw []string) (*loader, er
 	l.wrk, err1 = findProgram("wrk")
 	l.h2load, err2 = findProgram("h2load")
 	l.self, err3 = os.Executable()
+	clean := make([]string, len(draw))
+	for i, path := range draw {
+		clean[i] = cleanPath(path)
+	}
 	return l, errors.Join(err1, err2, err3,
 		os.WriteFile(filepath.Join(dir, "load.cnf"), []byte(loadTLS), 0o644),
-		os.WriteFile(l.script(), []byte(wrkScript(draw)), 0o644),
-		os.WriteFile(l.list(), []byte(uriList(draw)), 0o644))
+		os.WriteFile(l.script(false), []byte(wrkScript(draw)), 0o644),
+		os.WriteFile(l.script(true), []byte(wrkScript(clean)), 0o644),
+		os.WriteFile(l.list(false), []byte(uriList(draw)), 0o644),
+		os.WriteFile(l.list(true), []byte(uriList(clean)), 0o644))
 }
 
-func (l *loader) script() string { return filepath.Join(l.dir, "manual.lua") }
-func (l *loader) list() string   { return filepath.Join(l.dir, "manual.uris") }
+// script and list are the draw for wrk and h2load, with clean URLs or those of the files.
+func (l *loader) script(clean bool) string { return l.draw(clean) + ".lua" }
+func (l *loader) list(clean bool) string   { return l.draw(clean) + ".uris" }
+
+func (l *loader) draw(clean bool) string {
+	if clean {
+		return filepath.Join(l.dir, "manual-clean")
+	}
+	return filepath.Join(l.dir, "manual")
+}
 
 func (l *loader) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	patience := time.Duration(l.seconds)*10*time.Second + 30*time.Second
@@ -111,7 +125,7 @@ func (l *loader) measure(ctx context.Context, c benchCase, s *server, rate float
 func (l *loader) measureWrk(ctx context.Context, c benchCase, s *server) (outcome, error) {
 	args := []string{"-t1", "-c" + strconv.Itoa(wrkConnections), fmt.Sprintf("-d%ds", l.seconds), "--timeout", "10s", "--latency"}
 	if c.manual() {
-		args = append(args, "-s", l.script(), "-H", "Accept-Encoding: gzip")
+		args = append(args, "-s", l.script(s.clean), "-H", "Accept-Encoding: gzip")
 	}
 	text, cpu, err := l.spawner.run(ctx, l.env, l.wrk, append(args, s.url(c.path))...)
 	if err != nil {
@@ -146,7 +160,7 @@ func (l *loader) requests(c benchCase, wanted float64) string {
 func (l *loader) runH2load(ctx context.Context, c benchCase, s *server, args []string) (string, time.Duration, error) {
 	args = append(args, "-t", "1", "--tls13-ciphers="+theCipher, "--groups=X25519")
 	if c.manual() {
-		args = append(args, "-H", "accept-encoding: gzip", "-B", s.url(""), "-i", l.list())
+		args = append(args, "-H", "accept-encoding: gzip", "-B", s.url(""), "-i", l.list(s.clean))
 	} else {
 		args = append(args, s.url(c.path))
 	}

@@ -28,6 +28,7 @@ type program struct {
 	name      string
 	debian    string // its Debian package, "" = ours
 	serves    string // one line for people: how the manual's gzip comes about
+	cleanURLs bool   // it redirects /page.html to /page, so pages are asked for by the latter
 	version   func(ctx context.Context, binary string) (string, error)
 	configure func(p place) (invocation, error)
 }
@@ -74,6 +75,7 @@ func programNamed(name string) program {
 type server struct {
 	place
 	name   string
+	clean  bool // program.cleanURLs
 	cmd    *exec.Cmd
 	waited chan error
 	log    string // file with its stderr
@@ -86,6 +88,9 @@ func (s *server) url(path string) string {
 	return "http://" + s.listen() + path
 }
 
+// cleanPath is how a page is asked for where /page.html redirects to /page.
+func cleanPath(path string) string { return strings.TrimSuffix(path, ".html") }
+
 // startServer starts a program in one mode and waits until it answers.
 func startServer(ctx context.Context, sp *spawner, prog program, p place) (*server, error) {
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
@@ -95,7 +100,7 @@ func startServer(ctx context.Context, sp *spawner, prog program, p place) (*serv
 	if err != nil {
 		return nil, err
 	}
-	s := &server{place: p, name: prog.name, waited: make(chan error, 1), log: filepath.Join(p.dir, "stderr.log")}
+	s := &server{place: p, name: prog.name, clean: prog.cleanURLs, waited: make(chan error, 1), log: filepath.Join(p.dir, "stderr.log")}
 	diag, err := os.Create(s.log)
 	if err != nil {
 		return nil, err

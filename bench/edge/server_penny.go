@@ -17,7 +17,7 @@ const ours = "penny"
 
 func pennyProgram() program {
 	return program{
-		name: ours, serves: "gzip of its own",
+		name: ours, serves: "gzip of its own; /page for /page.html", cleanURLs: true,
 		version: func(_ context.Context, binary string) (string, error) {
 			info, err := buildinfo.ReadFile(binary)
 			if err != nil {

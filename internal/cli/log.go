@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 
@@ -33,7 +34,7 @@ func (h *textHandler) Enabled(_ context.Context, level slog.Level) bool { return
 
 // WithAttrs returns a handler that adds attrs to every record.
 func (h *textHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &textHandler{level: h.level, attrs: append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...), out: h.out}
+	return &textHandler{level: h.level, attrs: append(slices.Clip(h.attrs), attrs...), out: h.out}
 }
 
 // WithGroup returns the same handler: groups mean nothing to people.

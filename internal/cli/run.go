@@ -39,7 +39,7 @@ type globals struct {
 // returns the exit code.
 func Run(ctx context.Context, env Env, args []string) int {
 	var g globals
-	root := newRoot(&g, env)
+	root := newRoot(&g, env) //nolint:contextcheck // commands get ctx from ExecuteContext
 	root.SetArgs(args)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)

@@ -63,7 +63,7 @@ func FuzzRedirects(f *testing.F) {
 			return
 		}
 		r.Differences()
-		r.Unreachable()
+		_ = r.Unreachable()
 		for _, target := range r.Targets() {
 			checkPath(t, target.Path)
 		}

@@ -214,7 +214,7 @@ func TestATunnelPassesEverything(t *testing.T) {
 			t.Error(err)
 		}
 		_, _ = io.WriteString(nc, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
-		_, _ = io.CopyN(nc, rw, 8)
+		_, _ = io.CopyN(nc, rw, 7)
 	}))
 	c := dial(t, e)
 	defer c.close()
@@ -233,7 +233,7 @@ func TestATunnelPassesEverything(t *testing.T) {
 func TestHTTP2PassesWhereItIsSpoken(t *testing.T) {
 	e := newEdge(t, Options{H2C: true}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, refused := FromContext(r.Context()).Refused(r)
-		_, _ = fmt.Fprint(w, r.Proto, FromContext(r.Context()).IsH2(), refused)
+		_, _ = fmt.Fprintf(w, "%s %v %v", r.Proto, FromContext(r.Context()).IsH2(), refused)
 	}))
 	for _, tt := range []struct {
 		h2     bool
