@@ -34,15 +34,6 @@ func (c Coding) String() string {
 	}
 }
 
-// A Set is a set of codings. The zero value is empty.
-type Set uint8
-
-// Has reports whether c is in the set.
-func (s Set) Has(c Coding) bool { return s&(1<<c) != 0 }
-
-// With returns the set with c in it.
-func (s Set) With(c Coding) Set { return s | 1<<c }
-
 // A Level is how much work goes into encoding. Decoding costs about the same at
 // either.
 type Level uint8

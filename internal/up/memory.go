@@ -35,8 +35,12 @@ func newBudget(total int64) budget {
 	return budget{heap: max(total/4, minHeap), bodies: total - total/4}
 }
 
-// apply tells the Go runtime.
-func (b budget) apply() { debug.SetMemoryLimit(b.heap) }
+// apply tells the Go runtime, unless the user did so by GOMEMLIMIT.
+func (b budget) apply() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(b.heap)
+	}
+}
 
 // site returns the bytes of bodies that one of several sites may keep.
 func (b budget) site(sites int) int64 { return max(1, b.bodies/2/int64(max(1, sites))) }

@@ -331,11 +331,15 @@ func (c *Conn) writePiece(p []byte) (int, error) {
 // hangs up, for half a second at most: the peer gets the end of the answers, and what it still sends is read and thrown
 // away. A second Close cuts that short.
 func (c *Conn) Close() error {
-	if !c.closed.Swap(true) && c.over.Load() && c.wrote.Load() {
+	if !c.closed.Swap(true) && c.over.Load() && c.wrote.Load() && c.quiet() {
 		c.linger()
 	}
 	return c.inner.Close()
 }
+
+// quiet reports whether nobody reads or writes. Otherwise it is not the engine that has finished: somebody shuts the
+// server down, who does not want to wait for one connection after the other.
+func (c *Conn) quiet() bool { return !c.in.active() && !c.out.active() }
 
 // linger closes the writing half and drains the other. Below TLS: nobody needs those bytes decrypted.
 func (c *Conn) linger() {

@@ -48,6 +48,13 @@ func (d *deadline) end() {
 	d.busy = false
 }
 
+// active reports whether an operation is under way.
+func (d *deadline) active() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.busy
+}
+
 // sync tells the inner connection. The caller holds mu.
 func (d *deadline) sync() error {
 	earlier := d.wish

@@ -166,3 +166,23 @@ func TestManyTinyChunksAreRefused(t *testing.T) {
 		t.Errorf("error %v, refused %v; want %v", err, why, ReasonChunkOverhead)
 	}
 }
+
+func TestWhatFollowsAClosingRequestIsThrownAway(t *testing.T) {
+	last := "POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi"
+	got := read(t, []byte(good+last+good+"\nbad"), Options{}, nil, nil)
+	want := outcome{Out: good + last, Err: "EOF"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestAGuardedConnectionLeadsToTheInnerOne(t *testing.T) {
+	inner := &script{}
+	c := Guard(inner, Options{})
+	if c.NetConn() != net.Conn(inner) || c.ServerConn() != net.Conn(c) {
+		t.Error("another connection comes out than went in")
+	}
+	if err := c.CloseWrite(); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("CloseWrite = %v where there is none", err)
+	}
+}

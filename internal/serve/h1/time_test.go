@@ -202,6 +202,21 @@ func TestABodyAtItsRatePasses(t *testing.T) {
 	})
 }
 
+func TestEveryMessageHasItsOwnTime(t *testing.T) {
+	inBubble(t, Options{}, nil, func(t *testing.T, e *edge, c *client) {
+		for range 3 {
+			c.send(post + "Content-Length: 8\r\n\r\n")
+			c.wg.Wait()
+			c.drip("8seconds", time.Second)
+			if status, _ := c.answer(); status != 200 {
+				t.Fatalf("status %d", status)
+			}
+			c.wg.Wait()
+		}
+		wantReason(t, e, ReasonNone)
+	})
+}
+
 func TestASlowHandlerIsNotTheClientsFault(t *testing.T) {
 	handler := &edge{}
 	inBubble(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
@@ -315,6 +330,29 @@ func TestASecondCloseCutsTheLingering(t *testing.T) {
 		_ = c.Close()
 		<-done
 		if got := time.Since(start); got != lingerTime/2 {
+			t.Errorf("closing took %v", got)
+		}
+	})
+}
+
+func TestShuttingDownDoesNotLinger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer near.Close()
+		c := Guard(far, Options{})
+		go func() { _, _ = io.WriteString(near, "GET / HTTP/1.0\r\n\r\n"); _, _ = near.Read(make([]byte, 10)) }()
+		p := make([]byte, 100)
+		if _, err := c.Read(p); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write([]byte("a part")); err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = c.Read(p[:1]) }() // as net/http does while a handler runs
+		synctest.Wait()
+		start := time.Now()
+		_ = c.Close()
+		if got := time.Since(start); got != 0 {
 			t.Errorf("closing took %v", got)
 		}
 	})
