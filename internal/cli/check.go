@@ -42,12 +42,20 @@ wrong, where, and what to do. Notes say which lines mean different things to
 Netlify and to Cloudflare, and what will not be served. With DIR it looks over
 that directory alone.`,
 		Example: "  penny check\n  penny check -f penny.toml\n  penny check ./public --dialect cloudflare",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    atMostOneDirectory,
 		RunE:    func(cmd *cobra.Command, args []string) error { return runCheck(cmd.Context(), o, args, env) },
 	}
-	cmd.Flags().StringVarP(&o.file, "file", "f", config.FileName, "fleet file")
-	cmd.Flags().StringVar(&o.dialect, "dialect", rules.Netlify.String(), "of DIR: netlify or cloudflare")
+	cmd.Flags().StringVarP(&o.file, "file", "f", config.FileName, "fleet `file`")
+	cmd.Flags().StringVar(&o.dialect, "dialect", rules.Netlify.String(), "`dialect` of DIR: netlify or cloudflare")
 	return cmd
+}
+
+// atMostOneDirectory checks the arguments of check.
+func atMostOneDirectory(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return &usageError{what: fmt.Sprintf("one directory can be looked over at a time, not %d", len(args)), hint: "penny check " + args[0]}
+	}
+	return nil
 }
 
 func runCheck(ctx context.Context, o checkOptions, args []string, env Env) error {
@@ -167,12 +175,21 @@ func (o *checkOptions) print(w io.Writer, r checkResult) error {
 			printProblem(w, "note: ", p)
 		}
 	}
-	summary := fmt.Sprintf("%d mistakes, %d notes", len(r.Mistakes), len(r.Notes))
+	notes := count(len(r.Notes), "note")
+	summary := count(len(r.Mistakes), "mistake") + ", " + notes
 	if r.OK && r.File != "" {
-		summary = fmt.Sprintf("%s is fine: %d POPs, %d sites, %d notes", r.File, r.POPs, r.Sites, len(r.Notes))
+		summary = fmt.Sprintf("%s is fine: %s, %s, %s", r.File, count(r.POPs, "POP"), count(r.Sites, "site"), notes)
 	} else if r.OK {
-		summary = fmt.Sprintf("no mistakes, %d notes", len(r.Notes))
+		summary = "no mistakes, " + notes
 	}
 	_, err := fmt.Fprintln(w, summary)
 	return err
+}
+
+// count writes a number of things.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }

@@ -79,11 +79,13 @@ func report(w io.Writer, err error, asJSON bool) {
 	}
 }
 
-// printProblem prints one mistake in two lines.
+// printProblem prints one mistake in two lines. Where the label is indented the
+// hint is too.
 func printProblem(w io.Writer, label string, p problem) {
 	m := mistake.Error(p)
+	indent := label[:len(label)-len(strings.TrimLeft(label, " "))]
 	_, _ = fmt.Fprintf(w, "%s%s\n", label, m.Error())
 	if p.Hint != "" {
-		_, _ = fmt.Fprintf(w, "hint: %s\n", strings.ReplaceAll(p.Hint, "\n", "\n      "))
+		_, _ = fmt.Fprintf(w, "%shint: %s\n", indent, strings.ReplaceAll(p.Hint, "\n", "\n      "+indent))
 	}
 }

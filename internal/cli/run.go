@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"pennyfarthing/internal/fleet/keys"
 )
@@ -72,16 +74,24 @@ func newRoot(g *globals, env Env) *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate("penny {{.Version}}\n")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &usageError{what: lowerFirst(err.Error()), hint: "penny " + strings.TrimPrefix(cmd.CommandPath(), "penny ") + " --help lists the flags"}
-	})
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(newHelp(g, env))
 	flags := root.PersistentFlags()
 	flags.BoolVar(&g.json, "json", false, "print results as JSON, for machines")
 	flags.BoolVar(&g.quiet, "quiet", false, "print results and errors only")
-	flags.StringVar(&g.state, "state", "", "state directory (default $PENNY_STATE, or penny's directory under the user's)")
+	flags.StringVar(&g.state, "state", "", "state `directory` (default $PENNY_STATE, or penny's directory under the user's)")
 	root.AddCommand(newCheck(g, env), newInit(g, env), newServe(g, env), newUp(g, env), newVersion(g, env))
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
+}
+
+// flagError says what is wrong with a flag.
+func flagError(cmd *cobra.Command, err error) error {
+	what := lowerFirst(err.Error())
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		what = fmt.Sprintf("--%s: %v", invalid.GetFlag().Name, invalid.Unwrap())
+	}
+	return &usageError{what: what, hint: cmd.CommandPath() + " --help lists the flags"}
 }
 
 // noSuchCommand refuses a verb that does not exist, and suggests one that does.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"runtime"
 	"strconv"
@@ -28,21 +29,37 @@ type runFlags struct {
 }
 
 func (f *runFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.admin, "admin", "127.0.0.1:0", "address for metrics and profiles; \"\" for none")
-	flags.StringVar(&f.accessLog, "access-log", "", "file for the access log, JSON lines, rotated")
+	flags.StringVar(&f.admin, "admin", "127.0.0.1:0", "`address` for metrics and profiles; \"\" for none")
+	flags.StringVar(&f.accessLog, "access-log", "", "`file` for the access log, JSON lines, rotated")
 	flags.Var(&f.memory, "memory", "memory budget (default half of the machine's or its cgroup's)")
 	flags.BoolVar(&f.serverTiming, "server-timing", false, "tell clients how long an answer took to make")
 }
 
+// common returns the options of everything that serves. Where there is no state
+// directory State is empty, and the error says why.
 func (f *runFlags) common(g *globals, env Env) (up.Common, error) {
 	state, err := g.stateDir(env)
-	if err != nil {
-		return up.Common{}, err
-	}
 	return up.Common{
 		State: state, Memory: int64(f.memory), Admin: f.admin, AccessLog: f.accessLog,
 		ServerTiming: f.serverTiming, Log: g.log(env),
-	}, nil
+	}, err
+}
+
+func (f *runFlags) validate() error {
+	if f.admin != "" && !hasPort(f.admin) {
+		return &usageError{what: fmt.Sprintf("--admin %s is not an address with a port", f.admin), hint: "write --admin 127.0.0.1:9090"}
+	}
+	return nil
+}
+
+// hasPort reports whether an address ends with a port.
+func hasPort(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 type serveOptions struct {
@@ -77,12 +94,12 @@ directory are obeyed. The directory is watched, and a change is live at once.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "address to serve on")
+	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "`address` to serve on")
 	flags.BoolVar(&o.tls, "tls", false, "serve HTTPS with a certificate of a private CA")
-	flags.StringVar(&o.cert, "cert", "", "certificate file (PEM, chain included) instead of the private CA's")
-	flags.StringVar(&o.key, "key", "", "key file (PEM) of --cert")
-	flags.StringArrayVar(&o.hosts, "host", nil, "answer for this host only; may be given several times (default any)")
-	flags.StringVar(&o.dialect, "dialect", rules.Netlify.String(), "whose meaning _redirects and _headers have: netlify or cloudflare")
+	flags.StringVar(&o.cert, "cert", "", "certificate `file` (PEM, chain included) instead of the private CA's")
+	flags.StringVar(&o.key, "key", "", "key `file` (PEM) of --cert")
+	flags.StringArrayVar(&o.hosts, "host", nil, "answer for this `host` only; may be given several times (default any)")
+	flags.StringVar(&o.dialect, "dialect", rules.Netlify.String(), "`dialect` of _redirects and _headers: netlify or cloudflare")
 	flags.Var(&o.hsts, "hsts", "send Strict-Transport-Security for this long, such as 180d")
 	flags.Var(&o.proxies, "trusted-proxies", "networks of proxies whose X-Forwarded-For is believed")
 	flags.BoolVar(&o.proxyProtocol, "proxy-protocol", false, "expect a PROXY header from the trusted proxies")
@@ -108,16 +125,23 @@ func (o *serveOptions) validate() error {
 	case o.proxyProtocol && len(o.proxies) == 0:
 		return &usageError{what: "--proxy-protocol needs --trusted-proxies", hint: "name the proxies that send the header: --trusted-proxies 10.0.0.0/8"}
 	}
-	_, port, err := net.SplitHostPort(o.listen)
-	if _, numErr := strconv.ParseUint(port, 10, 16); err != nil || numErr != nil {
+	if !hasPort(o.listen) {
 		return &usageError{what: fmt.Sprintf("--listen %s is not an address with a port", o.listen), hint: "write --listen 127.0.0.1:8080, or :8080 for all addresses"}
 	}
 	for _, h := range o.hosts {
-		if h == "" || strings.ContainsAny(h, "/: ") && net.ParseIP(h) == nil {
+		if !isHost(h) {
 			return &usageError{what: fmt.Sprintf("--host %q is not a host name", h), hint: "write it without scheme, port and path: --host example.org"}
 		}
 	}
-	return nil
+	return o.runFlags.validate()
+}
+
+// isHost reports whether a request can be for h: a name or an address.
+func isHost(h string) bool {
+	other := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
+	}
+	return h != "" && !strings.ContainsFunc(h, other) || net.ParseIP(h) != nil
 }
 
 func runServe(ctx context.Context, o serveOptions, env Env) error {
@@ -129,13 +153,28 @@ func runServe(ctx context.Context, o serveOptions, env Env) error {
 		return &usageError{what: err.Error(), hint: "write --dialect netlify or --dialect cloudflare"}
 	}
 	common, err := o.common(o.globals, env)
+	if err != nil && o.tls && o.cert == "" {
+		return err // there is no place for the CA
+	}
 	if err != nil {
-		return err
+		common.Log.LogAttrs(ctx, slog.LevelWarn, "state directory not used", slog.Any("err", err))
 	}
 	return up.Serve(ctx, up.ServeOptions{
 		Common: common, Dir: o.dir, Listen: o.listen, TLS: o.tls, Cert: o.cert, Key: o.key, Hosts: o.hosts,
 		Dialect: dialect, HSTS: time.Duration(o.hsts), TrustedProxies: o.proxies, ProxyProtocol: o.proxyProtocol,
-	}, func(s up.Serving) { o.print(env.Stdout, s) })
+	}, func(s up.Serving) {
+		if o.json { // where the text has notes
+			logSkipped(ctx, common.Log, s.Skipped)
+		}
+		o.print(env.Stdout, s)
+	})
+}
+
+// logSkipped tells which files are not served.
+func logSkipped(ctx context.Context, log *slog.Logger, reasons []string) {
+	for _, reason := range reasons {
+		log.LogAttrs(ctx, slog.LevelWarn, "file not served", slog.String("why", reason))
+	}
 }
 
 // print tells that the directory is served. Standard output may be closed; there
@@ -146,9 +185,9 @@ func (o *serveOptions) print(w io.Writer, s up.Serving) {
 		return
 	}
 	_, _ = fmt.Fprintf(w, "serving %s at %s\n", o.dir, s.URL)
-	_, _ = fmt.Fprintf(w, "%d files, %s, %s in memory", s.Files, bytes(s.Bytes), bytes(s.Memory))
+	_, _ = fmt.Fprintf(w, "%s, %s, %s in memory", count(s.Files, "file"), bytes(s.Bytes), bytes(s.Memory))
 	if s.OnDisk > 0 {
-		_, _ = fmt.Fprintf(w, ", %d large ones from disk", s.OnDisk)
+		_, _ = fmt.Fprintf(w, ", %d of the files from disk", s.OnDisk)
 	}
 	_, _ = fmt.Fprintln(w)
 	if o.quiet {
@@ -169,7 +208,7 @@ func printTrust(w io.Writer, ca string, fresh bool) {
 		return
 	}
 	if fresh {
-		_, _ = fmt.Fprintln(w, "a private CA was made for this machine; it can vouch for nothing else")
+		_, _ = fmt.Fprintln(w, "a private CA was made; it can vouch for what is served here and for nothing else")
 	}
 	_, _ = fmt.Fprintln(w, "certificates are the private CA's. To trust it:")
 	for _, line := range keys.TrustHint(runtime.GOOS, ca) {

@@ -30,14 +30,15 @@ func newUp(g *globals, env Env) *cobra.Command {
 		Short: "Run a whole fleet on this machine",
 		Long: `Runs every POP of the fleet file on this machine, on loopback, each with ports
 of its own and every site on each, with certificates of a private CA. Without a
-fleet file it runs three POPs, and without a site the built-in welcome site.`,
+fleet file, or with one that has no POPs, it runs three POPs, and without a site
+the built-in welcome site. Sites with an app or an origin are not run yet.`,
 		Example: "  penny up\n  penny up --site ./public\n  penny up -f penny.toml",
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runUp(cmd.Context(), o, env) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.site, "site", "", "serve this directory instead of the fleet file's sites")
-	flags.StringVarP(&o.file, "file", "f", "", "fleet file (default penny.toml if it is there)")
+	flags.StringVar(&o.site, "site", "", "serve this `directory` instead of the fleet file's sites")
+	flags.StringVarP(&o.file, "file", "f", "", "fleet `file` (default penny.toml if it is there)")
 	o.add(flags)
 	return cmd
 }
@@ -53,6 +54,9 @@ func noArguments(cmd *cobra.Command, args []string) error {
 const siteName = "site"
 
 func runUp(ctx context.Context, o upOptions, env Env) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
 	fleet, err := loadFleet(o.file)
 	if err != nil {
 		return err
@@ -66,7 +70,12 @@ func runUp(ctx context.Context, o upOptions, env Env) error {
 	if err != nil {
 		return err
 	}
-	return up.Fleet(ctx, up.FleetOptions{Common: common, Fleet: fleet, Version: buildVersion()}, func(r up.Running) { o.print(env.Stdout, r) })
+	return up.Fleet(ctx, up.FleetOptions{Common: common, Fleet: fleet, Version: buildVersion()}, func(r up.Running) {
+		if o.json { // where the text has notes
+			logSkipped(ctx, common.Log, r.Skipped)
+		}
+		o.print(env.Stdout, r)
+	})
 }
 
 // loadFleet reads the fleet file, the one in this directory if none is named, or
@@ -79,9 +88,6 @@ func loadFleet(file string) (*config.Fleet, error) {
 	fleet, err := config.Load(file)
 	switch {
 	case err == nil:
-		if len(fleet.POPs) == 0 {
-			fleet.POPs = up.Demo().POPs
-		}
 		return fleet, nil
 	case errors.Is(err, fs.ErrNotExist) && !named:
 		return up.Demo(), nil
@@ -97,7 +103,7 @@ func (o *upOptions) print(w io.Writer, r up.Running) {
 		_ = json.NewEncoder(w).Encode(r) // standard output may be closed
 		return
 	}
-	_, _ = fmt.Fprintf(w, "fleet %s: %d POPs on this machine, Ctrl-C stops them\n\n", r.Name, len(r.POPs))
+	_, _ = fmt.Fprintf(w, "fleet %s: %s on this machine; Ctrl-C stops everything\n\n", r.Name, count(len(r.POPs), "POP"))
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "POP\tPLACE\tHTTPS\tHTTP")
 	for _, p := range r.POPs {
@@ -114,6 +120,9 @@ func (o *upOptions) print(w io.Writer, r up.Running) {
 	}
 	if o.quiet {
 		return
+	}
+	for _, reason := range r.Skipped {
+		_, _ = fmt.Fprintf(w, "note: %s\n", reason)
 	}
 	if r.Admin != "" {
 		_, _ = fmt.Fprintf(w, "metrics at %s/metrics\n", r.Admin)

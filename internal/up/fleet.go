@@ -42,9 +42,12 @@ type Running struct {
 	CA    string        `json:"ca"`
 	Admin string        `json:"admin"`
 
-	Name   string   `json:"-"`
-	NewCA  bool     `json:"-"`
-	NotYet []string `json:"-"` // sites that this version cannot start, with the reason
+	// NotYet are the sites that this version cannot start, with the reason.
+	NotYet []string `json:"not_yet,omitempty"`
+
+	Name    string   `json:"-"`
+	NewCA   bool     `json:"-"`
+	Skipped []string `json:"-"` // files that are not served, with the reason
 }
 
 // A RunningPOP is a POP with the URLs of its first site.
@@ -73,9 +76,14 @@ const (
 	portTries  = 20
 )
 
-// Fleet runs every POP of a fleet on this machine until ctx ends. It calls ready
-// once when all answer.
+// Fleet runs every POP of a fleet on this machine until ctx ends, or those of
+// [Demo] if it has none. It calls ready once when all answer.
 func Fleet(ctx context.Context, o FleetOptions, ready func(Running)) error {
+	if len(o.Fleet.POPs) == 0 {
+		fleet := *o.Fleet
+		fleet.POPs = Demo().POPs
+		o.Fleet = &fleet
+	}
 	p, err := newProcess(ctx, o.Common)
 	if err != nil {
 		return err
@@ -250,6 +258,9 @@ func (f *fleet) addSite(ctx context.Context, s config.Site, ca *keys.CA, first b
 	}
 	f.routes, f.certs = append(f.routes, route), append(f.certs, pair)
 	sum := live.Site().Summary()
+	for _, why := range sum.Skipped {
+		f.report.Skipped = append(f.report.Skipped, s.Name+": "+why)
+	}
 	f.report.Sites = append(f.report.Sites, RunningSite{
 		Name: s.Name, Hosts: route.Hosts, Files: sum.Files, Bytes: sum.Bytes, Dir: s.Files,
 		URL: "https://" + net.JoinHostPort(s.Name+".localhost", strconv.Itoa(f.pops[0].https)) + "/",

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -93,7 +94,7 @@ func cgroupMemory(text string, read func(string) ([]byte, error)) int64 {
 			continue
 		}
 		mount, file := cgroupRoot, "memory.max"
-		if parts[1] == "memory" {
+		if slices.Contains(strings.Split(parts[1], ","), "memory") { // version 1
 			mount, file = filepath.Join(cgroupRoot, "memory"), "memory.limit_in_bytes"
 		} else if parts[1] != "" {
 			continue

@@ -6,12 +6,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
+	"syscall"
+	"time"
 
 	"pennyfarthing/internal/encode"
 	"pennyfarthing/internal/mistake"
@@ -22,7 +24,7 @@ import (
 
 // Common are the options that Serve and Fleet share.
 type Common struct {
-	State     string // the state directory; it is made if it is not there
+	State     string // the state directory, made if it is not there; "" keeps no state
 	Memory    int64  // budget in bytes; 0 is half of what the machine has
 	Admin     string // address for metrics and profiles; "" serves none
 	AccessLog string // file; "" writes none
@@ -52,10 +54,13 @@ type process struct {
 func newProcess(ctx context.Context, c Common) (*process, error) {
 	p := &process{Common: c, budget: newBudget(c.Memory), metrics: edge.NewMetrics()}
 	p.budget.apply()
-	bodies := filepath.Join(c.State, "bodies")
-	if err := os.MkdirAll(bodies, 0o700); err != nil {
-		c.Log.LogAttrs(ctx, slog.LevelWarn, "state directory not used", slog.Any("err", err))
-		bodies, p.State = "", ""
+	bodies := ""
+	if p.State != "" {
+		bodies = filepath.Join(p.State, "bodies")
+		if err := usable(p.State); err != nil {
+			c.Log.LogAttrs(ctx, slog.LevelWarn, "state directory not used", slog.Any("err", err))
+			bodies, p.State = "", ""
+		}
 	}
 	p.store = body.NewStore(bodies)
 	if p.State != "" {
@@ -72,6 +77,21 @@ func newProcess(ctx context.Context, c Common) (*process, error) {
 		return nil, errors.Join(err, p.close())
 	}
 	return p, nil
+}
+
+// usable makes the directories of a state directory and tries whether files can
+// be made there.
+func usable(state string) error {
+	for _, dir := range []string{"bodies", "history"} {
+		if err := os.MkdirAll(filepath.Join(state, dir), 0o700); err != nil {
+			return err
+		}
+	}
+	f, err := os.CreateTemp(filepath.Join(state, "history"), "probe-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 func (p *process) openAdmin(ctx context.Context) error {
@@ -95,6 +115,9 @@ func (p *process) openAccessLog() error {
 		return nil
 	}
 	log, err := edge.OpenAccessLog(edge.AccessLogOptions{File: p.AccessLog, Log: p.Log})
+	if errors.Is(err, fs.ErrNotExist) {
+		return &mistake.Error{File: p.AccessLog, What: "the access log's directory is not there", Hint: "mkdir -p " + filepath.Dir(p.AccessLog)}
+	}
 	if err != nil {
 		return err
 	}
@@ -165,11 +188,36 @@ func (p *process) run(ctx context.Context) error {
 	if p.admin != nil {
 		logs.run(logging, stopServing, func(ctx context.Context) error { return edge.ServeAdmin(ctx, p.admin, p.metrics) })
 	}
-	err := servers.wait()
+	err := p.waitFor(serving, &servers)
 	stopBehind()
 	err = errors.Join(err, sites.wait())
 	stopLogging()
 	return errors.Join(err, logs.wait())
+}
+
+// patience is how long stopping may take until somebody is told why it does.
+const patience = time.Second
+
+// waitFor waits for the servers. Where they take their time to drain, it says so.
+func (p *process) waitFor(serving context.Context, servers *errorGroup) error {
+	stopped := make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		select {
+		case <-serving.Done():
+		case <-stopped:
+			return
+		}
+		select {
+		case <-time.After(patience):
+			p.Log.LogAttrs(serving, slog.LevelInfo, "finishing what is on its way", slog.String("hint", "Ctrl-C or another signal stops at once"))
+		case <-stopped:
+		}
+	})
+	err := servers.wait()
+	close(stopped)
+	telling.Wait()
+	return err
 }
 
 // An errorGroup waits for goroutines and joins their errors.
@@ -210,8 +258,13 @@ func inUse(err error, flag string) error {
 	if err == nil {
 		return nil
 	}
-	if strings.Contains(err.Error(), "address already in use") {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
 		return &mistake.Error{What: fmt.Sprintf("%s: another program listens there already: %v", flag, err), Hint: flag + " 127.0.0.1:0 takes a free port"}
+	case errors.Is(err, syscall.EACCES):
+		return &mistake.Error{What: fmt.Sprintf("%s: %v", flag, err), Hint: "ports below 1024 are the system's: take a higher one, or let penny have them with sudo setcap cap_net_bind_service=+ep PENNY"}
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return &mistake.Error{What: fmt.Sprintf("%s: this machine has no such address: %v", flag, err), Hint: flag + " 127.0.0.1:0 takes a free port, and :8080 all addresses"}
 	}
 	return fmt.Errorf("%s: %w", flag, err)
 }

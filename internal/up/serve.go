@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"pennyfarthing/internal/fleet/keys"
+	"pennyfarthing/internal/mistake"
 	"pennyfarthing/internal/rules"
 	"pennyfarthing/internal/serve/edge"
 	"pennyfarthing/internal/serve/site"
@@ -80,6 +83,9 @@ func (p *process) prepare(ctx context.Context, o ServeOptions) (Serving, error) 
 	name := o.Dir
 	if len(o.Hosts) > 0 {
 		name = o.Hosts[0]
+	}
+	if pair == nil && o.HSTS > 0 {
+		o.Log.LogAttrs(ctx, slog.LevelWarn, "HSTS not sent", slog.String("why", "browsers take it over HTTPS only, and this is served without"))
 	}
 	live, err := p.live(ctx, name, site.Options{Dir: o.Dir, Dialect: o.Dialect, HSTS: o.HSTS}, 1)
 	if err != nil {
@@ -155,6 +161,9 @@ func (o ServeOptions) url(secure bool, l edge.Listeners) string {
 func (o ServeOptions) certificate(ctx context.Context) (*tls.Certificate, *keys.CA, error) {
 	if o.Cert != "" {
 		pair, err := keys.LoadPair(o.Cert, o.Key)
+		if missing, ok := errors.AsType[*fs.PathError](err); ok && errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, &mistake.Error{File: missing.Path, What: "there is no such file", Hint: "--cert and --key name the files of the certificate and of its key"}
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -181,8 +190,15 @@ func (o ServeOptions) certificate(ctx context.Context) (*tls.Certificate, *keys.
 
 // names returns what the private CA vouches for.
 func (o ServeOptions) names() ([]string, []netip.Addr) {
-	names := append([]string{"localhost"}, o.Hosts...)
+	names := []string{"localhost"}
 	addrs := loopback()
+	for _, host := range o.Hosts {
+		if addr, err := netip.ParseAddr(host); err == nil {
+			addrs = append(addrs, addr.Unmap().WithZone(""))
+		} else {
+			names = append(names, host)
+		}
+	}
 	if host, _, err := net.SplitHostPort(o.Listen); err == nil {
 		if addr, err := netip.ParseAddr(host); err == nil && !addr.IsUnspecified() && !addr.IsLoopback() {
 			addrs = append(addrs, addr.Unmap().WithZone(""))
@@ -199,7 +215,7 @@ func loopback() []netip.Addr {
 // always permitted.
 func openCA(dir, name string, names []string, addrs []netip.Addr) (*keys.CA, error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
-		return nil, err
+		return nil, &mistake.Error{What: fmt.Sprintf("there is no place for the private CA: %v", err), Hint: "--state names a directory that you can write to"}
 	}
 	c := keys.Constraints{Names: names, Prefixes: []netip.Prefix{
 		netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8), netip.PrefixFrom(netip.IPv6Loopback(), 128),

@@ -168,8 +168,8 @@ func (m *manual) compare(t *testing.T, s *served, protocol, coding string, every
 	close(names)
 	workers.Wait()
 	for _, name := range append(m.outside, m.hidden...) {
-		if resp, body, err := c.get("/" + name); err != nil || resp.StatusCode != http.StatusNotFound {
-			t.Errorf("%s, which is not to be served: %v, %v, %.100q", name, resp, err, body)
+		if got, err := c.get("/" + name); err != nil || got.status != http.StatusNotFound {
+			t.Errorf("%s, which is not to be served: %d, %v, %.100q", name, got.status, err, got.body)
 		}
 	}
 	t.Logf("%s %q: %d files, %d bytes, %d of the files coded, %d redirects to clean URLs, in %v",
@@ -197,26 +197,27 @@ func (c *comparison) file(name string) error {
 	own := (&url.URL{Path: "/" + name}).EscapedPath()
 	clean := c.manual.address(name)
 	if clean != own {
-		resp, body, err := c.get(own)
+		moved, err := c.get(own)
 		if err != nil {
 			return err
 		}
-		if resp.StatusCode != http.StatusMovedPermanently || resp.Header.Get("Location") != clean || len(body) > 0 {
-			return fmt.Errorf("%s to %q with %d bytes, want 301 to %q", resp.Status, resp.Header.Get("Location"), len(body), clean)
+		if to := moved.header.Get("Location"); moved.status != http.StatusMovedPermanently || to != clean || len(moved.body) > 0 {
+			return fmt.Errorf("%d to %q with %d bytes, want 301 to %q", moved.status, to, len(moved.body), clean)
 		}
 		c.redirects.Add(1)
 	}
-	resp, got, err := c.get(clean)
+	a, err := c.get(clean)
 	if err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusOK || resp.Header.Get("Etag") == "" || resp.Header.Get("Content-Type") == "" {
-		return fmt.Errorf("%s with %v", resp.Status, resp.Header)
+	if a.status != http.StatusOK || a.header.Get("Etag") == "" || a.header.Get("Content-Type") == "" {
+		return fmt.Errorf("%d with %v", a.status, a.header)
 	}
-	if resp.ContentLength != int64(len(got)) {
-		return fmt.Errorf("%d bytes came, Content-Length is %d", len(got), resp.ContentLength)
+	if a.length != int64(len(a.body)) {
+		return fmt.Errorf("%d bytes came, Content-Length is %d", len(a.body), a.length)
 	}
-	if got, err = c.decode(resp.Header.Get("Content-Encoding"), got); err != nil {
+	got, err := c.decode(a.header.Get("Content-Encoding"), a.body)
+	if err != nil {
 		return err
 	}
 	want, err := os.ReadFile(filepath.Join(c.manual.dir, filepath.FromSlash(name)))
@@ -231,24 +232,32 @@ func (c *comparison) file(name string) error {
 	return nil
 }
 
-func (c *comparison) get(target string) (*http.Response, []byte, error) {
+// An answer is what came for a request.
+type answer struct {
+	status int
+	header http.Header
+	length int64 // that was announced
+	body   []byte
+}
+
+func (c *comparison) get(target string) (answer, error) {
 	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, strings.TrimSuffix(c.served.url, "/")+target, http.NoBody)
 	if err != nil {
-		return nil, nil, err
+		return answer{}, err
 	}
 	if c.coding != "" {
 		req.Header.Set("Accept-Encoding", c.coding)
 	}
 	resp, err := c.client.Do(req)
 	if err != nil {
-		return nil, nil, err
+		return answer{}, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	if resp.Proto != c.protocol {
-		return nil, nil, fmt.Errorf("answered over %s", resp.Proto)
+		return answer{}, fmt.Errorf("answered over %s", resp.Proto)
 	}
 	body, err := io.ReadAll(resp.Body)
-	return resp, body, err
+	return answer{resp.StatusCode, resp.Header, resp.ContentLength, body}, err
 }
 
 // decode returns the plain bytes of a body in a coding, which may be none or the
@@ -332,11 +341,11 @@ func (s *served) waitForCodings(t *testing.T, m *manual) {
 	}
 	deadline := time.Now().Add(time.Minute)
 	for {
-		resp, _, err := c.get(m.address(last))
+		got, err := c.get(m.address(last))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if resp.Header.Get("Content-Encoding") == "gzip" {
+		if got.header.Get("Content-Encoding") == "gzip" {
 			return
 		}
 		if time.Now().After(deadline) {

@@ -73,7 +73,8 @@ type Process struct {
 func Start(t testing.TB, path string, args ...string) *Process {
 	t.Helper()
 	p := &Process{
-		State: t.TempDir(), t: t, cmd: exec.Command(path, args...), stderr: new(output),
+		State: t.TempDir(), t: t, stderr: new(output),
+		cmd:   exec.CommandContext(context.WithoutCancel(t.Context()), path, args...),
 		lines: make(chan string, 1000), // more than any command prints, so that none waits for a test
 		done:  make(chan struct{}),
 	}

@@ -86,7 +86,8 @@ func (s *Store) Put(key Key, data []byte) (*Body, error) {
 	}
 	b, err := s.copyIn(data)
 	if err != nil && s.dir != "" {
-		s.dir, s.open = "", nil // the disk is full or gone: memory from now on
+		s.dir = "" // the disk is full or gone: memory from now on
+		s.seal()
 		b, err = s.copyIn(data)
 	}
 	if err != nil {
@@ -148,11 +149,17 @@ func (s *Store) slabFor(n int) (*slab, error) {
 		slab.sealed.Store(true)
 		return slab, nil
 	}
-	if s.open != nil {
-		s.open.sealed.Store(true)
-	}
+	s.seal()
 	s.open = slab
 	return slab, nil
+}
+
+// seal lets the open slab take no more bodies. mu is held.
+func (s *Store) seal() {
+	if s.open != nil {
+		s.open.sealed.Store(true)
+		s.open = nil
+	}
 }
 
 // A slab is one mapping that bodies are appended to.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -19,6 +20,8 @@ import (
 func (s *Server) accept(ctx context.Context, ln net.Listener, admit func(context.Context, net.Conn) error) error {
 	var admitting sync.WaitGroup
 	defer admitting.Wait()
+	admitCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	for {
 		conn, err := ln.Accept()
 		switch {
@@ -35,7 +38,7 @@ func (s *Server) accept(ctx context.Context, ln net.Listener, admit func(context
 			continue
 		}
 		admitting.Go(func() {
-			if err := admit(ctx, conn); err != nil {
+			if err := admit(admitCtx, conn); err != nil {
 				s.options.Log.LogAttrs(ctx, slog.LevelDebug, "connection ended early", slog.String("pop", s.options.Name), slog.Any("err", err))
 				_ = conn.Close()
 			}
@@ -91,6 +94,21 @@ func (s *Server) helpPlainHTTP(conn net.Conn, err error) {
 		s.meters.refused("plain HTTP on a TLS port")
 		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 		_, _ = conn.Write([]byte(answer)) // whoever does not read it is not helped
+		linger(conn)
+	}
+}
+
+// Lingering: what a client has sent by now is read and thrown away, or else the
+// connection is reset, and with it the answer is lost.
+const (
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 64 << 10
+)
+
+// linger lets the client read what was written to it; the caller closes.
+func linger(conn net.Conn) {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil && conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, conn, lingerBytes) // however it ends, the connection is closed
 	}
 }
 
@@ -98,8 +116,7 @@ func (s *Server) helpPlainHTTP(conn net.Conn, err error) {
 // connections. The connection that it returns is no longer counted when closed.
 func (s *Server) counted(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	peer := addrOf(conn.RemoteAddr())
-	isProxy := trusted(s.options.TrustedProxies, peer)
-	if isProxy && s.options.ProxyProtocol {
+	if s.options.ProxyProtocol && trusted(s.options.TrustedProxies, peer) {
 		client, err := s.proxied(ctx, conn)
 		if err != nil {
 			s.meters.refused("PROXY header")
@@ -107,17 +124,31 @@ func (s *Server) counted(ctx context.Context, conn net.Conn) (net.Conn, error) {
 		}
 		if client.IsValid() {
 			conn = &proxiedConn{Conn: conn, client: net.TCPAddrFromAddrPort(client)}
-			peer, isProxy = client.Addr(), false
+			peer = client.Addr()
 		}
 	}
-	if isProxy {
-		return conn, nil
-	}
-	if !s.clients.enter(peer) {
-		s.meters.refused("connections per client")
+	leave, ok := s.enter(peer)
+	if !ok {
 		return nil, fmt.Errorf("%s has %d connections", clientKey(peer), s.limits.ConnectionsPerClient)
 	}
-	return &countedConn{Conn: conn, leave: sync.OnceFunc(func() { s.clients.leave(peer) })}, nil
+	return &countedConn{Conn: conn, leave: leave}, nil
+}
+
+// enter counts a connection and reports whether it may stay; leave must then be
+// called when it ends. Proxies of ours bring many clients and have no limit.
+func (s *Server) enter(peer netip.Addr) (leave func(), ok bool) {
+	limited := !trusted(s.options.TrustedProxies, peer)
+	if limited && !s.clients.enter(peer) {
+		s.meters.refused("connections per client")
+		return nil, false
+	}
+	s.meters.connections.Inc()
+	return sync.OnceFunc(func() {
+		s.meters.connections.Dec()
+		if limited {
+			s.clients.leave(peer)
+		}
+	}), true
 }
 
 func (s *Server) proxied(ctx context.Context, conn net.Conn) (netip.AddrPort, error) {

@@ -12,9 +12,8 @@ import (
 type clientCounter struct {
 	most int
 
-	mu    sync.Mutex // guards open
-	open  map[netip.Prefix]int
-	total int
+	mu   sync.Mutex // guards open
+	open map[netip.Prefix]int
 }
 
 func newClientCounter(most int) *clientCounter {
@@ -31,7 +30,6 @@ func (c *clientCounter) enter(addr netip.Addr) bool {
 		return false
 	}
 	c.open[key]++
-	c.total++
 	return true
 }
 
@@ -39,17 +37,9 @@ func (c *clientCounter) leave(addr netip.Addr) {
 	key := clientKey(addr)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.total--
 	if c.open[key]--; c.open[key] <= 0 {
 		delete(c.open, key)
 	}
-}
-
-// connections returns how many are open.
-func (c *clientCounter) connections() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.total
 }
 
 func clientKey(addr netip.Addr) netip.Prefix { return cut(addr, 32, 64) }
@@ -92,11 +82,22 @@ func trusted(proxies []netip.Prefix, addr netip.Addr) bool {
 func forwardedFor(proxies []netip.Prefix, peer netip.Addr, field string) netip.Addr {
 	for field != "" && trusted(proxies, peer) {
 		i := strings.LastIndexByte(field, ',')
-		addr, err := netip.ParseAddr(strings.TrimSpace(field[i+1:]))
-		if err != nil {
+		addr, ok := parseForwarded(strings.TrimSpace(field[i+1:]))
+		if !ok {
 			return peer
 		}
-		peer, field = addr.Unmap(), field[:max(i, 0)]
+		peer, field = addr, field[:max(i, 0)]
 	}
 	return peer
+}
+
+// parseForwarded reads an address, which some proxies write with its port.
+func parseForwarded(text string) (netip.Addr, bool) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return addr.Unmap(), true
+	}
+	if addr, err := netip.ParseAddrPort(text); err == nil {
+		return addr.Addr().Unmap(), true
+	}
+	return netip.Addr{}, false
 }

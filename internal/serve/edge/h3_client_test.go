@@ -48,6 +48,12 @@ type h3Edge struct {
 // h3Serve runs a server until the test ends.
 func h3Serve(t *testing.T) *h3Edge {
 	t.Helper()
+	return h3ServeWith(t, edge.Limits{})
+}
+
+// h3ServeWith runs a server with limits.
+func h3ServeWith(t *testing.T, limits edge.Limits) *h3Edge {
+	t.Helper()
 	e := &h3Edge{files: map[string][]byte{
 		"/":        []byte("<!doctype html><title>front</title><p>hello over QUIC\n"),
 		"/app.css": bytes.Repeat([]byte("p { margin: 0 }\n"), 100),
@@ -77,12 +83,17 @@ func h3Serve(t *testing.T) *h3Edge {
 		t.Fatal(err)
 	}
 	e.addr = listeners.QUIC[0].LocalAddr().String()
-	server, err := edge.New(edge.Options{Table: table, Certificates: certificates}, listeners)
+	server, err := edge.New(edge.Options{Table: table, Certificates: certificates, Limits: limits}, listeners)
 	if err != nil {
 		t.Fatal(err)
 	}
 	e.run(t, server)
 	return e
+}
+
+// tls is what a client needs to trust the server.
+func (e *h3Edge) tls() *tls.Config {
+	return &tls.Config{RootCAs: e.roots, ServerName: h3Host, NextProtos: []string{"h3"}}
 }
 
 // run starts the server and sees to it that it has ended when the test has.
@@ -146,7 +157,7 @@ func h3Dial(t *testing.T, e *h3Edge, config *quic.Config) *h3Client {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), h3Patience)
 	defer cancel()
-	conn, err := quic.DialAddr(ctx, e.addr, &tls.Config{RootCAs: e.roots, ServerName: h3Host, NextProtos: []string{"h3"}}, config)
+	conn, err := quic.DialAddr(ctx, e.addr, e.tls(), config)
 	if err != nil {
 		t.Fatalf("dial %s: %v", e.addr, err)
 	}

@@ -1,10 +1,13 @@
 package edge
 
 import (
-	"fmt"
+	"errors"
+	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -15,47 +18,80 @@ import (
 
 // ServeHTTP answers a request of any protocol version.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := exchange{server: s, w: w, r: r, start: time.Now(), protocol: protocolOf(r), meters: s.meters.nobody}
-	x.host = normalHost(r.Host)
+	x := exchange{
+		server: s, visitor: visitorOf(r), w: w, r: r, start: time.Now(), protocol: protocolOf(r), meters: s.meters.nobody,
+		method: r.Method, host: normalHost(r.Host),
+	}
+	x.path, x.query = splitTarget(r.RequestURI)
+	s.inFlight[x.protocol].Add(1)
+	x.visitor.idle.begin()
+	defer x.end()
 	x.answer()
 }
 
 // An exchange is one request and what became of it.
 type exchange struct {
 	server   *Server
+	visitor  *visitor
 	w        http.ResponseWriter
 	r        *http.Request
 	start    time.Time
 	protocol protocol
-	host     string
 	meters   *siteMeters
+
+	// Of the request, as the log has them.
+	method, host, path, query string
+}
+
+// end is deferred. A panic is told here, because the engines would keep it to
+// themselves; the client sees the answer break off.
+func (x *exchange) end() {
+	p := recover()
+	x.visitor.idle.end()
+	x.server.inFlight[x.protocol].Add(-1)
+	if p == nil {
+		return
+	}
+	if err, ok := p.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+		x.server.meters.panics.Inc()
+		x.server.options.Log.LogAttrs(x.r.Context(), slog.LevelError, "panic", slog.String("pop", x.server.options.Name),
+			slog.String("path", x.path), slog.Any("err", p), slog.String("stack", string(debug.Stack())))
+	}
+	panic(http.ErrAbortHandler)
 }
 
 func (x *exchange) answer() {
 	s, r := x.server, x.r
-	if refusal, ok := h1.FromContext(r.Context()).Refused(r); ok {
-		refusal.ServeHTTP(x.w, r)
-		x.log(refusal.Status, 0, "")
+	if refusal, ok := x.visitor.guard.Refused(r); ok {
+		x.refuseHead(refusal)
+		return
+	}
+	if status, why := x.malformed(); status != 0 {
+		x.refuse(status, why)
 		return
 	}
 	live := s.table.Load().lookup(x.host)
+	if live == nil {
+		x.refuse(http.StatusMisdirectedRequest, "host not served")
+		return
+	}
+	if x.misdirected() {
+		x.refuse(http.StatusMisdirectedRequest, "host not covered by the certificate")
+		return
+	}
+	x.meters = s.siteMeters(live.Name())
 	switch {
-	case r.ProtoMajor > 1 && s.tooManyFields(r):
-		x.refuse(http.StatusRequestHeaderFieldsTooLarge, "too many header fields")
-	case live == nil || x.misdirected():
-		x.refuse(http.StatusMisdirectedRequest, "this host is not served on this connection")
-	case r.TLS == nil && s.redirectPort != 0:
+	case r.Method == http.MethodOptions && x.path == "*":
+		x.options()
+	case !x.visitor.secure && s.redirectPort != 0:
 		x.toHTTPS()
 	case r.Method == http.MethodOptions:
 		x.options()
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		x.w.Header().Set("Allow", allowed)
-		x.refuse(http.StatusMethodNotAllowed, "files are read with GET and HEAD")
-	case r.ContentLength != 0:
-		x.refuse(http.StatusRequestEntityTooLarge, "a request for a file has no body")
+		x.w.Header()["Allow"] = []string{allowed}
+		x.refuse(http.StatusMethodNotAllowed, "method not allowed")
 	default:
-		x.meters = s.siteMeters(live.Name())
-		x.site(live)
+		x.file(live)
 	}
 }
 
@@ -65,56 +101,27 @@ const allowed = "GET, HEAD, OPTIONS"
 // misdirected reports whether the certificate of the connection does not cover
 // the host.
 func (x *exchange) misdirected() bool {
-	if x.r.TLS == nil {
+	if !x.visitor.secure {
 		return false
 	}
 	certs := x.server.certificates.Load()
-	return certs != nil && certs.misdirected(x.r.TLS.ServerName, x.host)
-}
-
-// tooManyFields counts the fields of HTTP/2 and 3; HTTP/1.1 was scanned before.
-func (s *Server) tooManyFields(r *http.Request) bool {
-	n := 0
-	for _, values := range r.Header {
-		n += len(values)
-	}
-	return n > s.limits.HeaderFields
-}
-
-// refuse answers with a status and one line of text. A body that nobody wants is
-// not read: over HTTP/1 the connection ends.
-func (x *exchange) refuse(status int, why string) {
-	h := x.w.Header()
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	if x.r.ContentLength != 0 && x.r.ProtoMajor == 1 {
-		h.Set("Connection", "close")
-	}
-	text := strconv.Itoa(status) + " " + why + "\n"
-	h.Set("Content-Length", strconv.Itoa(len(text)))
-	x.w.WriteHeader(status)
-	if x.r.Method != http.MethodHead {
-		_, _ = fmt.Fprint(x.w, text) // the client may be gone
-	}
-	x.server.meters.refused(strconv.Itoa(status))
-	x.log(status, int64(len(text)), "")
+	return certs != nil && certs.misdirected(x.visitor.serverName, x.host)
 }
 
 func (x *exchange) options() {
 	h := x.w.Header()
-	h.Set("Allow", allowed)
-	h.Set("Cache-Control", "no-store")
-	if x.r.ContentLength != 0 && x.r.ProtoMajor == 1 {
-		h.Set("Connection", "close")
-	}
-	x.w.WriteHeader(http.StatusNoContent)
-	x.log(http.StatusNoContent, 0, "")
+	h["Allow"] = []string{allowed}
+	h["Cache-Control"] = []string{"no-store"}
+	x.empty(http.StatusNoContent)
 }
 
 // toHTTPS redirects to the same target on the TLS port. It is not stored: ports
 // and certificates come and go while a fleet is tried out.
 func (x *exchange) toHTTPS() {
+	if x.host == "" { // HTTP/1.0
+		x.refuse(http.StatusBadRequest, "no Host")
+		return
+	}
 	host := x.host
 	if strings.IndexByte(host, ':') >= 0 {
 		host = "[" + host + "]"
@@ -122,46 +129,68 @@ func (x *exchange) toHTTPS() {
 	if x.server.redirectPort != 443 {
 		host = net.JoinHostPort(x.host, strconv.Itoa(x.server.redirectPort))
 	}
-	target := x.r.RequestURI
-	if !strings.HasPrefix(target, "/") {
-		target = x.r.URL.RequestURI()
+	target := x.path
+	if x.query != "" {
+		target += "?" + x.query
+	}
+	if x.method == http.MethodConnect {
+		target = "/"
 	}
 	h := x.w.Header()
 	h["Location"] = []string{"https://" + host + target}
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Length", "0")
-	x.w.WriteHeader(http.StatusPermanentRedirect)
-	x.log(http.StatusPermanentRedirect, 0, "")
+	h["Cache-Control"] = []string{"no-store"}
+	h["Content-Length"] = []string{"0"}
+	x.empty(http.StatusPermanentRedirect)
 }
 
-// site answers with a file.
-func (x *exchange) site(live *site.Live) {
+// empty answers without a body.
+func (x *exchange) empty(status int) {
+	x.dismiss()
+	x.pace(0)
+	x.w.WriteHeader(status)
+	x.log(Record{Status: status})
+}
+
+// file answers GET and HEAD.
+func (x *exchange) file(live *site.Live) {
+	switch x.content() {
+	case contentSome:
+		x.refuse(http.StatusRequestEntityTooLarge, "request body")
+		return
+	case contentLate:
+		x.refuse(http.StatusRequestTimeout, h1.ReasonSlowBody.String())
+		return
+	case contentNone:
+	}
 	q := x.request()
 	answer := live.Site().Respond(&q)
-	if err := answer.Check(); err != nil {
+	if answer.Check() != nil { // gone, or replaced a moment ago
 		live.Poke()
-		x.w.Header().Set("Retry-After", "1")
-		x.refuse(http.StatusServiceUnavailable, "the file has just changed; ask again")
+		x.w.Header()["Retry-After"] = []string{"1"}
+		x.refuse(http.StatusServiceUnavailable, "file changed")
 		return
 	}
 	took := time.Since(x.start)
 	x.server.meters.made(took)
-	h := x.w.Header()
-	for f := range answer.Fields() {
-		h[f.Name] = append(h[f.Name], f.Values...)
-	}
-	x.addOwnFields(h, took)
-	if x.protocol >= overHTTP2 { // HTTP/1 is paced by the guard
-		_ = http.NewResponseController(x.w).SetWriteDeadline(x.start.Add(x.server.limits.writeTime(answer.Length)))
-	}
+	x.fields(&answer, took)
+	x.pace(answer.Length)
 	x.w.WriteHeader(answer.Status)
 	sent, err := x.write(&answer)
-	x.meters.count(x.protocol, answer.Status, sent)
-	x.log(answer.Status, sent, answer.Stored)
+	x.log(Record{Status: answer.Status, Bytes: sent, Cache: cacheOf(answer.Stored)})
 	if err != nil && sent < answer.Length {
-		live.Poke()
-		panic(http.ErrAbortHandler) // the client must see that the answer is broken
+		x.broken(live, err)
 	}
+}
+
+// broken ends an answer that is incomplete, so that the client can tell. Only a
+// fault of the file is worth looking at the directory: clients hang up all day.
+func (x *exchange) broken(live *site.Live, err error) {
+	if _, ofDisk := errors.AsType[*fs.PathError](err); ofDisk || errors.Is(err, site.ErrChanged) {
+		live.Poke()
+		x.server.options.Log.LogAttrs(x.r.Context(), slog.LevelWarn, "answer broken off",
+			slog.String("pop", x.server.options.Name), slog.String("site", live.Name()), slog.Any("err", err))
+	}
+	panic(http.ErrAbortHandler)
 }
 
 func (x *exchange) write(answer *site.Answer) (int64, error) {
@@ -173,37 +202,54 @@ func (x *exchange) write(answer *site.Answer) (int64, error) {
 	return answer.WriteTo(x.w)
 }
 
-func (x *exchange) addOwnFields(h http.Header, took time.Duration) {
-	if x.r.TLS != nil && x.protocol < overHTTP3 && x.server.altSvc != nil {
+// pace gives the client as long to read n bytes as it may take. HTTP/1 is paced
+// by the guard, piece by piece.
+func (x *exchange) pace(n int64) {
+	if x.protocol >= overHTTP2 {
+		_ = http.NewResponseController(x.w).SetWriteDeadline(x.start.Add(x.server.limits.writeTime(n))) // both engines have it
+	}
+}
+
+// fields sets the fields of an answer. A site's values are shared by all answers:
+// nothing may be appended to them.
+func (x *exchange) fields(answer *site.Answer, took time.Duration) {
+	h := x.w.Header()
+	for f := range answer.Fields() {
+		if have := h[f.Name]; have != nil {
+			h[f.Name] = append(have[:len(have):len(have)], f.Values...)
+		} else {
+			h[f.Name] = f.Values
+		}
+	}
+	if x.visitor.secure && x.protocol < overHTTP3 && x.server.altSvc != nil {
 		h["Alt-Svc"] = x.server.altSvc
 	}
 	if x.server.options.ServerTiming {
-		h.Add("Server-Timing", fmt.Sprintf("answer;dur=%.3f", float64(took)/float64(time.Millisecond)))
+		have := h["Server-Timing"]
+		h["Server-Timing"] = append(have[:len(have):len(have)], serverTiming(took))
 	}
+}
+
+// serverTiming is a metric of Server-Timing, in milliseconds.
+func serverTiming(took time.Duration) string {
+	value := append(make([]byte, 0, 24), "answer;dur="...)
+	return string(strconv.AppendFloat(value, float64(took)/float64(time.Millisecond), 'f', 3, 64))
 }
 
 // request tells a site what it needs to know.
 func (x *exchange) request() site.Request {
-	r := x.r
-	q := site.Request{Method: r.Method, Scheme: "http", Host: x.host}
-	if r.TLS != nil {
+	h := x.r.Header
+	q := site.Request{Method: x.method, Scheme: "http", Host: x.host, Path: x.path, Query: x.query}
+	if x.visitor.secure {
 		q.Scheme = "https"
 	}
-	if strings.HasPrefix(r.RequestURI, "/") {
-		q.Path, q.Query, _ = strings.Cut(r.RequestURI, "?")
-	} else { // absolute-form
-		q.Path, q.Query = r.URL.EscapedPath(), r.URL.RawQuery
-	}
-	if q.Path == "" {
-		q.Path = "/"
-	}
-	q.AcceptEncoding, q.HasAcceptEncoding = joined(r.Header["Accept-Encoding"])
-	q.IfMatch, _ = joined(r.Header["If-Match"])
-	q.IfNoneMatch, _ = joined(r.Header["If-None-Match"])
-	q.IfModifiedSince, _ = joined(r.Header["If-Modified-Since"])
-	q.IfUnmodifiedSince, _ = joined(r.Header["If-Unmodified-Since"])
-	q.Range, _ = joined(r.Header["Range"])
-	q.IfRange, _ = joined(r.Header["If-Range"])
+	q.AcceptEncoding, q.HasAcceptEncoding = joined(h["Accept-Encoding"])
+	q.IfMatch, _ = joined(h["If-Match"])
+	q.IfNoneMatch, _ = joined(h["If-None-Match"])
+	q.IfModifiedSince, _ = joined(h["If-Modified-Since"])
+	q.IfUnmodifiedSince, _ = joined(h["If-Unmodified-Since"])
+	q.Range, _ = joined(h["Range"])
+	q.IfRange, _ = joined(h["If-Range"])
 	return q
 }
 
@@ -216,24 +262,4 @@ func joined(values []string) (string, bool) {
 		return values[0], true
 	}
 	return strings.Join(values, ", "), true
-}
-
-// log hands the access log a record.
-func (x *exchange) log(status int, bytes int64, stored string) {
-	if x.meters == x.server.meters.nobody {
-		x.meters.count(x.protocol, status, bytes)
-	}
-	if x.server.options.AccessLog == nil {
-		return
-	}
-	cache := map[string]string{"memory": "hit", "disk": "disk"}[stored]
-	if cache == "" {
-		cache = "none"
-	}
-	path, _, _ := strings.Cut(x.r.RequestURI, "?")
-	x.server.options.AccessLog.Add(Record{
-		Time: x.start, POP: x.server.options.Name, Host: x.host, Method: x.r.Method, Path: path, Status: status, Bytes: bytes,
-		Duration: float64(time.Since(x.start)) / float64(time.Millisecond), Protocol: x.protocol.String(), Cache: cache,
-		Agent: x.r.UserAgent(), Referrer: x.r.Referer(), client: x.client(),
-	})
 }

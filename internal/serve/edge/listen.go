@@ -109,14 +109,13 @@ func (l *Listeners) listen(ctx context.Context, secure bool, address string) (in
 	return port, nil
 }
 
-// port returns the port of the first listener, or 0.
-func port(listeners []net.Listener) int {
-	if len(listeners) == 0 {
-		return 0
+// addrPort returns the port of a bound address, or 0.
+func addrPort(addr net.Addr) int {
+	switch a := addr.(type) {
+	case *net.TCPAddr:
+		return a.Port
+	case *net.UDPAddr:
+		return a.Port
 	}
-	addr, ok := listeners[0].Addr().(*net.TCPAddr)
-	if !ok {
-		return 0
-	}
-	return addr.Port
+	return 0
 }

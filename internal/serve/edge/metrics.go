@@ -22,6 +22,9 @@ type Metrics struct {
 	answer     *prometheus.HistogramVec
 	refusals   *prometheus.CounterVec
 	handshakes *prometheus.CounterVec
+
+	connections *prometheus.GaugeVec
+	panics      *prometheus.CounterVec
 }
 
 // answerBuckets are seconds: answers from memory take microseconds.
@@ -46,8 +49,14 @@ func NewMetrics() *Metrics {
 		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "penny_tls_handshakes_total", Help: "TLS handshakes over TCP, by result.",
 		}, []string{"pop", "result"}),
+		connections: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "penny_connections", Help: "Open connections, over TCP and QUIC.",
+		}, []string{"pop"}),
+		panics: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "penny_panics_total", Help: "Requests that ended in a panic: mistakes of the program.",
+		}, []string{"pop"}),
 	}
-	m.registry.MustRegister(m.requests, m.bytes, m.answer, m.refusals, m.handshakes,
+	m.registry.MustRegister(m.requests, m.bytes, m.answer, m.refusals, m.handshakes, m.connections, m.panics,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -141,10 +150,16 @@ type popMeters struct {
 	pop     string
 	answer  prometheus.Observer
 	nobody  *siteMeters // requests that belong to no site
+
+	connections prometheus.Gauge
+	panics      prometheus.Counter
 }
 
 func (m *Metrics) pop(name string) *popMeters {
-	return &popMeters{metrics: m, pop: name, answer: m.answer.WithLabelValues(name), nobody: m.site(name, "")}
+	return &popMeters{
+		metrics: m, pop: name, answer: m.answer.WithLabelValues(name), nobody: m.site(name, ""),
+		connections: m.connections.WithLabelValues(name), panics: m.panics.WithLabelValues(name),
+	}
 }
 
 func (p *popMeters) made(d time.Duration) { p.answer.Observe(d.Seconds()) }

@@ -52,19 +52,37 @@ func readProxyV1(r io.Reader, line []byte) (netip.AddrPort, error) {
 		}
 		line = append(line, one[0])
 	}
-	words := strings.Split(string(line[:len(line)-2]), " ")
-	if len(words) >= 2 && words[1] == "UNKNOWN" {
+	return parseProxyV1(string(line[:len(line)-2]))
+}
+
+// parseProxyV1 reads "PROXY TCP4 source destination port port".
+func parseProxyV1(line string) (netip.AddrPort, error) {
+	words := strings.Split(line, " ")
+	if len(words) >= 2 && words[1] == "UNKNOWN" { // the rest is to be passed over
 		return netip.AddrPort{}, nil
 	}
 	if len(words) != 6 || words[1] != "TCP4" && words[1] != "TCP6" {
 		return netip.AddrPort{}, fmt.Errorf("%w: %q", errProxyHeader, line)
 	}
-	addr, addrErr := netip.ParseAddr(words[2])
-	port, portErr := strconv.ParseUint(words[4], 10, 16)
-	if addrErr != nil || portErr != nil || addr.Is4() != (words[1] == "TCP4") {
+	source, sourceOK := parseProxyEnd(words[1], words[2], words[4])
+	if _, ok := parseProxyEnd(words[1], words[3], words[5]); !ok || !sourceOK {
 		return netip.AddrPort{}, fmt.Errorf("%w: %q", errProxyHeader, line)
 	}
-	return netip.AddrPortFrom(addr.Unmap(), uint16(port)), nil
+	return source, nil
+}
+
+// parseProxyEnd reads one end of a connection: an address of the family and a
+// port without leading zeros.
+func parseProxyEnd(family, address, port string) (netip.AddrPort, bool) {
+	addr, err := netip.ParseAddr(address)
+	if err != nil || addr.Zone() != "" || addr.Is4() != (family == "TCP4") {
+		return netip.AddrPort{}, false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || strconv.FormatUint(n, 10) != port {
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(addr.Unmap(), uint16(n)), true
 }
 
 func readProxyV2(r io.Reader) (netip.AddrPort, error) {
@@ -75,6 +93,9 @@ func readProxyV2(r io.Reader) (netip.AddrPort, error) {
 	length := int(binary.BigEndian.Uint16(head[2:]))
 	if head[0]>>4 != 2 || head[0]&0xf > 1 || length > proxyV2Most {
 		return netip.AddrPort{}, fmt.Errorf("%w: version or length", errProxyHeader)
+	}
+	if head[1]>>4 > 3 || head[1]&0xf > 2 { // families and transports that there are not
+		return netip.AddrPort{}, fmt.Errorf("%w: address family %#x", errProxyHeader, head[1])
 	}
 	body := make([]byte, length)
 	if _, err := io.ReadFull(r, body); err != nil {
@@ -89,8 +110,13 @@ func readProxyV2(r io.Reader) (netip.AddrPort, error) {
 // proxyV2Source returns the source address of a body: source, destination,
 // source port, destination port, and extensions that we pass over.
 func proxyV2Source(family byte, body []byte) (netip.AddrPort, error) {
-	size := map[byte]int{1: 4, 2: 16}[family]
-	if size == 0 { // UNSPEC or UNIX
+	var size int
+	switch family {
+	case 1:
+		size = net.IPv4len
+	case 2:
+		size = net.IPv6len
+	default: // UNSPEC or UNIX: there is no address to be had
 		return netip.AddrPort{}, nil
 	}
 	if len(body) < 2*size+4 {

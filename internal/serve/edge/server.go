@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,8 +14,6 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go/http3"
-
-	"pennyfarthing/internal/serve/h1"
 )
 
 // Options are what a server is made of. Table is required, and Certificates for
@@ -64,7 +61,8 @@ type Server struct {
 	certificates atomic.Pointer[Certificates]
 	clients      *clientCounter
 	meters       *popMeters
-	sites        sync.Map // name -> *siteMeters
+	sites        sync.Map                // name -> *siteMeters
+	inFlight     [protocols]atomic.Int64 // requests that are being answered
 
 	plain    *http.Server // HTTP/1.1 and 2
 	accepted chanListener
@@ -84,12 +82,12 @@ func New(o Options, l Listeners) (*Server, error) {
 	s.table.Store(o.Table)
 	s.certificates.Store(o.Certificates)
 	if len(l.TLS) > 0 && len(l.Plain) > 0 {
-		s.redirectPort = port(l.TLS)
+		s.redirectPort = addrPort(l.TLS[0].Addr())
 	}
 	s.accepted = newChanListener()
 	s.plain = s.plainEngine()
 	if len(l.QUIC) > 0 {
-		s.altSvc = []string{fmt.Sprintf(`h3=":%d"; ma=86400`, port(l.TLS))}
+		s.altSvc = []string{fmt.Sprintf(`h3=":%d"; ma=86400`, addrPort(l.QUIC[0].LocalAddr()))}
 		s.h3 = s.h3Engine()
 	}
 	return s, nil
@@ -108,7 +106,7 @@ func (s *Server) plainEngine() *http.Server {
 	speaks.SetHTTP2(true)
 	speaks.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler: s, Protocols: &speaks, ConnContext: h1.ConnContext,
+		Handler: s, Protocols: &speaks, ConnContext: s.plainContext,
 		MaxHeaderBytes: s.limits.HeaderBytes, IdleTimeout: s.limits.IdleTimeout,
 		DisableGeneralOptionsHandler: true,
 		HTTP2: &http.HTTP2Config{
@@ -116,74 +114,8 @@ func (s *Server) plainEngine() *http.Server {
 			WriteByteTimeout:     s.limits.Grace,
 			SendPingTimeout:      s.limits.IdleTimeout / 2,
 		},
-		ErrorLog: slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug), // of clients; panics are told by the handler
 	}
-}
-
-// Run serves until ctx ends, then drains: the listeners are closed, HTTP/2 and 3
-// connections are told to go away, and requests in flight have the limit Drain
-// to finish. It returns nil after a drain, even one that had to break off.
-func (s *Server) Run(ctx context.Context) error {
-	failed, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	var accepting, serving sync.WaitGroup
-	for _, ln := range s.listeners.Plain {
-		accepting.Go(func() { fail(s.accept(failed, ln, s.admitPlain)) })
-	}
-	config := tlsConfig(s.certificates.Load)
-	for _, ln := range s.listeners.TLS {
-		accepting.Go(func() { fail(s.accept(failed, ln, s.admitTLS(config))) })
-	}
-	serving.Go(func() { fail(s.plain.Serve(s.accepted)) })
-	for _, pc := range s.listeners.QUIC {
-		serving.Go(func() { fail(s.serveQUIC(failed, pc)) })
-	}
-	<-failed.Done()
-	err := s.drain(&accepting, &serving)
-	if ctx.Err() == nil {
-		return errors.Join(context.Cause(failed), err)
-	}
-	return err
-}
-
-// drain stops in order: accepting, serving, sockets.
-func (s *Server) drain(accepting, serving *sync.WaitGroup) error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.limits.Drain)
-	defer cancel()
-	var errs []error
-	for _, ln := range slices.Concat(s.listeners.Plain, s.listeners.TLS) {
-		errs = append(errs, ln.Close())
-	}
-	accepting.Wait() // handshakes in flight end by their own limit, or are handed on
-	var engines sync.WaitGroup
-	engines.Go(func() { s.finishPlain(ctx) })
-	if s.h3 != nil {
-		engines.Go(func() { s.finishH3(ctx) })
-	}
-	engines.Wait()
-	for _, pc := range s.listeners.QUIC {
-		errs = append(errs, pc.Close())
-	}
-	serving.Wait()
-	return errors.Join(errs...)
-}
-
-// finishPlain waits for HTTP/1.1 and 2 and then breaks off what is left.
-func (s *Server) finishPlain(ctx context.Context) {
-	if err := s.plain.Shutdown(ctx); err != nil {
-		s.options.Log.LogAttrs(ctx, slog.LevelWarn, "requests broken off", slog.String("pop", s.options.Name), slog.Any("err", err))
-		_ = s.plain.Close()
-	}
-}
-
-// client returns whom a request is from, as far as trusted proxies say.
-func (x *exchange) client() netip.Addr {
-	peer, err := netip.ParseAddrPort(x.r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	forwarded, _ := joined(x.r.Header["X-Forwarded-For"])
-	return forwardedFor(x.server.options.TrustedProxies, peer.Addr().Unmap(), forwarded)
 }
 
 // siteMeters returns the counters of a site.

@@ -20,51 +20,55 @@ import (
 )
 
 func TestARefusalIsAnsweredInItsTurn(t *testing.T) {
-	e := newEdge(t, Options{}, nil)
-	c := dial(t, e)
-	defer c.close()
-	var in strings.Builder
-	for i := range 10 {
-		fmt.Fprintf(&in, "GET /%d HTTP/1.1\r\n%s\r\n", i, host)
-	}
-	c.send(in.String() + head + "Bad : field\r\n\r\n" + good)
-	for i := range 10 {
-		if status, _ := c.answer(); status != 200 {
-			t.Fatalf("answer %d: status %d", i, status)
+	onBoth(t, func(t *testing.T, on engine) {
+		e := on.newEdge(t, Options{}, nil)
+		c := dial(t, e)
+		defer c.close()
+		var in strings.Builder
+		for i := range 10 {
+			fmt.Fprintf(&in, "GET /%d HTTP/1.1\r\n%s\r\n", i, host)
 		}
-	}
-	status, body := c.answer()
-	if status != 400 || !strings.Contains(body, "space before the colon") {
-		t.Errorf("the last answer is %d %q", status, body)
-	}
-	c.wantEOF()
-	saw, _ := e.sawSoFar()
-	if len(saw) != 10 {
-		t.Errorf("the handler saw %q, want ten requests", saw)
-	}
+		c.send(in.String() + head + "Bad : field\r\n\r\n" + good)
+		for i := range 10 {
+			if status, _ := c.answer(); status != 200 {
+				t.Fatalf("answer %d: status %d", i, status)
+			}
+		}
+		status, body := c.answer()
+		if status != 400 || !strings.Contains(body, "space before the colon") {
+			t.Errorf("the last answer is %d %q", status, body)
+		}
+		c.wantEOF()
+		saw, _ := e.sawSoFar()
+		if len(saw) != 10 {
+			t.Errorf("the handler saw %q, want ten requests", saw)
+		}
+	})
 }
 
 func TestALongBurstIsAnsweredInOrder(t *testing.T) {
-	const n = 5000
-	e := newEdge(t, Options{}, nil)
-	c := dial(t, e)
-	defer c.close()
-	var in strings.Builder
-	for i := range n {
-		body := strings.Repeat("x", i%40) + fmt.Sprint(i)
-		if i%2 == 0 {
-			fmt.Fprintf(&in, "%sContent-Length: %d\r\n\r\n%s", post, len(body), body)
-		} else {
-			fmt.Fprintf(&in, "%s%x\r\n%s\r\n0\r\n\r\n", chunked, len(body), body)
+	onBoth(t, func(t *testing.T, on engine) {
+		const n = 5000
+		e := on.newEdge(t, Options{}, nil)
+		c := dial(t, e)
+		defer c.close()
+		var in strings.Builder
+		for i := range n {
+			body := strings.Repeat("x", i%40) + fmt.Sprint(i)
+			if i%2 == 0 {
+				fmt.Fprintf(&in, "%sContent-Length: %d\r\n\r\n%s", post, len(body), body)
+			} else {
+				fmt.Fprintf(&in, "%s%x\r\n%s\r\n0\r\n\r\n", chunked, len(body), body)
+			}
 		}
-	}
-	c.send(in.String())
-	for i := range n {
-		want := strings.Repeat("x", i%40) + fmt.Sprint(i)
-		if status, got := c.answer(); status != 200 || got != want {
-			t.Fatalf("answer %d: %d %q, want %q", i, status, got, want)
+		c.send(in.String())
+		for i := range n {
+			want := strings.Repeat("x", i%40) + fmt.Sprint(i)
+			if status, got := c.answer(); status != 200 || got != want {
+				t.Fatalf("answer %d: %d %q, want %q", i, status, got, want)
+			}
 		}
-	}
+	})
 }
 
 // hashing answers with the hash of the body.
@@ -75,27 +79,29 @@ func hashing(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestBodiesPassByteForByte(t *testing.T) {
-	e := newEdge(t, Options{}, http.HandlerFunc(hashing))
-	body := make([]byte, 3<<20+17)
-	_, _ = rand.Read(body)
-	want := fmt.Sprintf("%d %x <nil>", len(body), sha256.Sum256(body))
-	framed := map[string]string{
-		"with a length":         fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", post, len(body), body),
-		"in chunks of one size": chunked + inChunks(body, func(int) int { return 8000 }),
-		"in chunks of any size": chunked + inChunks(body, func(i int) int { return 1 + i*i%70001 }),
-	}
-	for name, in := range framed {
-		t.Run(name, func(t *testing.T) {
-			c := dial(t, e)
-			defer c.close()
-			c.send(in + in)
-			for range 2 {
-				if _, got := c.answer(); got != want {
-					t.Errorf("answer %q, want %q", got, want)
+	onBoth(t, func(t *testing.T, on engine) {
+		e := on.newEdge(t, Options{}, http.HandlerFunc(hashing))
+		body := make([]byte, 3<<20+17)
+		_, _ = rand.Read(body)
+		want := fmt.Sprintf("%d %x <nil>", len(body), sha256.Sum256(body))
+		framed := map[string]string{
+			"with a length":         fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", post, len(body), body),
+			"in chunks of one size": chunked + inChunks(body, func(int) int { return 8000 }),
+			"in chunks of any size": chunked + inChunks(body, func(i int) int { return 1 + i*i%70001 }),
+		}
+		for name, in := range framed {
+			t.Run(name, func(t *testing.T) {
+				c := dial(t, e)
+				defer c.close()
+				c.send(in + in)
+				for range 2 {
+					if _, got := c.answer(); got != want {
+						t.Errorf("answer %q, want %q", got, want)
+					}
 				}
-			}
-		})
-	}
+			})
+		}
+	})
 }
 
 // inChunks is body as chunks of sizes that size tells.
@@ -110,73 +116,79 @@ func inChunks(body []byte, size func(i int) int) string {
 }
 
 func TestAClientMayWaitFor100(t *testing.T) {
-	e := newEdge(t, Options{}, nil)
-	c := dial(t, e)
-	defer c.close()
-	c.send(post + "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
-	if status, _ := c.answer(); status != http.StatusContinue {
-		t.Fatalf("status %d, want 100", status)
-	}
-	c.send("hi" + good)
-	for _, want := range []string{"hi", ""} {
-		if status, body := c.answer(); status != 200 || body != want {
-			t.Errorf("answer %d %q, want %q", status, body, want)
+	onBoth(t, func(t *testing.T, on engine) {
+		e := on.newEdge(t, Options{}, nil)
+		c := dial(t, e)
+		defer c.close()
+		c.send(post + "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+		if status, _ := c.answer(); status != http.StatusContinue {
+			t.Fatalf("status %d, want 100", status)
 		}
-	}
+		c.send("hi" + good)
+		for _, want := range []string{"hi", ""} {
+			if status, body := c.answer(); status != 200 || body != want {
+				t.Errorf("answer %d %q, want %q", status, body, want)
+			}
+		}
+	})
 }
 
 func TestAPeerThatLeavesCancelsTheRequest(t *testing.T) {
-	entered, left := make(chan struct{}), make(chan error, 1)
-	e := newEdge(t, Options{}, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		close(entered)
-		select {
-		case <-r.Context().Done():
-			left <- nil
-		case <-time.After(10 * time.Second):
-			left <- errors.New("the context is still alive")
+	onBoth(t, func(t *testing.T, on engine) {
+		entered, left := make(chan struct{}), make(chan error, 1)
+		e := on.newEdge(t, Options{}, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			close(entered)
+			select {
+			case <-r.Context().Done():
+				left <- nil
+			case <-time.After(10 * time.Second):
+				left <- errors.New("the context is still alive")
+			}
+		}))
+		c := dial(t, e)
+		c.send(good)
+		<-entered
+		c.close()
+		if err := <-left; err != nil {
+			t.Error(err)
 		}
-	}))
-	c := dial(t, e)
-	c.send(good)
-	<-entered
-	c.close()
-	if err := <-left; err != nil {
-		t.Error(err)
-	}
+	})
 }
 
 // TestNoByteIsLostWhenAReadIsStopped cuts the second request anywhere: its first part comes while net/http watches the peer with a
 // read of one byte, which it then stops by a deadline in the past.
 func TestNoByteIsLostWhenAReadIsStopped(t *testing.T) {
-	entered, leave := make(chan struct{}), make(chan struct{})
-	e := newEdge(t, Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/good" {
-			entered <- struct{}{}
-			<-leave
+	onBoth(t, func(t *testing.T, on engine) {
+		entered, leave := make(chan struct{}), make(chan struct{})
+		e := on.newEdge(t, Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/good" {
+				entered <- struct{}{}
+				<-leave
+			}
+			body, _ := io.ReadAll(r.Body)
+			_, _ = w.Write(body)
+		}))
+		second := chunked + "2\r\nhi\r\n3\r\n-ho\r\n0\r\n\r\n"
+		c := dial(t, e)
+		defer c.close()
+		for cut := range second {
+			c.send(good)
+			<-entered
+			c.send(second[:cut])
+			if cut%2 == 0 {
+				c.wg.Wait() // the kernel has it; else it races with the stop
+			}
+			leave <- struct{}{}
+			if status, _ := c.answer(); status != 200 {
+				t.Fatalf("cut at %d: status %d", cut, status)
+			}
+			c.wg.Wait()
+			c.send(second[cut:])
+			if status, body := c.answer(); status != 200 || body != "hi-ho" {
+				t.Fatalf("cut at %d: answer %d %q", cut, status, body)
+			}
 		}
-		body, _ := io.ReadAll(r.Body)
-		_, _ = w.Write(body)
-	}))
-	second := chunked + "2\r\nhi\r\n3\r\n-ho\r\n0\r\n\r\n"
-	c := dial(t, e)
-	defer c.close()
-	for cut := range second {
-		c.send(good)
-		<-entered
-		c.send(second[:cut])
-		if cut%2 == 0 {
-			c.wg.Wait() // the kernel has it; else it races with the stop
-		}
-		leave <- struct{}{}
-		if status, _ := c.answer(); status != 200 {
-			t.Fatalf("cut at %d: status %d", cut, status)
-		}
-		c.wg.Wait()
-		c.send(second[cut:])
-		if status, body := c.answer(); status != 200 || body != "hi-ho" {
-			t.Fatalf("cut at %d: answer %d %q", cut, status, body)
-		}
-	}
+	})
 }
 
 func TestADeadlineInThePastStopsAReadAtOnce(t *testing.T) {
@@ -203,63 +215,67 @@ func TestADeadlineInThePastStopsAReadAtOnce(t *testing.T) {
 }
 
 func TestATunnelPassesEverything(t *testing.T) {
-	e := newEdge(t, Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		nc, rw, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
+	onBoth(t, func(t *testing.T, on engine) {
+		e := on.newEdge(t, Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			nc, rw, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer nc.Close()
+			if err := FromContext(r.Context()).Tunnel(); err != nil {
+				t.Error(err)
+			}
+			_, _ = io.WriteString(nc, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+			_, _ = io.CopyN(nc, rw, 7)
+		}))
+		c := dial(t, e)
+		defer c.close()
+		c.send("GET / HTTP/1.1\r\n" + host + "Connection: upgrade\r\nUpgrade: echo\r\n\r\n")
+		resp, err := http.ReadResponse(c.br, nil)
+		if err != nil || resp.StatusCode != 101 {
+			t.Fatal(resp, err)
 		}
-		defer nc.Close()
-		if err := FromContext(r.Context()).Tunnel(); err != nil {
-			t.Error(err)
+		c.send("\x00\n\xff no!")
+		got, err := io.ReadAll(c.br)
+		if err != nil || string(got) != "\x00\n\xff no!" {
+			t.Errorf("echo %q, %v", got, err)
 		}
-		_, _ = io.WriteString(nc, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
-		_, _ = io.CopyN(nc, rw, 7)
-	}))
-	c := dial(t, e)
-	defer c.close()
-	c.send("GET / HTTP/1.1\r\n" + host + "Connection: upgrade\r\nUpgrade: echo\r\n\r\n")
-	resp, err := http.ReadResponse(c.br, nil)
-	if err != nil || resp.StatusCode != 101 {
-		t.Fatal(resp, err)
-	}
-	c.send("\x00\n\xff no!")
-	got, err := io.ReadAll(c.br)
-	if err != nil || string(got) != "\x00\n\xff no!" {
-		t.Errorf("echo %q, %v", got, err)
-	}
+	})
 }
 
 func TestHTTP2PassesWhereItIsSpoken(t *testing.T) {
-	e := newEdge(t, Options{H2C: true}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, refused := FromContext(r.Context()).Refused(r)
-		_, _ = fmt.Fprintf(w, "%s %v %v", r.Proto, FromContext(r.Context()).IsH2(), refused)
-	}))
-	for _, tt := range []struct {
-		h2     bool
-		method string
-		want   string
-	}{{true, "GET", "HTTP/2.0 true false"}, {true, refusedMethod, "HTTP/2.0 true false"}, {false, "GET", "HTTP/1.1 false false"}} {
-		protocols := new(http.Protocols)
-		protocols.SetHTTP1(!tt.h2)
-		protocols.SetUnencryptedHTTP2(tt.h2)
-		transport := &http.Transport{Protocols: protocols}
-		defer transport.CloseIdleConnections()
-		req, err := http.NewRequestWithContext(t.Context(), tt.method, "http://"+e.addr, nil)
-		if err != nil {
-			t.Fatal(err)
+	onBoth(t, func(t *testing.T, on engine) {
+		e := on.newEdge(t, Options{H2C: true}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, refused := FromContext(r.Context()).Refused(r)
+			_, _ = fmt.Fprintf(w, "%s %v %v", r.Proto, FromContext(r.Context()).IsH2(), refused)
+		}))
+		for _, tt := range []struct {
+			h2     bool
+			method string
+			want   string
+		}{{true, "GET", "HTTP/2.0 true false"}, {true, refusedMethod, "HTTP/2.0 true false"}, {false, "GET", "HTTP/1.1 false false"}} {
+			protocols := new(http.Protocols)
+			protocols.SetHTTP1(!tt.h2)
+			protocols.SetUnencryptedHTTP2(tt.h2)
+			transport := &http.Transport{Protocols: protocols}
+			defer transport.CloseIdleConnections()
+			req, err := http.NewRequestWithContext(t.Context(), tt.method, "http://"+e.addr, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = refusedHost
+			resp, err := transport.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if err != nil || string(body) != tt.want {
+				t.Errorf("answer %q, %v; want %q", body, err, tt.want)
+			}
 		}
-		req.Host = refusedHost
-		resp, err := transport.RoundTrip(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(resp.Body)
-		_ = resp.Body.Close()
-		if err != nil || string(body) != tt.want {
-			t.Errorf("answer %q, %v; want %q", body, err, tt.want)
-		}
-	}
+	})
 }
 
 func TestSniffTellsTheProtocolAndLosesNothing(t *testing.T) {
@@ -337,56 +353,62 @@ func (l tlsListener) Accept() (net.Conn, error) {
 }
 
 func TestOverTLS(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := &edge{}
-	e.start(t, tlsListener{l, selfSigned(t)}, Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.TLS == nil || !r.TLS.HandshakeComplete {
-			t.Errorf("Request.TLS = %v", r.TLS)
+	onBoth(t, func(t *testing.T, on engine) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
 		}
-		e.ServeHTTP(w, r)
-	}))
-	nc, err := tls.Dial("tcp", e.addr, &tls.Config{InsecureSkipVerify: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := newClient(t, nc)
-	defer c.close()
-	c.send(strings.Split(good+head+"Bad : field\r\n\r\n"+good, "")...)
-	for _, want := range []int{200, 400} {
-		if status, _ := c.answer(); status != want {
-			t.Errorf("status %d, want %d", status, want)
+		e := &edge{engine: on}
+		e.start(t, tlsListener{l, selfSigned(t)}, Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.TLS == nil || !r.TLS.HandshakeComplete {
+				t.Errorf("Request.TLS = %v", r.TLS)
+			}
+			e.ServeHTTP(w, r)
+		}))
+		nc, err := tls.Dial("tcp", e.addr, &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	c.wantEOF()
+		c := newClient(t, nc)
+		defer c.close()
+		c.send(strings.Split(good+head+"Bad : field\r\n\r\n"+good, "")...)
+		for _, want := range []int{200, 400} {
+			if status, _ := c.answer(); status != want {
+				t.Errorf("status %d, want %d", status, want)
+			}
+		}
+		c.wantEOF()
+	})
 }
 
 func TestPlainRequestsHaveNoTLS(t *testing.T) {
-	e := newEdge(t, Options{}, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if r.TLS != nil {
-			t.Error("Request.TLS is set")
-		}
-	}))
-	c := dial(t, e)
-	defer c.close()
-	c.send(good)
-	c.answer()
+	onBoth(t, func(t *testing.T, on engine) {
+		e := on.newEdge(t, Options{}, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if r.TLS != nil {
+				t.Error("Request.TLS is set")
+			}
+		}))
+		c := dial(t, e)
+		defer c.close()
+		c.send(good)
+		c.answer()
+	})
 }
 
 // TestALateAnswerSurvivesALongRequest sends so much after a bad head that closing at once would reset the connection.
 func TestALateAnswerSurvivesALongRequest(t *testing.T) {
-	e := newEdge(t, Options{}, nil)
-	for range 20 {
-		c := dial(t, e)
-		c.send(head+"Bad : field\r\n\r\n", strings.Repeat("x", 60<<10))
-		if status, _ := c.answer(); status != 400 {
-			t.Errorf("status %d", status)
+	onBoth(t, func(t *testing.T, on engine) {
+		e := on.newEdge(t, Options{}, nil)
+		for range 20 {
+			c := dial(t, e)
+			c.send(head+"Bad : field\r\n\r\n", strings.Repeat("x", 60<<10))
+			if status, _ := c.answer(); status != 400 {
+				t.Errorf("status %d", status)
+			}
+			c.wantEOF()
+			c.close()
 		}
-		c.wantEOF()
-		c.close()
-	}
+	})
 }
 
 func TestARequestIsTheGuardsOwnOnlyWhenTheGuardSaysSo(t *testing.T) {

@@ -7,7 +7,9 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -26,13 +28,33 @@ func (l guardListener) Accept() (net.Conn, error) {
 	return Guard(c, l.options).ServerConn(), nil
 }
 
+// engine is what serves the connections of a test.
+type engine struct {
+	name   string
+	looped bool // a Loop stands before net/http
+}
+
+var engines = []engine{{"the plain engine", false}, {"the loop before the plain engine", true}}
+
+// onBoth runs f with each engine: whatever holds for the one holds for the other.
+func onBoth(t *testing.T, f func(t *testing.T, on engine)) {
+	t.Helper()
+	for _, on := range engines {
+		t.Run(on.name, func(t *testing.T) { f(t, on) })
+	}
+}
+
 // edge is a real net/http server behind the guard.
 type edge struct {
+	engine
 	addr string
 
 	mu      sync.Mutex // guards the fields below
 	saw     []string
 	refused []Refusal
+	panics  []string
+
+	stopping atomic.Bool
 }
 
 // sawSoFar returns what the handler saw and the guard refused, and forgets it.
@@ -67,15 +89,17 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e.note("%s %s %s %q", r.Method, r.Host, r.RequestURI, body)
+	if page, ok := pages[r.RequestURI]; ok && len(body) == 0 && (r.Method == "GET" || r.Method == "HEAD") {
+		w.Header().Set("Content-Length", strconv.Itoa(len(page)))
+		w.Header().Set("Content-Type", "text/plain")
+		body = page
+	}
 	_, _ = w.Write(body)
 }
 
 // start serves handler, or e itself when it is nil, on l.
 func (e *edge) start(t testing.TB, l net.Listener, o Options, handler http.Handler) {
 	t.Helper()
-	if handler == nil {
-		handler = e
-	}
 	hook := o.OnRefusal
 	o.OnRefusal = func(r Refusal) {
 		e.mu.Lock()
@@ -84,6 +108,12 @@ func (e *edge) start(t testing.TB, l net.Listener, o Options, handler http.Handl
 		if hook != nil {
 			hook(r)
 		}
+	}
+	hit := e.hit
+	if handler == nil {
+		handler = e
+	} else {
+		hit = func(*Head, []byte, *Hit) bool { return false }
 	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -96,7 +126,14 @@ func (e *edge) start(t testing.TB, l net.Listener, o Options, handler http.Handl
 	}
 	e.addr = l.Addr().String()
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = server.Serve(guardListener{l, o}) })
+	if e.looped {
+		looped := newLoopListener(l, LoopOptions{Options: o, Hit: hit, Stopping: &e.stopping, OnPanic: e.panicked})
+		wg.Go(looped.run)
+		l = looped
+	} else {
+		l = guardListener{l, o}
+	}
+	wg.Go(func() { _ = server.Serve(l) })
 	t.Cleanup(func() {
 		_ = server.Close()
 		wg.Wait()
@@ -104,13 +141,13 @@ func (e *edge) start(t testing.TB, l net.Listener, o Options, handler http.Handl
 }
 
 // newEdge starts an edge on loopback.
-func newEdge(t testing.TB, o Options, handler http.Handler) *edge {
+func (on engine) newEdge(t testing.TB, o Options, handler http.Handler) *edge {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &edge{}
+	e := &edge{engine: on}
 	e.start(t, l, o, handler)
 	return e
 }

@@ -243,41 +243,47 @@ func reasonOf(refused []Refusal) Reason {
 }
 
 func TestAttacksInOneWrite(t *testing.T) {
-	e := newEdge(t, Options{}, nil)
-	for _, a := range attacks {
-		t.Run(a.name, func(t *testing.T) { a.run(t, e, a.in) })
-	}
+	onBoth(t, func(t *testing.T, on engine) {
+		e := on.newEdge(t, Options{}, nil)
+		for _, a := range attacks {
+			t.Run(a.name, func(t *testing.T) { a.run(t, e, a.in) })
+		}
+	})
 }
 
 func TestAttacksByteByByte(t *testing.T) {
-	e := newEdge(t, Options{}, nil)
-	for _, a := range attacks {
-		t.Run(a.name, func(t *testing.T) { a.run(t, e, strings.Split(a.in, "")...) })
-	}
+	onBoth(t, func(t *testing.T, on engine) {
+		e := on.newEdge(t, Options{}, nil)
+		for _, a := range attacks {
+			t.Run(a.name, func(t *testing.T) { a.run(t, e, strings.Split(a.in, "")...) })
+		}
+	})
 }
 
 func TestAttacksCutAnywhere(t *testing.T) {
-	e := newEdge(t, Options{}, nil)
-	rows := map[string]bool{
-		"content-length stands before transfer-encoding": true,
-		"a value goes on in the next line":               true,
-		"an empty line follows a body":                   true,
-		"chunks have extensions and trailers":            true,
-		"a chunk is longer than it says":                 true,
-	}
-	ran := 0
-	for _, a := range attacks {
-		if !rows[a.name] {
-			continue
+	onBoth(t, func(t *testing.T, on engine) {
+		e := on.newEdge(t, Options{}, nil)
+		rows := map[string]bool{
+			"content-length stands before transfer-encoding": true,
+			"a value goes on in the next line":               true,
+			"an empty line follows a body":                   true,
+			"chunks have extensions and trailers":            true,
+			"a chunk is longer than it says":                 true,
 		}
-		ran++
-		t.Run(a.name, func(t *testing.T) {
-			for i := 1; i < len(a.in); i++ {
-				a.run(t, e, a.in[:i], a.in[i:])
+		ran := 0
+		for _, a := range attacks {
+			if !rows[a.name] {
+				continue
 			}
-		})
-	}
-	if ran != len(rows) {
-		t.Errorf("%d of %d rows exist", ran, len(rows))
-	}
+			ran++
+			t.Run(a.name, func(t *testing.T) {
+				for i := 1; i < len(a.in); i++ {
+					a.run(t, e, a.in[:i], a.in[i:])
+				}
+			})
+		}
+		if ran != len(rows) {
+			t.Errorf("%d of %d rows exist", ran, len(rows))
+		}
+	})
 }

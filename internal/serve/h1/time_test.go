@@ -46,20 +46,22 @@ func (l *pipeListener) dial(t *testing.T) *client {
 	return c
 }
 
-// inBubble runs f with a client of an edge, where time is made of patience.
+// inBubble runs f with a client of an edge, where time is made of patience, once with each engine.
 func inBubble(t *testing.T, o Options, handler http.HandlerFunc, f func(t *testing.T, e *edge, c *client)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		l := newPipeListener()
-		e := &edge{}
-		var h http.Handler
-		if handler != nil {
-			h = handler
-		}
-		e.start(t, l, o, h)
-		c := l.dial(t)
-		defer c.close()
-		f(t, e, c)
+	onBoth(t, func(t *testing.T, on engine) {
+		synctest.Test(t, func(t *testing.T) {
+			l := newPipeListener()
+			e := &edge{engine: on}
+			var h http.Handler
+			if handler != nil {
+				h = handler
+			}
+			e.start(t, l, o, h)
+			c := l.dial(t)
+			defer c.close()
+			f(t, e, c)
+		})
 	})
 }
 

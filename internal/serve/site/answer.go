@@ -4,6 +4,7 @@ import (
 	"io"
 	"iter"
 	"runtime"
+	"slices"
 
 	"pennyfarthing/internal/serve/body"
 )
@@ -49,9 +50,10 @@ type Answer struct {
 	// "memory", "disk", or "" when there is none.
 	Stored string
 
-	shared []Field // the same for many answers
-	own    []Field // this representation's
-	more   []Field // made for this request
+	shared  *fieldList // the same for many answers
+	untyped bool       // leave the Content-Type of shared out
+	own     []Field    // this representation's
+	more    []Field    // made for this request
 
 	head  bool // a HEAD request: no body is written
 	mem   *body.Body
@@ -63,9 +65,15 @@ type Answer struct {
 // Fields yields the header fields.
 func (a *Answer) Fields() iter.Seq[*Field] {
 	return func(yield func(*Field) bool) {
-		for _, list := range [...][]Field{a.shared, a.own, a.more} {
+		for i := range a.shared.fields {
+			f := &a.shared.fields[i]
+			if !(a.untyped && f.Name == "Content-Type") && !yield(f) {
+				return
+			}
+		}
+		for _, list := range [...][]Field{a.own, a.more} {
 			for i := range list {
-				if !yield(&list[i]) {
+				if !slices.Contains(a.shared.hides, list[i].Name) && !yield(&list[i]) {
 					return
 				}
 			}

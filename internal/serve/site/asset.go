@@ -24,11 +24,12 @@ type asset struct {
 	contentType string
 	codable     bool   // of a type that is worth coding
 	immutable   bool   // its name is a fingerprint, and always was of this content
+	tried       bool   // codings were made, though there may be none that is smaller
 	done        bool   // has all the codings that it will get, at their best
 	document    bool   // an error document: no validators, never stored by caches
 	modified    int64  // seconds since 1970
 	seen        uint64 // the last generation whose directory had the file
-	shared      []Field
+	shared      *fieldList
 	sizes       [encode.NumCodings]int64
 	forms       [encode.NumCodings]*form
 }
@@ -39,7 +40,8 @@ type form struct {
 	level  encode.Level
 	etag   string
 	own    []Field // for 200
-	brief  []Field // for 304
+	brief  []Field // for 304: the validators
+	bare   []Field // for errors: no validators
 	mem    *body.Body
 	disk   *diskFile
 }
@@ -63,10 +65,11 @@ func (a *asset) validators(f *form) validators {
 
 // tag returns the entity tag of the asset in a coding. It is strong where the
 // content is hashed: quick and best codings are different bytes, so they have
-// different tags.
+// different tags. Until then it is of the size and of both times, because the
+// modification time alone can be set back.
 func (a *asset) tag(coding encode.Coding, level encode.Level) string {
 	if !a.hashed {
-		return fmt.Sprintf(`W/"%x-%x"`, a.stat.size, a.stat.modTime)
+		return fmt.Sprintf(`W/"%x-%x-%x"`, a.stat.size, a.stat.modTime, a.stat.change)
 	}
 	tag := hex.EncodeToString(a.hash[:16])
 	switch {
@@ -87,13 +90,15 @@ func (a *asset) addForm(coding encode.Coding, level encode.Level, mem *body.Body
 	}
 	if !a.document {
 		f.etag = a.tag(coding, level)
-		f.own = append(f.own, field("ETag", f.etag), field("Last-Modified", formatDate(a.modified)), acceptRanges)
+		f.own = append(f.own, field("Etag", f.etag), field("Last-Modified", formatDate(a.modified)), acceptRanges)
+		f.brief = f.own[:2:2]
 	}
-	f.brief = f.own[:min(2, len(f.own)):min(2, len(f.own))]
+	validators := len(f.own)
 	if coding != encode.Identity {
 		f.own = append(f.own, contentEncoding[coding])
 	}
 	f.own = append(f.own, field("Content-Length", strconv.FormatInt(length, 10)))
+	f.bare = f.own[validators:]
 	a.forms[coding] = f
 	a.sizes[coding] = length
 }

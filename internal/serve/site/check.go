@@ -22,19 +22,18 @@ func Check(ctx context.Context, dir string, dialect rules.Dialect) (mistake.List
 		return nil, dirError(dir, err)
 	}
 	defer root.Close() //nolint:errcheck // only read
-	seen, err := walkRoot(ctx, root)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", dir, err)
+	c := newCompiler(Options{Dir: dir, Dialect: dialect}, root)
+	if c.walk, err = walkRoot(ctx, root, nil); err != nil {
+		return nil, c.unreadable("", err)
 	}
-	c := &compiler{Options: Options{Dir: dir, Dialect: dialect}, root: root, walk: seen, site: &Site{paths: make(map[string]entry)}, interned: make(map[string][]Field)}
 	if err := c.rules(); err != nil {
 		return nil, err
 	}
-	assets := make([]*asset, 0, len(seen.files))
-	for _, f := range seen.files {
-		assets = append(assets, &asset{name: f.name, path: canonicalPath(f.name)})
+	files := c.files()
+	assets := make([]*asset, 0, len(files))
+	for _, f := range files {
+		assets = append(assets, &asset{name: f.name})
 	}
-	c.site.notFounds = make(map[string]int32)
 	c.index(assets)
 	return c.notes(), nil
 }

@@ -6,19 +6,18 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"pennyfarthing/internal/encode"
 	"pennyfarthing/internal/mistake"
 	"pennyfarthing/internal/rules"
 	"pennyfarthing/internal/serve/body"
@@ -53,13 +52,6 @@ const (
 	notFoundFile  = "404.html"
 )
 
-// maxRulesFile bounds the size in bytes of a rules file.
-const maxRulesFile = 1 << 20
-
-// keepGenerations is for how many generations a fingerprinted file that is gone
-// stays reachable, so that pages that were open go on working.
-const keepGenerations = 2
-
 // Compile reads the directory and returns its site. What did not change since
 // prev, which may be nil, is taken from there. A rules file with mistakes is an
 // error that carries a [mistake.List].
@@ -68,21 +60,27 @@ func Compile(ctx context.Context, o Options, prev *Site) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	return compile(ctx, o, prev, h)
+	return compile(ctx, o, prev, h, nil)
 }
 
 // compile is Compile with a history of fingerprinted names, which it updates.
-func compile(ctx context.Context, o Options, prev *Site, h *history) (*Site, error) {
+// enter, which may be nil, is told of every directory before it is read.
+func compile(ctx context.Context, o Options, prev *Site, h *history, enter func(string, fileID)) (*Site, error) {
 	o = o.withDefaults()
 	root, err := os.OpenRoot(o.Dir)
 	if err != nil {
 		return nil, dirError(o.Dir, err)
 	}
-	seen, err := walkRoot(ctx, root)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", o.Dir, err)
+	c := newCompiler(o, root)
+	defer func() {
+		if !c.rootNeeded.Load() {
+			_ = root.Close() // only read
+		}
+	}()
+	if c.walk, err = walkRoot(ctx, root, enter); err != nil {
+		return nil, c.unreadable("", err)
 	}
-	c := &compiler{Options: o, root: root, history: h, prev: prev, walk: seen, interned: make(map[string][]Field)}
+	c.history, c.prev = h, prev
 	return c.compile(ctx)
 }
 
@@ -108,19 +106,31 @@ type compiler struct {
 	site  *Site
 	known map[string]*asset // of prev, by name
 	used  int64             // bytes of bodies in memory
-	open  int               // files held open
+
+	open       atomic.Int64 // files held open
+	rootNeeded atomic.Bool  // some asset opens its file later
 
 	ruleSources [2][]byte
+	interned    map[string]*fieldList
+}
 
-	internMu sync.Mutex
-	interned map[string][]Field
+func newCompiler(o Options, root *os.Root) *compiler {
+	return &compiler{
+		Options: o, root: root, interned: make(map[string]*fieldList),
+		site: &Site{generation: 1, paths: make(map[string]entry), notFounds: make(map[string]int32)},
+	}
+}
+
+// unreadable explains why a file or directory of the site can't be read.
+func (c *compiler) unreadable(name string, err error) error {
+	file := filepath.Join(c.Dir, filepath.FromSlash(name))
+	if errors.Is(err, fs.ErrPermission) {
+		return &mistake.Error{File: file, What: err.Error(), Hint: "chmod -R a+rX " + c.Dir + " lets everybody read it"}
+	}
+	return fmt.Errorf("read %s: %w", file, err)
 }
 
 func (c *compiler) compile(ctx context.Context) (*Site, error) {
-	c.site = &Site{
-		compiled: c.Now(), generation: 1, dirs: c.walk.dirs,
-		paths: make(map[string]entry), notFounds: make(map[string]int32),
-	}
 	if c.prev != nil {
 		c.site.generation = c.prev.generation + 1
 	}
@@ -134,6 +144,7 @@ func (c *compiler) compile(ctx context.Context) (*Site, error) {
 	}
 	c.site.digest = c.digest(assets)
 	c.index(assets)
+	c.finish()
 	c.retain()
 	c.site.summary.Skipped = c.walk.skipped
 	c.site.summarise()
@@ -160,6 +171,7 @@ func (c *compiler) rules() error {
 		parsed, err := rules.ParseRedirects(filepath.Join(c.Dir, redirectsFile), redirects, c.Dialect)
 		mistakes = append(mistakes, mistake.Of(err)...)
 		c.site.redirects = parsed
+		c.site.forced = err == nil && parsed.Forced()
 	}
 	if headers != nil {
 		parsed, err := rules.ParseHeaders(filepath.Join(c.Dir, headersFile), headers, c.Dialect)
@@ -172,27 +184,37 @@ func (c *compiler) rules() error {
 
 // readRules returns the content of a rules file, or nil if there is none.
 func (c *compiler) readRules(name string) ([]byte, error) {
-	data, err := c.root.ReadFile(name)
+	f, info, err := openFile(c.root, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("read %s: %w", filepath.Join(c.Dir, name), err)
-	case len(data) > maxRulesFile:
-		return nil, &mistake.Error{File: filepath.Join(c.Dir, name), What: fmt.Sprintf("the file has %d bytes, more than the %d that are read", len(data), maxRulesFile)}
-	case data == nil:
-		data = []byte{}
+		return nil, c.unreadable(name, err)
+	}
+	defer f.Close() //nolint:errcheck // only read
+	if size := info.Size(); size > rules.MaxFile {
+		return nil, &mistake.Error{File: filepath.Join(c.Dir, name), What: fmt.Sprintf("the file has %d bytes, more than the %d that are read", size, rules.MaxFile)}
+	}
+	data, err := io.ReadAll(io.LimitReader(f, rules.MaxFile+1))
+	if err != nil {
+		return nil, c.unreadable(name, err)
 	}
 	return data, nil
+}
+
+// files lists what is to be served, small files first.
+func (c *compiler) files() []found {
+	files := slices.DeleteFunc(c.walk.files, func(f found) bool { return f.name == redirectsFile || f.name == headersFile })
+	slices.SortFunc(files, func(a, b found) int {
+		return cmp.Or(cmp.Compare(a.stat.size, b.stat.size), strings.Compare(a.name, b.name))
+	})
+	return files
 }
 
 // assets makes the asset of every file, small files first so that the memory
 // budget serves as many as it can.
 func (c *compiler) assets(ctx context.Context) ([]*asset, error) {
-	files := slices.DeleteFunc(c.walk.files, func(f found) bool { return f.name == redirectsFile || f.name == headersFile })
-	slices.SortFunc(files, func(a, b found) int {
-		return cmp.Or(cmp.Compare(a.stat.size, b.stat.size), strings.Compare(a.name, b.name))
-	})
+	files := c.files()
 	c.known = make(map[string]*asset)
 	if c.prev != nil {
 		for _, a := range c.prev.assets {
@@ -216,11 +238,50 @@ func (c *compiler) assets(ctx context.Context) ([]*asset, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	assets = slices.DeleteFunc(assets, func(a *asset) bool { return a == nil })
-	for i, a := range assets {
-		assets[i] = c.finish(a)
+	if err := c.settle(ctx, assets); err != nil {
+		return nil, err
 	}
-	return assets, ctx.Err()
+	return slices.DeleteFunc(assets, func(a *asset) bool { return a == nil }), ctx.Err()
+}
+
+// settle looks again at files on disk that had just been changed: only when the
+// clock has gone on does their time prove that they are still what they were.
+func (c *compiler) settle(ctx context.Context, assets []*asset) error {
+	for range readAttempts {
+		var fresh []int
+		for i, a := range assets {
+			if a != nil && a.racy && a.identity().disk != nil {
+				fresh = append(fresh, i)
+			}
+		}
+		if len(fresh) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(racyWindow):
+		}
+		for _, i := range fresh {
+			if err := c.lookAgain(&assets[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil // it never stands still: answers with it will say so
+}
+
+// lookAgain takes a file on disk for settled if it is what it was, or else
+// loads it again.
+func (c *compiler) lookAgain(a **asset) (err error) {
+	old := *a
+	if old.identity().disk.check() == nil {
+		old.racy = old.stat.racy(time.Now())
+		return nil
+	}
+	c.open.Add(-1)
+	*a, err = c.load(found{name: old.name, stat: old.stat}, false)
+	return err
 }
 
 // digest sums up what the site is made of, so that a directory that was touched
@@ -228,10 +289,11 @@ func (c *compiler) assets(ctx context.Context) ([]*asset, error) {
 func (c *compiler) digest(assets []*asset) body.Key {
 	sum := sha256.New()
 	for _, a := range assets {
-		fmt.Fprintf(sum, "%q %d %x\n", a.name, a.modified, a.hash)
-		if !a.hashed {
-			fmt.Fprintf(sum, "%+v\n", a.stat)
+		if a.identity().disk != nil { // whether it is hashed by now must make no difference
+			fmt.Fprintf(sum, "%q %+v\n", a.name, a.stat)
+			continue
 		}
+		fmt.Fprintf(sum, "%q %d %x\n", a.name, a.modified, a.hash)
 	}
 	fmt.Fprintf(sum, "%q %q", c.ruleSources[0], c.ruleSources[1])
 	return body.Key(sum.Sum(nil))
@@ -246,36 +308,22 @@ func (c *compiler) admit(size int64) bool {
 	return true
 }
 
-// load makes the asset of one file, or takes it from the previous site. It
-// returns nil if the file is gone. It runs concurrently.
-func (c *compiler) load(f found, inMemory bool) (*asset, error) {
-	if old := c.known[f.name]; old != nil && old.stat == f.stat && !old.racy && (old.identity().mem != nil) == inMemory {
-		twin := *old
-		return &twin, nil
+// finish gives the assets what depends on the site as a whole.
+func (c *compiler) finish() {
+	current := make(map[string]bool)
+	for _, a := range c.site.assets {
+		a.seen = c.site.generation
+		if a.document {
+			a.shared = c.intern(assetFields(a, a.cacheControl(), nil))
+			continue
+		}
+		if Fingerprinted(a.name) {
+			current[a.name] = true
+			a.immutable = a.hashed && c.history.constant(a.name, a.hash)
+		}
+		a.shared = c.intern(assetFields(a, a.cacheControl(), c.edits(a.path)))
 	}
-	var a *asset
-	var err error
-	if inMemory {
-		a, err = c.loadMemory(f)
-	} else {
-		a, err = c.loadDisk(f)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // gone since the walk
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", filepath.Join(c.Dir, f.name), err)
-	}
-	return a, nil
-}
-
-// finish gives an asset what depends on the site and on when it is compiled.
-func (c *compiler) finish(a *asset) *asset {
-	a.path = canonicalPath(a.name)
-	a.seen = c.site.generation
-	a.immutable = a.hashed && Fingerprinted(a.name) && c.history.constant(a.name, a.hash)
-	a.shared = c.assetFields(a, c.edits(a.path))
-	return a
+	c.history.forget(current)
 }
 
 // edits returns what _headers says of a path whatever the host.
@@ -284,93 +332,6 @@ func (c *compiler) edits(path string) []rules.Edit {
 		return nil
 	}
 	return c.site.headers.Match(rules.Request{Path: path})
-}
-
-// index lays out the paths: pages at their clean URLs, with redirects from their
-// names; a file that itself has a page's clean URL keeps it.
-func (c *compiler) index(assets []*asset) {
-	exact := make(map[string]bool, len(assets))
-	for _, a := range assets {
-		exact["/"+a.name] = true
-	}
-	for _, a := range assets {
-		own := "/" + a.name
-		if a.path != own && exact[a.path] {
-			a.path = own
-		}
-		c.place(a)
-		if a.path != own {
-			c.alias(own, a.path)
-		}
-		if path.Base(a.name) == notFoundFile {
-			c.addDocument(a)
-		}
-	}
-	for _, a := range assets {
-		c.aliases(a)
-	}
-}
-
-func (c *compiler) place(a *asset) {
-	c.site.paths[a.path] = entry{asset: int32(len(c.site.assets))}
-	c.site.assets = append(c.site.assets, a)
-}
-
-// aliases adds the redirects of the spellings that visitors try: /blog for
-// /blog/, /blog/index for /blog/, /about/ for /about.
-func (c *compiler) aliases(a *asset) {
-	switch {
-	case path.Base(a.name) == "index.html" && strings.HasSuffix(a.path, "/"):
-		c.alias(strings.TrimSuffix(a.path, "/"), a.path)
-		c.alias(a.path+"index", a.path)
-	case a.path != "/"+a.name:
-		c.alias(a.path+"/", a.path)
-	}
-}
-
-// alias adds a redirect unless something stands at the path.
-func (c *compiler) alias(from, to string) {
-	if _, taken := c.site.paths[from]; !taken && from != "" {
-		c.site.paths[from] = entry{asset: -1, to: to}
-	}
-}
-
-// addDocument makes a 404.html the error document of its directory.
-func (c *compiler) addDocument(page *asset) {
-	twin := page.asDocument()
-	twin.shared = c.assetFields(twin, c.edits(page.path))
-	dir, _ := path.Split(page.name)
-	c.site.notFounds["/"+dir] = int32(len(c.site.assets))
-	c.site.assets = append(c.site.assets, twin)
-}
-
-// asDocument returns the asset as an error document.
-func (a *asset) asDocument() *asset {
-	return a.withForms(func(twin *asset) {
-		twin.document = true
-		for coding, f := range a.forms {
-			if f != nil {
-				twin.addForm(encode.Coding(coding), f.level, f.mem, f.disk)
-			}
-		}
-	})
-}
-
-// retain takes fingerprinted files that are gone from the previous site, as long
-// as they are not too old. Those that lie on disk cannot be kept.
-func (c *compiler) retain() {
-	if c.prev == nil {
-		return
-	}
-	for _, a := range c.prev.assets {
-		if !a.immutable || a.document || a.identity().mem == nil || a.seen+keepGenerations < c.site.generation {
-			continue
-		}
-		if e, taken := c.site.paths[a.path]; taken && e.asset >= 0 {
-			continue
-		}
-		c.place(a)
-	}
 }
 
 // summarise counts.

@@ -43,8 +43,9 @@ func precondition(q *Request, v validators) int {
 // strongly; a date must be exactly the one we send, and only counts where that
 // is a strong validator, which it is not for a weakly tagged file.
 func ifRangeHolds(value string, v validators) bool {
-	if tag, _, ok := cutTag(value); ok {
-		return strongMatch(tag, v.etag)
+	value = strings.Trim(value, " \t")
+	if tag, rest, ok := cutTag(value); ok {
+		return rest == "" && strongMatch(tag, v.etag)
 	}
 	t, ok := parseDate(value)
 	return ok && t == v.modified && !strings.HasPrefix(v.etag, "W/")

@@ -23,8 +23,8 @@ var blocks = sync.Pool{New: func() any { return new([blockSize]byte) }}
 type diskFile struct {
 	name string
 	stat fileStat
-	root *os.Root
 	file *os.File // nil if too many are open: then each answer opens it
+	root *os.Root // where it is opened, if file is nil
 }
 
 // intact returns ErrChanged if the open file is not what it was any more.
@@ -44,7 +44,7 @@ func (d *diskFile) open() (*os.File, bool, error) {
 	if d.file != nil {
 		return d.file, false, nil
 	}
-	f, err := d.root.Open(d.name)
+	f, _, err := openFile(d.root, d.name)
 	if err != nil {
 		return nil, false, fmt.Errorf("open %s: %w", d.name, errors.Join(ErrChanged, err))
 	}

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"slices"
 	"strings"
 
 	"pennyfarthing/internal/rules"
@@ -23,25 +24,53 @@ func baseFields(cacheControl string) []Field {
 	}
 }
 
-// assetFields returns the fields of an asset that all its forms share, after
-// the edits of _headers. Content-Type stands first: a 304 leaves it out.
-func (c *compiler) assetFields(a *asset, edits []rules.Edit) []Field {
-	cacheControl := cacheRevalidate
-	switch {
-	case a.document:
-		cacheControl = cacheNever
-	case a.immutable:
-		cacheControl = cacheImmutable
+// A fieldList is what many answers have in common.
+type fieldList struct {
+	fields []Field
+	hides  []string // fields of a form that _headers takes away or sets itself
+}
+
+// newFieldList returns the fields after the edits of _headers.
+func newFieldList(fields []Field, edits []rules.Edit) *fieldList {
+	list := &fieldList{fields: applyEdits(fields, edits)}
+	for _, e := range edits {
+		switch e.Name {
+		case "Etag", "Last-Modified", "Accept-Ranges", "Strict-Transport-Security":
+			list.hides = append(list.hides, e.Name)
+		}
 	}
+	return list
+}
+
+// neverStored returns the list with a Cache-Control that keeps errors out of
+// caches: a rule for /assets/* is not about the file that is missing there while
+// a release goes out.
+func (l *fieldList) neverStored() *fieldList {
+	return &fieldList{fields: setField(slices.Clone(l.fields), "Cache-Control", cacheNever), hides: l.hides}
+}
+
+// assetFields returns the fields that all forms of an asset share.
+func assetFields(a *asset, cacheControl string, edits []rules.Edit) *fieldList {
 	fields := append([]Field{field("Content-Type", a.contentType)}, baseFields(cacheControl)...)
 	if a.codable {
 		fields = append(fields, field("Vary", "Accept-Encoding"))
 	}
-	return c.intern(applyEdits(fields, edits))
+	return newFieldList(fields, edits)
+}
+
+// cacheControl returns what Cache-Control says of an asset at its own path.
+func (a *asset) cacheControl() string {
+	switch {
+	case a.document:
+		return cacheNever
+	case a.immutable:
+		return cacheImmutable
+	}
+	return cacheRevalidate
 }
 
 // applyEdits does what _headers asks for to the default fields, in order. What
-// answers vary on by themselves stays in Vary, and Content-Type stays first.
+// answers vary on by themselves stays in Vary, and Content-Type stays.
 func applyEdits(fields []Field, edits []rules.Edit) []Field {
 	for _, e := range edits {
 		switch {
@@ -103,16 +132,15 @@ func joinVary(ours, value string) string {
 
 // intern returns the one copy of a list of fields: thousands of files share a
 // dozen different ones.
-func (c *compiler) intern(fields []Field) []Field {
+func (c *compiler) intern(list *fieldList) *fieldList {
 	var key strings.Builder
-	for _, f := range fields {
+	for _, f := range list.fields {
 		key.WriteString(f.Name + "\x00" + f.Values[0] + "\x00")
 	}
-	c.internMu.Lock()
-	defer c.internMu.Unlock()
+	key.WriteString(strings.Join(list.hides, "\x00"))
 	if known, ok := c.interned[key.String()]; ok {
 		return known
 	}
-	c.interned[key.String()] = fields
-	return fields
+	c.interned[key.String()] = list
+	return list
 }

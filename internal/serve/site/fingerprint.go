@@ -50,16 +50,34 @@ func looksHashed(part string) bool {
 			hex++
 		}
 	}
-	isHex := hex == len(part) && digits > 0 && lower+upper > 0
-	return isHex || lower > 0 && upper > 0 && digits > 0 && !wordAndNumber(part)
+	if isHex := hex == len(part) && digits > 0 && lower+upper > 0; isHex {
+		return !wordAndYear(part)
+	}
+	return lower > 0 && upper > 0 && digits > 0 && !words(part)
 }
 
-// wordAndNumber reports whether part is a word with a number behind it, like
-// "Final2024" or "Screenshot20240101", which people write and bundlers do not.
-func wordAndNumber(part string) bool {
-	word := strings.TrimRight(part, "0123456789")
-	if word == "" || strings.ToLower(word[1:]) != word[1:] {
-		return false
+// words reports whether part is made of words and numbers, like "Final2024",
+// "iPhone15" or "Web3Guide", which people write and bundlers do not: in words,
+// capitals are rare.
+func words(part string) bool {
+	for run := range strings.FieldsFuncSeq(part, func(r rune) bool { return '0' <= r && r <= '9' }) {
+		capitals := 0
+		for _, c := range []byte(run) {
+			if 'A' <= c && c <= 'Z' {
+				capitals++
+			}
+		}
+		if capitals*3 > len(run) {
+			return false
+		}
 	}
-	return strings.IndexAny(word, "0123456789") < 0
+	return true
+}
+
+// wordAndYear reports whether part is a word with a year behind it, or a date,
+// that happens to look hexadecimal: "cafe2024", "decade20240101".
+func wordAndYear(part string) bool {
+	number := strings.TrimLeft(part, "abcdefABCDEF")
+	return (len(number) == 4 || len(number) == 8) && (strings.HasPrefix(number, "19") || strings.HasPrefix(number, "20")) &&
+		strings.Trim(number, "0123456789") == ""
 }

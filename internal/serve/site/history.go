@@ -13,7 +13,8 @@ import (
 	"pennyfarthing/internal/serve/body"
 )
 
-// maxHistory bounds the names that a history remembers.
+// maxHistory is how many names a history remembers before it forgets those that
+// are gone.
 const maxHistory = 100_000
 
 // A history remembers which content every fingerprinted name had, so that a
@@ -29,7 +30,8 @@ type history struct {
 const reused = "reused"
 
 // loadHistory reads a history from file; one that is not there, or damaged, is
-// empty: the worst that follows is that a name is believed once more.
+// empty: the worst that follows is that a name is believed once more. With an
+// error it returns an empty history that keeps nothing.
 func loadHistory(file string) (*history, error) {
 	h := &history{file: file, Names: make(map[string]string)}
 	if file == "" {
@@ -40,7 +42,8 @@ func loadHistory(file string) (*history, error) {
 		return h, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the history of file names: %w", err)
+		h.file = ""
+		return h, fmt.Errorf("read the history of file names: %w", err)
 	}
 	if json.Unmarshal(data, &h.Names) != nil || h.Names == nil {
 		h.Names = make(map[string]string)
@@ -53,10 +56,8 @@ func loadHistory(file string) (*history, error) {
 func (h *history) constant(name string, hash body.Key) bool {
 	sum := hex.EncodeToString(hash[:])
 	switch known, ok := h.Names[name]; {
-	case !ok && len(h.Names) < maxHistory:
-		h.Names[name] = sum
 	case !ok:
-		return false
+		h.Names[name] = sum
 	case known != sum:
 		h.dirty = h.dirty || known != reused
 		h.Names[name] = reused
@@ -66,6 +67,17 @@ func (h *history) constant(name string, hash body.Key) bool {
 	}
 	h.dirty = true
 	return true
+}
+
+// forget makes room when there are too many names: those that no file of the
+// site has any more go, but for the names that are known to be reused.
+func (h *history) forget(current map[string]bool) {
+	if len(h.Names) <= maxHistory {
+		return
+	}
+	before := len(h.Names)
+	maps.DeleteFunc(h.Names, func(name, sum string) bool { return sum != reused && !current[name] })
+	h.dirty = h.dirty || len(h.Names) != before
 }
 
 // clone returns a copy to compile with, so that a site that does not compile

@@ -13,9 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"pennyfarthing/internal/encode"
+	"pennyfarthing/internal/rules"
 	"pennyfarthing/internal/serve/body"
 )
 
@@ -31,96 +30,150 @@ const (
 var codings = [...]encode.Coding{encode.Brotli, encode.Zstd, encode.Gzip}
 
 // An improver adds to a site what takes time: codings, first quick and then
-// best, and the hashes of large files. Each step is a new site.
+// best, and the hashes of large files. Each step is a new site. It outlives its
+// site by what it is encoding when it is stopped, which goes to the cache.
 type improver struct {
 	cache   *encode.Cache // nil keeps nothing
 	store   *body.Store
 	budget  int64
+	slots   *slots
 	publish func(*Site)
 
 	used atomic.Int64
+	full atomic.Bool // something had no room: larger files need not be tried
 
-	mu    sync.Mutex // guards the fields below
-	site  *Site
-	ready map[int]*asset // assets of site that have a better twin
-	last  time.Time
+	mu      sync.Mutex // guards the fields below
+	history *history
+	site    *Site
+	ready   map[int]*asset // assets of site that have a better twin
+	last    time.Time
+	failed  []error
+	stopped bool
 }
 
-// run improves the site until nothing is left to do or ctx ends.
+// slots bound how much is encoded at a time, whichever site it is for: what a
+// stopped improver is still at counts.
+type slots struct{ quick, best, one chan struct{} }
+
+func newSlots() *slots {
+	all := runtime.GOMAXPROCS(0)
+	return &slots{quick: make(chan struct{}, all), best: make(chan struct{}, max(1, all/2)), one: make(chan struct{}, 1)}
+}
+
+// maxFailures is how many errors an improver remembers.
+const maxFailures = 5
+
+// run improves the site until nothing is left to do or ctx ends. A file that
+// can't be improved stays as it is, and is part of the error.
 func (im *improver) run(ctx context.Context) error {
 	im.used.Store(im.site.summary.Memory)
-	all := runtime.GOMAXPROCS(0)
-	steps := []struct {
-		workers int
-		do      func(context.Context, *asset) (*asset, error)
-	}{
-		{all, im.quick}, {1, im.hash}, {all, im.quick}, {max(1, all/2), im.best},
+	im.each(ctx, im.slots.quick, im.quick)
+	im.each(ctx, im.slots.one, im.hash)
+	im.each(ctx, im.slots.quick, im.quick)
+	im.each(ctx, im.slots.best, im.best)
+	if ctx.Err() == nil {
+		runtime.GC() // what the quick codings took is free only now
+		im.each(ctx, im.slots.one, im.compact)
 	}
-	for _, step := range steps {
-		if err := im.each(ctx, step.workers, step.do); err != nil {
-			return err
-		}
-	}
-	runtime.GC() // what the quick codings took is free only now
-	return im.each(ctx, 1, im.compact)
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	return errors.Join(im.failed...)
 }
 
-// each runs do over all assets and publishes what came of it, now and then and
-// at the end. do returns nil for an asset that stays as it is.
-func (im *improver) each(ctx context.Context, workers int, do func(context.Context, *asset) (*asset, error)) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(workers)
-	for i, a := range im.site.assets {
+// each runs do over all assets, as many at a time as there are slots, and
+// publishes what came of it, now and then and at the end. do returns nil for an
+// asset that stays as it is.
+func (im *improver) each(ctx context.Context, slots chan struct{}, do func(context.Context, *asset) (*asset, error)) {
+	var working sync.WaitGroup
+	for i, a := range im.current().assets {
 		if a.document || ctx.Err() != nil {
 			continue
 		}
-		group.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			better, err := do(ctx, a)
-			if errors.Is(err, ErrChanged) {
-				return nil // the change will make a new site
-			}
-			if err != nil {
-				return fmt.Errorf("prepare %s: %w", a.name, err)
-			}
-			if better != nil {
-				im.add(i, better)
-			}
-			return nil
-		})
+		select {
+		case <-ctx.Done():
+		case slots <- struct{}{}:
+			working.Go(func() {
+				defer func() { <-slots }()
+				im.improve(ctx, i, a, do)
+			})
+		}
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
+	working.Wait()
+	im.mu.Lock()
+	defer im.mu.Unlock()
 	im.flush()
-	return nil
 }
 
-func (im *improver) add(i int, better *asset) {
+func (im *improver) current() *Site {
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	im.ready[i] = better
-	if time.Since(im.last) >= snapshotEvery {
-		im.flushLocked()
+	return im.site
+}
+
+func (im *improver) improve(ctx context.Context, i int, a *asset, do func(context.Context, *asset) (*asset, error)) {
+	better, err := do(ctx, a)
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	switch {
+	case im.stopped, errors.Is(err, ErrChanged): // the change makes a new site
+	case err != nil:
+		if len(im.failed) < maxFailures {
+			im.failed = append(im.failed, fmt.Errorf("prepare %s: %w", a.name, err))
+		}
+	case better != nil:
+		im.ready[i] = better
+		if time.Since(im.last) >= snapshotEvery {
+			im.flush()
+		}
 	}
 }
 
+// flush publishes what is ready. mu is held.
 func (im *improver) flush() {
-	im.mu.Lock()
-	defer im.mu.Unlock()
-	im.flushLocked()
-}
-
-func (im *improver) flushLocked() {
-	if len(im.ready) == 0 {
+	if len(im.ready) == 0 || im.stopped {
 		return
+	}
+	for i, a := range im.ready {
+		if !im.site.assets[i].hashed && a.hashed {
+			im.judge(a)
+		}
 	}
 	im.site = im.site.with(im.ready)
 	im.ready = make(map[int]*asset)
 	im.last = time.Now()
 	im.publish(im.site)
+}
+
+// judge lets a file whose hash is known at last be immutable. mu is held.
+func (im *improver) judge(a *asset) {
+	if a.immutable || !Fingerprinted(a.name) || !im.history.constant(a.name, a.hash) {
+		return
+	}
+	a.immutable = true
+	var edits []rules.Edit
+	if im.site.headers != nil {
+		edits = im.site.headers.Match(rules.Request{Path: a.path})
+	}
+	a.shared = assetFields(a, a.cacheControl(), edits)
+}
+
+// stop publishes what is ready and makes sure that nothing is after it: neither
+// the site nor the history are the improver's any more.
+func (im *improver) stop() {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.flush()
+	im.stopped = true
+}
+
+// save writes the history unless the improver was stopped.
+func (im *improver) save() error {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if im.stopped {
+		return nil
+	}
+	return im.history.save()
 }
 
 // with returns the site with some assets replaced, their error documents too.
@@ -146,7 +199,7 @@ func (s *Site) with(better map[int]*asset) *Site {
 // quick gives an asset codings that are soon made, or the best ones if they are
 // in the cache.
 func (im *improver) quick(_ context.Context, a *asset) (*asset, error) {
-	if !a.wantsCoding() || a.coded() || a.done {
+	if !im.wantsCoding(a) || a.tried {
 		return nil, nil
 	}
 	if forms, ok := im.cached(a); ok {
@@ -157,14 +210,16 @@ func (im *improver) quick(_ context.Context, a *asset) (*asset, error) {
 
 // best replaces quick codings.
 func (im *improver) best(_ context.Context, a *asset) (*asset, error) {
-	if !a.wantsCoding() || a.done {
+	if !im.wantsCoding(a) || a.done {
 		return nil, nil
 	}
 	return im.code(a, encode.Best)
 }
 
-func (a *asset) wantsCoding() bool {
-	return a.codable && a.hashed && a.size() > 0 && a.size() <= maxCoded
+// wantsCoding reports whether codings are worth the work. When the budget is
+// used up only those are that take the place of others.
+func (im *improver) wantsCoding(a *asset) bool {
+	return a.codable && a.hashed && a.size() > 0 && a.size() <= maxCoded && (a.coded() || !im.full.Load())
 }
 
 // cached returns all the best codings of an asset if the cache has each.
@@ -248,7 +303,7 @@ func (b *writeBuffer) Write(p []byte) (int, error) {
 func (im *improver) withCodings(a *asset, level encode.Level, forms map[encode.Coding][]byte) (*asset, error) {
 	var err error
 	better := a.withForms(func(twin *asset) {
-		twin.done = level == encode.Best
+		twin.tried, twin.done = true, level == encode.Best
 		for _, coding := range codings {
 			if e := im.addCoding(twin, coding, level, forms[coding]); e != nil {
 				err = e
@@ -259,12 +314,15 @@ func (im *improver) withCodings(a *asset, level encode.Level, forms map[encode.C
 }
 
 func (im *improver) addCoding(a *asset, coding encode.Coding, level encode.Level, data []byte) error {
+	im.used.Add(-a.sizes[coding])
 	a.forms[coding], a.sizes[coding] = nil, 0
 	if len(data) == 0 {
 		return nil
 	}
 	if used := im.used.Add(int64(len(data))); im.budget > 0 && used > im.budget {
 		im.used.Add(int64(-len(data)))
+		im.full.Store(true)
+		a.tried, a.done = false, false // there may be room in the next site
 		return nil
 	}
 	mem, err := im.store.Put(codedKey(a.hash, coding, level), data)

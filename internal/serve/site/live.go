@@ -2,7 +2,6 @@ package site
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"pennyfarthing/internal/encode"
+	"pennyfarthing/internal/mistake"
 )
 
 // LiveOptions are the options of a [Live] beside those of its sites.
@@ -18,7 +18,7 @@ type LiveOptions struct {
 	// Name names the site in logs.
 	Name string
 	// History is the file that remembers fingerprinted names between runs; ""
-	// remembers them only while running. Its directory must exist.
+	// remembers them only while running.
 	History string
 	// Codings keeps the best codings between runs; nil keeps none.
 	Codings *encode.Cache
@@ -32,8 +32,9 @@ type Live struct {
 	options Options
 	dir     string // absolute
 	live    LiveOptions
-	history *history
+	history *history // Run's, or its improver's while one is at work
 	current atomic.Pointer[Site]
+	slots   *slots
 	poke    chan struct{} // one pending wish to look at the directory is enough
 	failing string        // the last error told, so that it is told once; Run's
 }
@@ -47,17 +48,25 @@ func NewLive(ctx context.Context, o Options, live LiveOptions) (*Live, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", o.Dir, err)
 	}
-	h, err := loadHistory(live.History)
-	if err != nil {
-		return nil, err
+	l := &Live{options: o, dir: dir, live: live, slots: newSlots(), poke: make(chan struct{}, 1)}
+	if l.history, err = loadHistory(live.History); err != nil {
+		l.historyLost(ctx, err)
 	}
-	l := &Live{options: o, dir: dir, live: live, history: h, poke: make(chan struct{}, 1)}
-	first, err := compile(ctx, o, nil, h)
+	first, err := compile(ctx, o, nil, l.history, nil)
 	if err != nil {
 		return nil, err
 	}
 	l.current.Store(first)
-	return l, h.save()
+	if err := l.history.save(); err != nil {
+		l.historyLost(ctx, err)
+	}
+	return l, nil
+}
+
+// historyLost tells that names will be believed that should not be, after the
+// next start. The site is served all the same.
+func (l *Live) historyLost(ctx context.Context, err error) {
+	l.live.Log.LogAttrs(ctx, slog.LevelWarn, "history of file names not kept", slog.String("site", l.live.Name), slog.Any("err", err))
 }
 
 // Site returns the current site. A request asks once and keeps what it got.
@@ -78,49 +87,50 @@ func (l *Live) Poke() {
 // ends, which is no error.
 func (l *Live) Run(ctx context.Context) error {
 	w := newWatcher(l.dir, l.live.Log)
-	var watching sync.WaitGroup
-	watching.Go(func() { w.run(ctx, l.poke) })
-	defer watching.Wait()
+	var behind sync.WaitGroup
+	behind.Go(func() { w.run(ctx, l.poke) })
+	defer behind.Wait()
+	l.recompile(ctx, w) // what happened since NewLive, nobody has told
 	for ctx.Err() == nil {
-		w.follow(l.Site().dirs)
-		l.improveUntil(ctx, w.changed)
-		if ctx.Err() == nil {
-			l.recompile(ctx)
+		im := l.improver()
+		improving, cancel := context.WithCancel(ctx)
+		behind.Go(func() { l.improve(improving, im) })
+		select {
+		case <-w.changed:
+		case <-ctx.Done():
 		}
+		cancel()
+		im.stop()
+		l.recompile(ctx, w)
 	}
 	return nil
 }
 
-// improveUntil improves the current site until the directory changed, or ctx
-// ends.
-func (l *Live) improveUntil(ctx context.Context, changed <-chan struct{}) {
-	improving, stop := context.WithCancel(ctx)
-	im := &improver{
-		cache: l.live.Codings, store: l.options.Store, budget: l.options.Budget, publish: l.current.Store,
-		site: l.Site(), ready: make(map[int]*asset), last: time.Now(),
+func (l *Live) improver() *improver {
+	return &improver{
+		cache: l.live.Codings, store: l.options.Store, budget: l.options.Budget, slots: l.slots, publish: l.current.Store,
+		history: l.history, site: l.Site(), ready: make(map[int]*asset), last: time.Now(),
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := im.run(improving); err != nil && !errors.Is(err, context.Canceled) {
-			l.live.Log.LogAttrs(ctx, slog.LevelError, "codings not made", slog.String("site", l.live.Name), slog.Any("err", err))
-		}
-	}()
-	select {
-	case <-changed:
-	case <-ctx.Done():
+}
+
+func (l *Live) improve(ctx context.Context, im *improver) {
+	if err := im.run(ctx); err != nil {
+		l.live.Log.LogAttrs(ctx, slog.LevelError, "codings not made", slog.String("site", l.live.Name), slog.Any("err", err))
 	}
-	stop()
-	<-done
+	if err := im.save(); err != nil {
+		l.historyLost(ctx, err)
+	}
 }
 
 // recompile makes a new site of the directory as it is now. One that does not
 // compile is reported, and the old one goes on.
-func (l *Live) recompile(ctx context.Context) {
+func (l *Live) recompile(ctx context.Context, w *watcher) {
 	start, old, h := time.Now(), l.Site(), l.history.clone()
-	next, err := compile(ctx, l.options, old, h)
-	if err == nil && len(next.assets) == 0 && len(old.assets) > 0 {
-		err = fmt.Errorf("%s has become empty", l.options.Dir)
+	w.begin()
+	next, err := compile(ctx, l.options, old, h, w.enter)
+	if err == nil {
+		w.end()
+		err = l.refuseEmpty(next, old)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -136,10 +146,19 @@ func (l *Live) recompile(ctx context.Context) {
 	l.current.Store(next)
 	l.history = h
 	if err := h.save(); err != nil {
-		l.live.Log.LogAttrs(ctx, slog.LevelWarn, "history not saved", slog.String("site", l.live.Name), slog.Any("err", err))
+		l.historyLost(ctx, err)
 	}
 	l.live.Log.LogAttrs(ctx, slog.LevelInfo, "site changed", slog.String("site", l.live.Name), slog.Int("files", next.summary.Files),
 		slog.Int64("bytes", next.summary.Bytes), slog.Duration("dur", time.Since(start)))
+}
+
+// refuseEmpty is an error if a site has lost all its content, which is more
+// often an accident, or a moment of a deployment, than meant.
+func (l *Live) refuseEmpty(next, old *Site) error {
+	if next.summary.Files > 0 || next.redirects.Len() > 0 || old.summary.Files == 0 {
+		return nil
+	}
+	return &mistake.Error{File: l.options.Dir, What: "the directory has become empty; what it had is served on", Hint: "restart to serve an empty site"}
 }
 
 func (l *Live) reportFailure(ctx context.Context, err error) {

@@ -63,6 +63,9 @@ func mediaType(name string, content []byte) string {
 		}
 		return "application/octet-stream"
 	}
+	if known == "video/mp2t" && isText(content) {
+		return "text/plain; charset=utf-8" // TypeScript, not a film
+	}
 	base, isTextType := strings.CutSuffix(known, ";")
 	if isTextType && utf8Prefix(content) {
 		return base + "; charset=utf-8"

@@ -81,11 +81,15 @@ func dotSegment(rest string) bool {
 // escapePath percent-encodes a decoded path for a Location field. Leading
 // slashes are made one, so that it can never name another host.
 func escapePath(path string) string {
+	return "/" + escapeBytes(strings.TrimLeft(path, "/"), pathByte)
+}
+
+// escapeBytes percent-encodes the bytes of s that may not stand as they are.
+func escapeBytes(s string, plain func(byte) bool) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
-	b.WriteByte('/')
-	for _, c := range []byte(strings.TrimLeft(path, "/")) {
-		if pathByte(c) {
+	for _, c := range []byte(s) {
+		if plain(c) {
 			b.WriteByte(c)
 			continue
 		}
@@ -93,6 +97,10 @@ func escapePath(path string) string {
 	}
 	return b.String()
 }
+
+// queryByte reports whether c may stand in a query that is sent back as it came:
+// whatever is visible ASCII.
+func queryByte(c byte) bool { return '!' <= c && c <= '~' }
 
 // pathByte reports whether c may stand in a path as it is: pchar or a slash
 // (RFC 3986 §3.3).

@@ -111,9 +111,9 @@ func contentRange(s span, size int64) string {
 	return fmt.Sprintf("bytes %d-%d/%d", s.start, s.end-1, size)
 }
 
-// multipart lays out the spans as multipart/byteranges: the parts with their
+// byteRanges lays out the spans as multipart/byteranges: the parts with their
 // heads, the boundary, and the length of it all (RFC 9110 §14.6).
-func multipart(spans []span, size int64, contentType string) (parts []part, boundary string, length int64) {
+func byteRanges(spans []span, size int64, contentType string) (parts []part, boundary string, length int64) {
 	boundary = rand.Text()
 	for i, s := range spans {
 		head := "\r\n--" + boundary + "\r\nContent-Type: " + contentType + "\r\nContent-Range: " + contentRange(s, size) + "\r\n\r\n"

@@ -3,9 +3,9 @@ package site
 import (
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"pennyfarthing/internal/rules"
 	"pennyfarthing/internal/serve/body"
@@ -16,15 +16,14 @@ import (
 type Site struct {
 	generation uint64
 	digest     body.Key
-	compiled   time.Time
 	paths      map[string]entry
 	assets     []*asset
 	notFounds  map[string]int32 // directory, with a slash behind it -> its 404.html
 	redirects  *rules.Redirects
+	forced     bool // some redirect comes before content
 	headers    *rules.Headers
 	dynamic    bool // some header rule looks at the host: fields are made for each request
 	hsts       []Field
-	dirs       []string // directories below the root, to be watched
 	summary    Summary
 }
 
@@ -74,7 +73,7 @@ func (s *Site) respond(q *Request) Answer {
 		return textAnswer(http.StatusBadRequest, "400 this path is not one that is served\n")
 	}
 	e, found := s.paths[decoded]
-	if s.redirects != nil && (!found || s.redirects.Forced()) {
+	if s.redirects != nil && (!found || s.forced) {
 		if answer, ok := s.ruled(q, decoded, found); ok {
 			return answer
 		}
@@ -104,7 +103,10 @@ func (s *Site) ruled(q *Request, decoded string, found bool) (Answer, bool) {
 		if a := s.assetAt(action.Path); a != nil {
 			return s.serve(q, decoded, a, action.Status), true
 		}
-		return textAnswer(action.Status, strconv.Itoa(action.Status)+" "+strings.ToLower(http.StatusText(action.Status))+"\n"), true
+		if action.Status == http.StatusNotFound {
+			return s.notFound(q, decoded), true
+		}
+		return s.errorText(q, decoded, http.StatusGone, "410 gone\n"), true
 	}
 	return redirectAnswer(action.Status, action.Location), true
 }
@@ -136,21 +138,29 @@ func (s *Site) notFound(q *Request, decoded string) Answer {
 			return s.serve(q, decoded, s.assets[i], http.StatusNotFound)
 		}
 	}
-	return textAnswer(http.StatusNotFound, "404 not found\n")
+	return s.errorText(q, decoded, http.StatusNotFound, "404 not found\n")
+}
+
+// errorText is a textAnswer with the fields that _headers has for the path.
+func (s *Site) errorText(q *Request, decoded string, status int, text string) Answer {
+	answer := textAnswer(status, text)
+	if s.headers != nil {
+		fields := slices.Concat(answer.own[:1], answer.shared.fields) // Content-Type may be edited
+		answer.own = answer.own[1:]
+		answer.shared = newFieldList(fields, s.headers.Match(s.ruleRequest(q, decoded))).neverStored()
+	}
+	return answer
 }
 
 // serve answers with an asset. Conditions and ranges count only for what a GET
 // would answer with 200 (RFC 9110 §13.2.1, §14.2).
 func (s *Site) serve(q *Request, decoded string, a *asset, status int) Answer {
-	shared := a.shared
-	if s.headers != nil && (s.dynamic || status != http.StatusOK || decoded != a.path) {
-		shared = s.fieldsFor(q, decoded, a, status)
-	} else if status != http.StatusOK && !a.document {
-		shared = applyEdits(append([]Field(nil), shared...), neverStore)
-	}
+	shared := s.fieldsFor(q, decoded, a, status)
 	f := a.form(q)
 	if status != http.StatusOK {
-		return whole(status, a, f, shared)
+		answer := whole(status, a, f, shared)
+		answer.own = f.bare
+		return answer
 	}
 	spans, verdict := a.ranges(q)
 	if verdict != rangeIgnored {
@@ -158,7 +168,7 @@ func (s *Site) serve(q *Request, decoded string, a *asset, status int) Answer {
 	}
 	switch precondition(q, a.validators(f)) {
 	case http.StatusNotModified:
-		return Answer{Status: http.StatusNotModified, Length: -1, shared: withoutType(shared), own: f.brief}
+		return Answer{Status: http.StatusNotModified, Length: -1, shared: shared, untyped: true, own: f.brief}
 	case http.StatusPreconditionFailed:
 		return textAnswer(http.StatusPreconditionFailed, "412 the file is not the one that the request names\n")
 	}
@@ -167,7 +177,7 @@ func (s *Site) serve(q *Request, decoded string, a *asset, status int) Answer {
 		return partial(a, f, shared, spans)
 	case rangeUnsatisfied:
 		answer := textAnswer(http.StatusRequestedRangeNotSatisfiable, "416 the file has no such bytes\n")
-		answer.more = append(answer.more, field("Content-Range", "bytes */"+strconv.FormatInt(a.size(), 10)), field("ETag", f.etag))
+		answer.more = append(answer.more, field("Content-Range", "bytes */"+strconv.FormatInt(a.size(), 10)), field("Etag", f.etag))
 		return answer
 	}
 	return whole(status, a, f, shared)
@@ -175,7 +185,7 @@ func (s *Site) serve(q *Request, decoded string, a *asset, status int) Answer {
 
 // ranges decides whether ranges of the plain form are to be sent.
 func (a *asset) ranges(q *Request) ([]span, rangeVerdict) {
-	if q.Range == "" || q.Method == http.MethodHead {
+	if q.Range == "" || q.Method == http.MethodHead || a.size() == 0 {
 		return nil, rangeIgnored
 	}
 	if q.IfRange != "" && !ifRangeHolds(q.IfRange, a.validators(a.identity())) {
@@ -184,28 +194,30 @@ func (a *asset) ranges(q *Request) ([]span, rangeVerdict) {
 	return parseRange(q.Range, a.size(), nil)
 }
 
-// neverStore is what an error answer made from an ordinary page changes.
-var neverStore = []rules.Edit{{Op: rules.Set, Name: "Cache-Control", Value: cacheNever}}
-
-// fieldsFor makes an asset's shared fields for a path that is not its own.
-func (s *Site) fieldsFor(q *Request, decoded string, a *asset, status int) []Field {
-	c := compiler{interned: make(map[string][]Field)}
-	edits := s.headers.Match(s.ruleRequest(q, decoded))
-	fields := c.assetFields(a, edits)
+// fieldsFor returns an asset's shared fields for a request. At a path that is not
+// its own its name promises nothing: /latest.js may lead elsewhere tomorrow.
+func (s *Site) fieldsFor(q *Request, decoded string, a *asset, status int) *fieldList {
+	elsewhere := decoded != a.path
+	prepared := !s.dynamic && !elsewhere || s.headers == nil && !a.immutable
+	if prepared && (status == http.StatusOK || a.document && s.headers == nil) {
+		return a.shared
+	}
+	cacheControl := a.cacheControl()
+	if elsewhere && a.immutable {
+		cacheControl = cacheRevalidate
+	}
+	var edits []rules.Edit
+	if s.headers != nil {
+		edits = s.headers.Match(s.ruleRequest(q, decoded))
+	}
+	fields := assetFields(a, cacheControl, edits)
 	if status != http.StatusOK {
-		fields = applyEdits(append([]Field(nil), fields...), neverStore)
+		return fields.neverStored()
 	}
 	return fields
 }
 
-func withoutType(shared []Field) []Field {
-	if len(shared) > 0 && shared[0].Name == "Content-Type" {
-		return shared[1:]
-	}
-	return shared
-}
-
-func whole(status int, a *asset, f *form, shared []Field) Answer {
+func whole(status int, a *asset, f *form, shared *fieldList) Answer {
 	answer := Answer{Status: status, Length: a.sizes[f.coding], Stored: "memory", shared: shared, own: f.own, mem: f.mem, disk: f.disk}
 	if f.disk != nil {
 		answer.Stored = "disk"
@@ -214,7 +226,7 @@ func whole(status int, a *asset, f *form, shared []Field) Answer {
 }
 
 // partial answers 206 with one range or several.
-func partial(a *asset, f *form, shared []Field, spans []span) Answer {
+func partial(a *asset, f *form, shared *fieldList, spans []span) Answer {
 	answer := whole(http.StatusPartialContent, a, f, shared)
 	answer.own = f.own[: len(f.own)-1 : len(f.own)-1] // all but Content-Length
 	if len(spans) == 1 {
@@ -223,8 +235,8 @@ func partial(a *asset, f *form, shared []Field, spans []span) Answer {
 		answer.more = []Field{field("Content-Range", contentRange(spans[0], a.size()))}
 	} else {
 		var boundary string
-		answer.parts, boundary, answer.Length = multipart(spans, a.size(), valueOf(shared, "Content-Type"))
-		answer.shared = withoutType(shared)
+		answer.parts, boundary, answer.Length = byteRanges(spans, a.size(), valueOf(shared.fields, "Content-Type"))
+		answer.untyped = true
 		answer.more = []Field{field("Content-Type", "multipart/byteranges; boundary="+boundary)}
 	}
 	answer.more = append(answer.more, field("Content-Length", strconv.FormatInt(answer.Length, 10)))
@@ -234,14 +246,14 @@ func partial(a *asset, f *form, shared []Field, spans []span) Answer {
 // textAnswer is an answer of our own: it is never stored by a cache.
 func textAnswer(status int, text string) Answer {
 	return Answer{
-		Status: status, Length: int64(len(text)), text: text, shared: baseFields(cacheNever),
+		Status: status, Length: int64(len(text)), text: text, shared: &fieldList{fields: baseFields(cacheNever)},
 		own: []Field{field("Content-Type", "text/plain; charset=utf-8"), field("Content-Length", strconv.Itoa(len(text)))},
 	}
 }
 
 func redirectAnswer(status int, location string) Answer {
 	return Answer{
-		Status: status, shared: baseFields(cacheRevalidate),
+		Status: status, shared: &fieldList{fields: baseFields(cacheRevalidate)},
 		own: []Field{field("Location", location), field("Content-Length", "0")},
 	}
 }
@@ -250,7 +262,7 @@ func withQuery(location, query string) string {
 	if query == "" {
 		return location
 	}
-	return location + "?" + query
+	return location + "?" + escapeBytes(query, queryByte)
 }
 
 // canonicalPath returns the path at which a file is served: without

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"cmp"
 	"io/fs"
 	"time"
 )
@@ -25,6 +26,23 @@ func statOf(info fs.FileInfo) fileStat {
 	return s
 }
 
+// racy reports whether a file changed so shortly before now that it may change
+// again without its times moving: the kernel's clock ticks every few
+// milliseconds, and some file systems count seconds only. A time of the inode
+// can't be set by anybody, so it counts where there is one.
+func (s fileStat) racy(now time.Time) bool {
+	changed, window := cmp.Or(s.change, s.modTime), racyWindow
+	if changed%int64(time.Second) == 0 {
+		window = coarseWindow
+	}
+	return now.UnixNano()-changed < int64(window)
+}
+
+const (
+	racyWindow   = 50 * time.Millisecond
+	coarseWindow = 2 * time.Second
+)
+
 // sameContent reports whether an open file whose fileStat was s, and is now,
 // still has the content it had. Content and size are one thing; a change time
 // alone also moves when the file is renamed over or linked, which leaves an
@@ -33,7 +51,7 @@ func (s fileStat) sameContent(now fileStat) bool {
 	if s.size != now.size || s.modTime != now.modTime || s.id != now.id {
 		return false
 	}
-	return s.change == now.change || s.links != now.links || s.mode != now.mode
+	return s.change == now.change || s.links != now.links
 }
 
 // lastModified returns the file's time in seconds since 1970, never in the

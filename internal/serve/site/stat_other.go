@@ -2,6 +2,11 @@
 
 package site
 
-import "io/fs"
+import (
+	"io/fs"
+	"os"
+)
+
+const openFlags = os.O_RDONLY
 
 func (s *fileStat) addSystem(fs.FileInfo) {}

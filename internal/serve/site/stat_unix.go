@@ -4,8 +4,12 @@ package site
 
 import (
 	"io/fs"
+	"os"
 	"syscall"
 )
+
+// openFlags keep a named pipe that has taken a file's place from blocking us.
+const openFlags = os.O_RDONLY | syscall.O_NONBLOCK
 
 func (s *fileStat) addSystem(info fs.FileInfo) {
 	sys, ok := info.Sys().(*syscall.Stat_t)

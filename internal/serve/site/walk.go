@@ -16,9 +16,12 @@ const (
 	maxDepth = 64
 	// maxFiles bounds a site; what every file costs in memory is about 2 KiB.
 	maxFiles = 2_000_000
+	// maxLinked bounds the directories that are reached through links: a few
+	// links between them make exponentially many paths.
+	maxLinked = 10_000
 )
 
-// A found file, directory or rules file of a walk.
+// A found is a file that a walk has seen.
 type found struct {
 	name string // slash-separated, relative to the root
 	stat fileStat
@@ -27,54 +30,82 @@ type found struct {
 // A walk is what one pass over a directory saw.
 type walk struct {
 	root    *os.Root
+	enter   func(name string, id fileID) // is told of a directory before it is read; may be nil
 	files   []found
-	dirs    []string
 	skipped []string // one sentence each, for the user
 	above   []fileID // the directories that we are in, against loops
+	linked  int      // directories reached through links
+}
+
+// A place is where a walk is.
+type place struct {
+	name   string
+	depth  int
+	linked bool // reached through a link
 }
 
 // walkRoot lists the regular files that a site serves, in no special order.
 // Dotfiles are left out but for .well-known at the top; links are followed as
 // long as they stay inside the root.
-func walkRoot(ctx context.Context, root *os.Root) (*walk, error) {
-	w := &walk{root: root}
-	if err := w.dir(ctx, ".", 0); err != nil {
+func walkRoot(ctx context.Context, root *os.Root, enter func(name string, id fileID)) (*walk, error) {
+	w := &walk{root: root, enter: enter}
+	if err := w.dir(ctx, place{name: "."}); err != nil {
 		return nil, err
 	}
 	return w, nil
 }
 
-func (w *walk) dir(ctx context.Context, name string, depth int) error {
+func (w *walk) dir(ctx context.Context, at place) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	f, err := w.root.Open(name)
+	f, err := w.root.OpenFile(at.name, openFlags, 0)
+	if at.depth > 0 && errors.Is(err, fs.ErrNotExist) {
+		return nil // gone since the directory above was read
+	}
 	if err != nil {
-		return fmt.Errorf("open directory %s: %w", name, err)
+		return fmt.Errorf("open directory %s: %w", at.name, err)
 	}
 	defer f.Close() //nolint:errcheck // only read
 	info, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("stat directory %s: %w", name, err)
+		return fmt.Errorf("stat directory %s: %w", at.name, err)
 	}
 	id := statOf(info).id
-	if w.loops(id) || depth > maxDepth {
-		w.skip(name, "links lead back into themselves, or it lies too deep")
+	if w.refuse(at, id) {
 		return nil
+	}
+	if w.enter != nil {
+		w.enter(at.name, id)
 	}
 	entries, err := f.ReadDir(-1)
 	if err != nil {
-		return fmt.Errorf("read directory %s: %w", name, err)
+		return fmt.Errorf("read directory %s: %w", at.name, err)
 	}
-	w.dirs = append(w.dirs, name)
 	w.above = append(w.above, id)
 	defer func() { w.above = w.above[:len(w.above)-1] }()
 	for _, entry := range entries {
-		if err := w.entry(ctx, path.Join(name, entry.Name()), entry, depth); err != nil {
+		if err := w.entry(ctx, at, entry); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// refuse reports whether a directory is not to be read.
+func (w *walk) refuse(at place, id fileID) bool {
+	if w.loops(id) || at.depth > maxDepth {
+		w.skip(at.name, "links lead back into themselves, or it lies too deep")
+		return true
+	}
+	if at.linked {
+		w.linked++
+	}
+	if w.linked > maxLinked {
+		w.skip(at.name, fmt.Sprintf("links lead to more than %d directories", maxLinked))
+		return true
+	}
+	return false
 }
 
 func (w *walk) loops(id fileID) bool {
@@ -86,7 +117,9 @@ func (w *walk) loops(id fileID) bool {
 	return false
 }
 
-func (w *walk) entry(ctx context.Context, name string, entry fs.DirEntry, depth int) error {
+func (w *walk) entry(ctx context.Context, at place, entry fs.DirEntry) error {
+	name := path.Join(at.name, entry.Name())
+	link := entry.Type()&fs.ModeSymlink != 0
 	if hidden(name) {
 		return nil
 	}
@@ -96,15 +129,15 @@ func (w *walk) entry(ctx context.Context, name string, entry fs.DirEntry, depth 
 	}
 	info, err := w.info(name, entry)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil // gone since the directory was read, or a link to nothing
-	case err != nil && entry.Type()&fs.ModeSymlink != 0:
+	case errors.Is(err, fs.ErrNotExist) && !link:
+		return nil // gone since the directory was read
+	case err != nil && link:
 		w.skip(name, "a link that leaves the directory, or leads nowhere")
 		return nil
 	case err != nil:
 		return fmt.Errorf("stat %s: %w", name, err)
 	case info.IsDir():
-		return w.dir(ctx, name, depth+1)
+		return w.dir(ctx, place{name: name, depth: at.depth + 1, linked: at.linked || link})
 	case !info.Mode().IsRegular():
 		w.skip(name, "neither a file nor a directory")
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -24,6 +25,9 @@ const (
 	lookEvery = time.Minute
 	// pollEvery is the same where the system can't tell at all.
 	pollEvery = 2 * time.Second
+	// statEvery is how often it is seen whether the path leads to the same
+	// directory: links and directories above it may be swapped.
+	statEvery = time.Second
 )
 
 // A watcher tells when a directory may have changed.
@@ -33,16 +37,28 @@ type watcher struct {
 	notify  *fsnotify.Watcher // nil if the system has none to give
 	polling atomic.Bool
 	changed chan struct{} // one pending change is as good as many
+
+	// These are the walker's. A watch is on a directory, not on its path:
+	// several paths may lead to one, and a path to another one tomorrow.
+	paths map[watched]string
+	ids   map[string]watched
+	seen  map[watched]bool // in the walk that goes on
+}
+
+// watched names a directory: by its path where the system has no id for it.
+type watched struct {
+	id   fileID
+	path string
 }
 
 func newWatcher(dir string, log *slog.Logger) *watcher {
-	w := &watcher{dir: filepath.Clean(dir), log: log, changed: make(chan struct{}, 1)}
-	notify, err := fsnotify.NewWatcher()
-	if err == nil {
-		err = notify.Add(filepath.Dir(w.dir)) // the directory itself may be swapped
-		w.notify = notify
+	w := &watcher{
+		dir: filepath.Clean(dir), log: log, changed: make(chan struct{}, 1),
+		paths: make(map[watched]string), ids: make(map[string]watched), seen: make(map[watched]bool),
 	}
-	if err != nil {
+	var err error
+	if w.notify, err = fsnotify.NewWatcher(); err != nil {
+		w.notify = nil
 		w.poll(err)
 	}
 	return w
@@ -57,18 +73,62 @@ func (w *watcher) poll(err error) {
 		slog.String("hint", "sysctl fs.inotify.max_user_watches=524288 lets changes be seen at once"))
 }
 
-// follow watches the directories below the root.
-func (w *watcher) follow(dirs []string) {
-	if w.notify == nil || w.polling.Load() {
+// begin says that a walk begins. The parent is watched because the directory
+// itself may be swapped.
+func (w *watcher) begin() {
+	clear(w.seen)
+	parent := filepath.Dir(w.dir)
+	if info, err := os.Stat(parent); err == nil {
+		w.watch(parent, statOf(info).id)
+	}
+}
+
+// enter watches a directory that is about to be read: what changes from now on
+// is told, what changed before is read.
+func (w *watcher) enter(name string, id fileID) {
+	w.watch(filepath.Join(w.dir, filepath.FromSlash(name)), id)
+}
+
+// watch adds a watch, again if there is one: the system drops that of a directory
+// that is removed, and may give its id to a new one.
+func (w *watcher) watch(path string, id fileID) {
+	key := watched{id: id}
+	if id == (fileID{}) {
+		key.path = path
+	}
+	if w.notify == nil || w.polling.Load() || w.seen[key] {
 		return
 	}
-	for _, dir := range dirs {
-		err := w.notify.Add(filepath.Join(w.dir, filepath.FromSlash(dir)))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			w.poll(fmt.Errorf("watch %s: %w", dir, err))
-			return
+	w.seen[key] = true
+	if old, taken := w.ids[path]; taken && old != key {
+		w.forget(old)
+	}
+	if old, moved := w.paths[key]; moved && old != path {
+		w.forget(key)
+	}
+	err := w.notify.Add(path)
+	switch {
+	case err == nil:
+		w.paths[key], w.ids[path] = path, key
+	case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, fsnotify.ErrClosed):
+		w.poll(fmt.Errorf("watch %s: %w", path, err))
+	}
+}
+
+// end says that a walk has seen everything: what it has not seen is gone.
+func (w *watcher) end() {
+	for key := range w.paths {
+		if !w.seen[key] {
+			w.forget(key)
 		}
 	}
+}
+
+func (w *watcher) forget(key watched) {
+	path := w.paths[key]
+	delete(w.paths, key)
+	delete(w.ids, path)
+	_ = w.notify.Remove(path) // of a directory that is gone, the system has removed it
 }
 
 // run sends to changed until ctx ends.
@@ -79,9 +139,9 @@ func (w *watcher) run(ctx context.Context, poke <-chan struct{}) {
 		defer w.notify.Close() //nolint:errcheck // nothing depends on it any more
 		events, errs = w.notify.Events, w.notify.Errors
 	}
-	look := time.NewTicker(pollEvery)
-	defer look.Stop()
-	looked := time.Now()
+	tick := time.NewTicker(statEvery)
+	defer tick.Stop()
+	looked, root := time.Now(), w.root()
 	var rest settling
 	for {
 		select {
@@ -95,8 +155,12 @@ func (w *watcher) run(ctx context.Context, poke <-chan struct{}) {
 			rest.touch()
 		case <-poke:
 			rest.touch()
-		case now := <-look.C:
-			if w.polling.Load() || now.Sub(looked) >= lookEvery {
+		case now := <-tick.C:
+			if is := w.root(); !sameRoot(root, is) {
+				root = is
+				rest.touch()
+			}
+			if now.Sub(looked) >= w.pause() {
 				looked = now
 				w.tell()
 			}
@@ -105,6 +169,31 @@ func (w *watcher) run(ctx context.Context, poke <-chan struct{}) {
 			w.tell()
 		}
 	}
+}
+
+// root returns what the directory's path leads to, or nil.
+func (w *watcher) root() fs.FileInfo {
+	info, err := os.Stat(w.dir)
+	if err != nil {
+		return nil
+	}
+	return info
+}
+
+func sameRoot(a, b fs.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b)
+}
+
+// pause is for how long the directory is not looked at though nobody told of a
+// change.
+func (w *watcher) pause() time.Duration {
+	if w.polling.Load() {
+		return pollEvery
+	}
+	return lookEvery
 }
 
 // settling waits for a directory to be left alone.
@@ -121,9 +210,10 @@ func (s *settling) touch() {
 }
 
 // concerns reports whether an event is about the directory: of its parent, only
-// what happens to the directory itself is.
+// what happens to the directory itself is. An event without a name is the end of
+// a watch.
 func (w *watcher) concerns(event fsnotify.Event) bool {
-	return filepath.Dir(event.Name) != filepath.Dir(w.dir) || filepath.Clean(event.Name) == w.dir
+	return event.Name != "" && (filepath.Dir(event.Name) != filepath.Dir(w.dir) || filepath.Clean(event.Name) == w.dir)
 }
 
 func (w *watcher) tell() {

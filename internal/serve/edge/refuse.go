@@ -1,0 +1,119 @@
+package edge
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"pennyfarthing/internal/serve/h1"
+)
+
+// malformed returns the status for a request of HTTP/2 or 3 that the guard would
+// not have let through over HTTP/1.1, and why; 0 for one that may go on.
+func (x *exchange) malformed() (status int, why string) {
+	if x.protocol < overHTTP2 {
+		return 0, ""
+	}
+	s, r := x.server, x.r
+	hosts := r.Header["Host"]
+	switch {
+	case s.tooManyFields(r):
+		return http.StatusRequestHeaderFieldsTooLarge, h1.ReasonFieldCount.String()
+	case len(r.RequestURI) > s.limits.RequestLine:
+		return http.StatusRequestURITooLong, h1.ReasonRequestLineSize.String()
+	case len(hosts) > 1:
+		return http.StatusBadRequest, h1.ReasonTwoHosts.String()
+	case !plainHost(r.Host) || len(hosts) == 1 && hosts[0] != r.Host: // RFC 9113 §8.3.1
+		return http.StatusBadRequest, h1.ReasonHost.String()
+	case !strings.HasPrefix(r.RequestURI, "/") && r.Method != http.MethodConnect && (r.Method != http.MethodOptions || r.RequestURI != "*"):
+		return http.StatusBadRequest, h1.ReasonTarget.String()
+	}
+	return 0, ""
+}
+
+// tooManyFields counts the fields; HTTP/1.1 was scanned before.
+func (s *Server) tooManyFields(r *http.Request) bool {
+	n := 0
+	for _, values := range r.Header {
+		n += len(values)
+	}
+	return n > s.limits.HeaderFields
+}
+
+// content is whether a request brings any.
+type content uint8
+
+const (
+	contentNone content = iota
+	contentSome
+	contentLate // it said that there would be some, and nothing came
+)
+
+// content finds out whether there is a body. HTTP/2 and 3 need not say so in the
+// head: then the next byte tells, or the end.
+func (x *exchange) content() content {
+	switch {
+	case x.r.ContentLength == 0:
+		return contentNone
+	case x.r.ContentLength > 0 || x.protocol < overHTTP2:
+		return contentSome
+	}
+	_ = http.NewResponseController(x.w).SetReadDeadline(x.start.Add(x.server.limits.HeaderTimeout)) // both engines have it
+	var one [1]byte
+	switch _, err := io.ReadFull(x.r.Body, one[:]); err {
+	case nil:
+		return contentSome
+	case io.EOF: //nolint:errorlint // a reader's bare end and nothing else
+		return contentNone
+	}
+	return contentLate
+}
+
+// refuse answers with a status and one line of text. why is one of a closed set,
+// because it labels a metric.
+func (x *exchange) refuse(status int, why string) {
+	x.server.meters.refused(why)
+	x.reject(status, why, "")
+}
+
+// refuseHead answers what the guard refused; it has been counted. The request at
+// hand is the guard's own: nothing of it may look like the client's.
+func (x *exchange) refuseHead(refusal h1.Refusal) {
+	x.method, x.host, x.path, x.query = "", "", "", ""
+	hint := ""
+	if refusal.Reason == h1.ReasonTLS {
+		hint = "hint: this port speaks plain HTTP; ask for http://, or use the port for https\n"
+	}
+	x.w.Header()["Connection"] = []string{"close"}
+	x.reject(refusal.Status, refusal.Reason.String(), hint)
+}
+
+// dismiss sees to a body that nobody wants: over HTTP/1 the connection ends. What
+// has been sent of it is read and thrown away, so that no reset destroys the
+// answer; net/http does so, but would wait for the rest, too.
+func (x *exchange) dismiss() {
+	if x.r.ContentLength != 0 && x.protocol < overHTTP2 {
+		x.w.Header()["Connection"] = []string{"close"}
+		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(lingerTime)) // net/http has it
+	}
+}
+
+// reject answers.
+func (x *exchange) reject(status int, why, hint string) {
+	text := strconv.Itoa(status) + " " + http.StatusText(status) + ": " + why + "\n" + hint
+	h := x.w.Header()
+	h["Content-Type"] = []string{"text/plain; charset=utf-8"}
+	h["Cache-Control"] = []string{"no-store"}
+	h["X-Content-Type-Options"] = []string{"nosniff"}
+	h["Content-Length"] = []string{strconv.Itoa(len(text))}
+	x.dismiss()
+	x.pace(int64(len(text)))
+	x.w.WriteHeader(status)
+	sent := 0
+	if x.method != http.MethodHead {
+		sent, _ = io.WriteString(x.w, text) // the client may be gone
+	}
+	x.log(Record{Status: status, Bytes: int64(sent), Refused: why})
+}

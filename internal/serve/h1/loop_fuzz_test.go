@@ -1,0 +1,110 @@
+package h1
+
+import (
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// talk is all that a client sees of a connection, and what happened behind it.
+type talk struct {
+	AtOnce  string        // what came before anybody lost patience
+	Later   string        // what came after that
+	Early   bool          // the server hung up at once
+	Took    time.Duration // until the server hung up
+	Saw     []string
+	Refused []Refusal
+}
+
+// talkTo sends parts, one write each, and listens until the server hangs up. It runs in a bubble: time stands still
+// unless everybody waits.
+func talkTo(t *testing.T, on engine, o Options, parts ...string) (got talk) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipeListener()
+		e := &edge{engine: on}
+		e.start(t, l, o, nil)
+		c := l.dial(t)
+		defer c.close()
+		start := time.Now()
+		c.send(parts...)
+		var mu sync.Mutex // guards out, ended
+		var out strings.Builder
+		var ended time.Duration
+		c.wg.Go(func() {
+			p := make([]byte, 64<<10)
+			for {
+				n, err := c.c.Read(p)
+				mu.Lock()
+				out.Write(p[:n])
+				if err != nil {
+					ended = time.Since(start)
+					if err != io.EOF {
+						t.Errorf("read: %v", err)
+					}
+					mu.Unlock()
+					return
+				}
+				mu.Unlock()
+			}
+		})
+		time.Sleep(time.Second) // longer than lingering, shorter than any patience
+		synctest.Wait()
+		mu.Lock()
+		got.AtOnce, got.Early = out.String(), ended > 0
+		mu.Unlock()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		mu.Lock()
+		got.Later, got.Took = out.String()[len(got.AtOnce):], ended
+		mu.Unlock()
+		got.Saw, got.Refused = e.sawSoFar()
+	})
+	return got
+}
+
+// cut cuts in into pieces of the given sizes, plus one; what remains is one piece.
+func cut(in string, sizes []byte) (parts []string) {
+	for _, size := range sizes {
+		if n := int(size) + 1; n < len(in) {
+			parts = append(parts, in[:n])
+			in = in[n:]
+		}
+	}
+	return append(parts, in)
+}
+
+// checkTalk checks that a client who sends parts cannot tell whether there is a loop.
+func checkTalk(t *testing.T, o Options, parts ...string) talk {
+	t.Helper()
+	want := talkTo(t, engines[0], o, parts...)
+	got := talkTo(t, engines[1], o, parts...)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the parts %q (-plain engine +loop):\n%s", parts, diff)
+	}
+	return got
+}
+
+func FuzzLoop(f *testing.F) {
+	for _, in := range realHeads {
+		f.Add([]byte(in+good+in), []byte{30, 200}, false)
+	}
+	for _, a := range attacks {
+		f.Add([]byte(good+a.in), []byte{}, false)
+		f.Add([]byte(a.in+head), []byte{60, 0, 20}, false)
+	}
+	f.Add([]byte(preface+"anything\n"), []byte{0}, true)
+	f.Add([]byte(good+preface), []byte{0}, true)
+	f.Add([]byte(good+"HEAD /page HTTP/1.1\r\n"+host+"\r\nGET /page HTTP/1.1\r\n"+host+"Connection: close\r\n\r\n"+good), []byte{0}, true)
+	f.Fuzz(func(t *testing.T, in, sizes []byte, h2c bool) {
+		if len(in) > 4<<10 {
+			return
+		}
+		o := Options{Limits: Limits{HeadBytes: 2 << 10, RequestLine: 256, Fields: 20}, H2C: h2c}
+		checkTalk(t, o, cut(string(in), sizes)...)
+	})
+}

@@ -1,0 +1,172 @@
+package h2
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2/hpack"
+)
+
+// A Request is a request as its header section came: regular fields in Fields,
+// pseudo-header fields beside them. All of it is valid until Hit returns.
+type Request struct {
+	Method    string
+	Scheme    string
+	Authority string // or the Host field's value where there is no :authority
+	Path      string
+	Fields    []hpack.HeaderField
+	ended     bool // no body follows
+	length    int64
+}
+
+// A Hit is an answer that stands ready.
+type Hit struct {
+	// Blocks are sent one after the other as the header section. They are HPACK
+	// (RFC 7541) without use of the dynamic table, hold ":status" first, and no
+	// Date, which is added.
+	Blocks [5][]byte
+	// Body is what follows; HEAD answers have none.
+	Body []byte
+	// Keep is kept reachable until Body has been sent.
+	Keep any
+}
+
+// Options are what a server is made of. Handler is required; other zero fields
+// mean the defaults.
+type Options struct {
+	// Handler answers requests that are no hits.
+	Handler http.Handler
+	// Hit returns whether a request without a body has an answer that stands
+	// ready, and fills it in. It runs on the connection's goroutine and must be
+	// quick. nil finds none.
+	Hit          func(c *ConnInfo, r *Request, h *Hit) bool
+	HeaderBytes  int           // of a decoded header list (RFC 9113 §10.5.1), 32 KiB; more is answered 431
+	HeaderFields int           // 128; more is answered 431
+	Streams      int           // at once, 128
+	Idle         time.Duration // without a stream, 60 s
+	Grace        time.Duration // what a reader may lag behind Rate, 10 s
+	Rate         int64         // bytes a second, 1 KiB
+	// OnAbuse is told of connections that spent a budget; nil is not told.
+	OnAbuse func(Kind)
+	// OnPanic is told of handlers that panicked with something other than
+	// http.ErrAbortHandler; nil lets the panic go on.
+	OnPanic func(any)
+}
+
+func (o Options) withDefaults() Options {
+	o.HeaderBytes = cmp.Or(o.HeaderBytes, 32<<10)
+	o.HeaderFields = cmp.Or(o.HeaderFields, 128)
+	o.Streams = cmp.Or(o.Streams, 128)
+	o.Idle = cmp.Or(o.Idle, time.Minute)
+	o.Grace = cmp.Or(o.Grace, 10*time.Second)
+	o.Rate = cmp.Or(o.Rate, 1<<10)
+	return o
+}
+
+// A Server serves HTTP/2 connections.
+type Server struct {
+	options Options
+
+	mu       sync.Mutex // guards conns and draining
+	conns    map[*conn]struct{}
+	draining bool
+	serving  sync.WaitGroup
+	date     dateBlock
+}
+
+// NewServer returns a server.
+func NewServer(o Options) *Server {
+	return &Server{options: o.withDefaults(), conns: make(map[*conn]struct{})}
+}
+
+// ServeConn serves one connection until it ends, and closes it.
+func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
+	c := newConn(ctx, s, nc)
+	if !s.add(c) {
+		_ = nc.Close()
+		return
+	}
+	defer s.remove(c)
+	c.serve()
+}
+
+func (s *Server) add(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.serving.Add(1)
+	return true
+}
+
+func (s *Server) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.serving.Done()
+}
+
+// Shutdown tells all connections to go away (RFC 9113 §6.8), waits until their
+// streams have ended, and closes what is left when ctx ends, whose error it then
+// returns.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.draining = true
+	for c := range s.conns {
+		go c.goAway()
+	}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() { s.serving.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	for c := range s.conns {
+		_ = c.nc.Close()
+	}
+	s.mu.Unlock()
+	<-done
+	return ctx.Err()
+}
+
+// Connections returns how many connections are open.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// A dateBlock is the HPACK form of the Date field, made anew every second.
+type dateBlock struct {
+	current atomic.Pointer[datedBlock]
+}
+
+type datedBlock struct {
+	second int64
+	block  []byte
+}
+
+// dateName is "literal field without indexing, name of static entry 33" (RFC 7541 §6.2.2).
+var dateName = []byte{0x0f, 33 - 15}
+
+func (d *dateBlock) get(now time.Time) []byte {
+	second := now.Unix()
+	if b := d.current.Load(); b != nil && b.second == second {
+		return b.block
+	}
+	value := now.UTC().Format(http.TimeFormat)
+	block := append(append([]byte{}, dateName...), byte(len(value)))
+	b := &datedBlock{second: second, block: append(block, value...)}
+	d.current.Store(b)
+	return b.block
+}
