@@ -24,7 +24,7 @@ func (s *size) Set(text string) error {
 	unit := strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(text[len(number):]), "b"), "i")
 	scale, ok := units[unit]
 	n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-	if !ok || err != nil || n <= 0 || n*float64(scale) > math.MaxInt64/2 {
+	if inRange := n > 0 && n*float64(scale) <= math.MaxInt64/2; !ok || err != nil || !inRange { // NaN is nowhere in range
 		return fmt.Errorf("%q is not a size such as 512M or 2G", text)
 	}
 	*s = size(n * float64(scale))

@@ -36,6 +36,9 @@ func TestALargeFileIsServedWithoutTakingMemory(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("cannot run: there is no /proc to ask how much memory a process has")
 	}
+	if testing.Short() {
+		t.Skip("takes long: it moves six gigabytes; make test runs it")
+	}
 	const size = 4 * gib
 	const mayGrow = 16 << 20
 	dir := t.TempDir()

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -22,12 +23,24 @@ import (
 	"pennyfarthing/test/program"
 )
 
+// says is what penny tells somebody who waits for its end.
+const says = "finishing what is on its way hint=\"Ctrl-C or another signal stops at once\""
+
+func waitUntilSaid(t *testing.T, p *program.Process, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(p.Stderr(), text); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("penny does not say %q, but %q", text, p.Stderr())
+		}
+	}
+}
+
 // A download that is on its way when penny is told to stop is finished; nobody
 // new is let in meanwhile.
 func TestPennyFinishesADownloadBeforeItStops(t *testing.T) {
 	skipWithoutSignals(t)
-	p, s, content := servesOneLargeFile(t)
-	d := begin(t, s.URL, content)
+	p, address, content := servesOneLargeFile(t)
+	d := begin(t, address, content)
 
 	p.Signal(syscall.SIGTERM)
 	waitUntilRefused(t, d.host)
@@ -36,22 +49,23 @@ func TestPennyFinishesADownloadBeforeItStops(t *testing.T) {
 		t.Fatal("penny ended in the middle of a download")
 	default:
 	}
+	waitUntilSaid(t, p, says)
 	d.finish(t)
 	if err := p.Wait(10 * time.Second); err != nil {
 		t.Errorf("penny ended with %v, want exit code 0", err)
 	}
-	if text := p.Stderr(); text != "" {
-		t.Errorf("penny complained:\n%s", text)
+	if text := p.Stderr(); strings.Count(text, "\n") != 1 || !strings.Contains(text, says) {
+		t.Errorf("penny said\n%s\nwant why it does not stop at once, and nothing else", text)
 	}
 }
 
 func TestASecondSignalStopsPennyAtOnce(t *testing.T) {
 	skipWithoutSignals(t)
-	p, s, content := servesOneLargeFile(t)
-	d := begin(t, s.URL, content)
+	p, address, content := servesOneLargeFile(t)
+	d := begin(t, address, content)
 
 	p.Signal(syscall.SIGTERM)
-	waitUntilRefused(t, d.host)
+	waitUntilSaid(t, p, says)
 	p.Signal(syscall.SIGTERM)
 	exit, ok := errors.AsType[*exec.ExitError](p.Wait(10 * time.Second))
 	if !ok {
@@ -68,9 +82,9 @@ func TestASecondSignalStopsPennyAtOnce(t *testing.T) {
 // Without anything on its way, an interrupt ends penny at once and well.
 func TestAnInterruptStopsAnIdlePenny(t *testing.T) {
 	skipWithoutSignals(t)
-	p, s, _ := servesOneLargeFile(t)
+	p, address, _ := servesOneLargeFile(t)
 	client := program.Client(t, "HTTP/1.1", "")
-	resp, err := client.Head(s.URL + "large.bin") // the connection stays open
+	resp, err := client.Head(address + "large.bin") // the connection stays open
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatal(resp, err)
 	}
@@ -91,7 +105,7 @@ func skipWithoutSignals(t *testing.T) {
 
 // servesOneLargeFile starts penny with a file larger than what the sockets of a
 // connection take.
-func servesOneLargeFile(t *testing.T) (*program.Process, serving, []byte) {
+func servesOneLargeFile(t *testing.T) (*program.Process, string, []byte) {
 	t.Helper()
 	content := make([]byte, 48<<20)
 	seed := [32]byte{1}
@@ -100,10 +114,12 @@ func servesOneLargeFile(t *testing.T) (*program.Process, serving, []byte) {
 	if err := os.WriteFile(filepath.Join(dir, "large.bin"), content, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	p := program.Start(t, penny, "serve", dir, "--json", "--quiet", "--listen", "127.0.0.1:0")
-	var s serving
-	p.JSON(&s)
-	return p, s, content
+	p := program.Start(t, penny, "serve", dir, "--listen", "127.0.0.1:0")
+	_, address, ok := strings.Cut(p.Line(), " at ")
+	if !ok {
+		t.Fatal("penny does not say where it serves")
+	}
+	return p, address, content
 }
 
 // A partial is a download of which only the beginning has been read.
@@ -143,10 +159,9 @@ func begin(t *testing.T, base string, content []byte) *partial {
 	return d
 }
 
-// finish reads on, with a pause, to the end.
+// finish reads on to the end.
 func (d *partial) finish(t *testing.T) {
 	t.Helper()
-	time.Sleep(300 * time.Millisecond) // a slow reader
 	rest, err := io.ReadAll(d.body)
 	if err != nil {
 		t.Fatalf("the download broke after %d bytes: %v", len(d.got)+len(rest), err)

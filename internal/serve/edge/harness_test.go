@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,6 +50,7 @@ type setup struct {
 	files         map[string]string // of every site; nil: an ordinary small site
 	log           bool              // write an access log
 	address       string            // "127.0.0.1:0"
+	keepDir       *string           // [slowSite] tells its directory
 	edit          func(*Options)
 }
 
@@ -514,6 +516,18 @@ func prefixes(list ...string) (all []netip.Prefix) {
 		all = append(all, netip.MustParsePrefix(p))
 	}
 	return all
+}
+
+// A syncWriter is a writer for several goroutines.
+type syncWriter struct {
+	mu sync.Mutex // guards w
+	w  io.Writer
+}
+
+func (w *syncWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.w.Write(p)
 }
 
 func sameAddr(a, b netip.Addr) bool { return a == b }

@@ -332,7 +332,7 @@ func (c *Conn) writePiece(p []byte) (int, error) {
 // away. A second Close cuts that short.
 func (c *Conn) Close() error {
 	if !c.closed.Swap(true) && c.over.Load() && c.wrote.Load() && c.quiet() {
-		c.linger()
+		linger(c.inner)
 	}
 	return c.inner.Close()
 }
@@ -342,8 +342,7 @@ func (c *Conn) Close() error {
 func (c *Conn) quiet() bool { return !c.in.active() && !c.out.active() }
 
 // linger closes the writing half and drains the other. Below TLS: nobody needs those bytes decrypted.
-func (c *Conn) linger() {
-	raw := c.inner
+func linger(raw net.Conn) {
 	halfClose(raw)
 	if t, ok := raw.(interface{ NetConn() net.Conn }); ok {
 		raw = t.NetConn()

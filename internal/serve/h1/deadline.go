@@ -16,6 +16,7 @@ type deadline struct {
 	wish    time.Time  // the owner's; zero: none
 	limit   time.Time  // the guard's, for the operation under way; zero: none
 	applied time.Time  // what the inner connection has
+	stale   bool       // or it has another one
 	busy    bool
 }
 
@@ -41,6 +42,13 @@ func (d *deadline) begin(limit time.Time) error {
 	return d.sync()
 }
 
+// forget says that somebody else may have set the inner connection's deadline: the next operation sets it anew.
+func (d *deadline) forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stale = true
+}
+
 // end is called after it.
 func (d *deadline) end() {
 	d.mu.Lock()
@@ -61,10 +69,10 @@ func (d *deadline) sync() error {
 	if earlier.IsZero() || !d.limit.IsZero() && d.limit.Before(earlier) {
 		earlier = d.limit
 	}
-	if earlier.Equal(d.applied) {
+	if earlier.Equal(d.applied) && !d.stale {
 		return nil
 	}
-	d.applied = earlier
+	d.applied, d.stale = earlier, false
 	return d.apply(earlier)
 }
 

@@ -3,9 +3,9 @@ package h1
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"io"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +27,7 @@ type Hit struct {
 	// Head is sent piece by piece: the status line, then field lines, each with
 	// CRLF, without Date, Connection, and the empty line.
 	Head [5][]byte
-	// Body is what follows; HEAD answers have none.
+	// Body is what follows; nothing of it is sent to HEAD.
 	Body []byte
 	// Keep is kept reachable until Body has been sent.
 	Keep any
@@ -40,13 +40,14 @@ type LoopOptions struct {
 	// in. head describes raw, which is valid until Hit returns: a well-formed GET
 	// or HEAD over HTTP/1.1 without a body.
 	Hit func(head *Head, raw []byte, h *Hit) bool
-	// Stopping is set when the server drains: answers then say "Connection: close",
-	// and no further request is waited for. Whoever sets it must afterwards make
-	// reads of the connection end, by a read deadline that has passed. nil never
-	// stops.
+	// Stopping is set when the server drains: the last answer to what has been read
+	// then says "Connection: close", and only the rest of a head that has begun is
+	// waited for. Whoever sets it must afterwards make a read of the connection end,
+	// by a read deadline that has passed, unless Loop has returned. nil never stops.
 	Stopping *atomic.Bool
-	// OnPanic is told of a panic in Hit and of the bytes that led to it. The
-	// connection is closed.
+	// OnPanic is told of a panic, in Hit or elsewhere, and of the bytes that led to
+	// it, before the stack is unwound. The connection is closed. nil lets panics
+	// pass.
 	OnPanic func(value any, input []byte)
 }
 
@@ -62,21 +63,19 @@ type BuffersWriter interface {
 // anything else, well-formed or not, it stops and returns the connection behind a
 // guard, with the bytes that it has not used: the engine behind answers and
 // refuses. It returns nil when the connection has ended.
-func Loop(nc net.Conn, o LoopOptions) (rest *Conn) {
+func Loop(nc net.Conn, o LoopOptions) *Conn {
 	o.Options = o.Options.withDefaults()
 	l := &loop{nc: nc, o: &o}
 	l.buf = l.small[:]
-	defer func() {
-		if v := recover(); v != nil {
-			if o.OnPanic == nil {
-				panic(v)
-			}
-			o.OnPanic(v, bytes.Clone(l.buf[:l.have]))
-			_ = nc.Close()
-			rest = nil
-		}
-	}()
-	return l.run()
+	var rest *Conn
+	if l.contain(func() { rest = l.run() }) {
+		return rest
+	}
+	// What was answered before the panic is sent.
+	if !l.contain(func() { l.flush(); l.last = true; l.end() }) {
+		_ = nc.Close()
+	}
+	return nil
 }
 
 // A loop is the state of one connection.
@@ -85,35 +84,57 @@ type loop struct {
 	o     *LoopOptions
 	small [loopRead]byte
 	buf   []byte // small, or borrowed
-	have  int
+	used  int    // answered until here; more than 0 only within answer
+	have  int    // filled until here
+	full  bool   // the last read had no room for more
 
-	head  Head
-	hit   Hit
-	out   *loopBuffer // borrowed while there is something to write
-	last  bool        // the connection ends after what is in out
-	begun time.Time   // when the first byte of an unfinished head came
-	read  time.Time   // the deadline that is set
-	wrote time.Time   // the same for writing
+	head Head // of the request at used
+	hit  Hit
+
+	out     *loopBuffer // borrowed while there is something to write
+	vector  [2][]byte   // what buffers is made of, each time
+	buffers net.Buffers
+
+	served bool  // a request was answered here
+	last   bool  // the connection ends after what is in out
+	err    error // of writing: nobody takes answers any more
+
+	begun   time.Time // when the first byte of an unfinished head came
+	armed   time.Time // the read deadline that is set, which may be too early
+	writeBy time.Time // the write deadline that is set, which may be too late
 }
 
-type loopBuffer struct{ b []byte }
-
-var loopBuffers = sync.Pool{New: func() any { return &loopBuffer{make([]byte, 0, loopWrite+loopSlack)} }}
+// contain runs f and reports whether it came to its end without a panic.
+func (l *loop) contain(f func()) (fine bool) {
+	defer func() {
+		if fine || l.o.OnPanic == nil {
+			return
+		}
+		if v := recover(); v != nil { // else it is runtime.Goexit
+			l.o.OnPanic(v, bytes.Clone(l.buf[l.used:l.have]))
+		}
+	}()
+	f()
+	return true
+}
 
 func (l *loop) run() *Conn {
 	for {
 		handOver := l.answer()
-		if err := l.flush(); err != nil || l.last {
+		l.flush()
+		if l.last || l.err != nil {
 			l.end()
 			return nil
 		}
 		if handOver {
-			return l.handOver(l.o.Head)
+			return l.handOver()
 		}
 		switch err := l.fill(); {
 		case err == nil:
-		case isTimeout(err) && l.have > 0:
-			return l.handOver(time.Nanosecond) // it is refused as too slow
+		case errors.Is(err, errSlowHead):
+			c := l.handOver()
+			c.refuse(ReasonSlowHead)
+			return c
 		default:
 			l.end()
 			return nil
@@ -124,9 +145,8 @@ func (l *loop) run() *Conn {
 // end closes the connection, letting the last answer arrive.
 func (l *loop) end() {
 	l.giveBack()
-	if half, ok := l.nc.(interface{ CloseWrite() error }); ok && l.last && half.CloseWrite() == nil {
-		_ = l.nc.SetReadDeadline(time.Now().Add(lingerTime))
-		_, _ = io.CopyN(io.Discard, l.nc, lingerBytes)
+	if l.last && l.err == nil {
+		linger(l.nc)
 	}
 	_ = l.nc.Close()
 }
@@ -135,16 +155,18 @@ func (l *loop) giveBack() {
 	if len(l.buf) != loopRead {
 		giveMemory(l.buf)
 	}
-	l.buf = nil
+	l.buf, l.used, l.have = nil, 0, 0
 }
 
 // handOver puts the connection behind a guard that has the bytes not yet used.
-func (l *loop) handOver(headTime time.Duration) *Conn {
+func (l *loop) handOver() *Conn {
 	_ = l.nc.SetReadDeadline(time.Time{}) // an error comes again
 	_ = l.nc.SetWriteDeadline(time.Time{})
-	o := l.o.Options
-	o.Head = headTime
-	c := Guard(l.nc, o)
+	c := Guard(l.nc, l.o.Options)
+	c.in.forget() // who stops the server may set one until Loop returns
+	if l.served {
+		c.track.protocol = ProtocolHTTP1 // the preface of HTTP/2 stands at the beginning or nowhere
+	}
 	c.held.stash(l.buf[:l.have])
 	c.vetHeld()
 	l.giveBack()
@@ -154,41 +176,38 @@ func (l *loop) handOver(headTime time.Duration) *Conn {
 // answer gathers the answers to the requests that are in the buffer. It reports
 // whether it met something that is not for it.
 func (l *loop) answer() (handOver bool) {
-	used, now := 0, time.Now()
-	for used < l.have && !l.last {
-		n, refusal := ScanHead(l.buf[used:l.have], l.o.Limits, &l.head)
-		if refusal.Refused() {
-			handOver = true
-			break
-		}
+	now := time.Now()
+	for l.used < l.have && !l.last && l.err == nil {
+		rest := l.buf[l.used:l.have]
+		n, refusal := ScanHead(rest, l.o.Limits, &l.head)
 		if n == 0 {
+			handOver = refusal.Refused()
 			break
 		}
-		if !l.simple() {
+		if !l.simple() || !l.o.Hit(&l.head, rest[:n:n], &l.hit) {
 			handOver = true
 			break
 		}
-		l.hit = Hit{}
-		if !l.o.Hit(&l.head, l.buf[used:used+n], &l.hit) {
-			handOver = true
-			break
-		}
-		used += n
-		l.last = l.head.Close || l.stopping()
-		if err := l.gather(now); err != nil {
-			l.last = true // nobody takes answers any more
-		}
-		l.head = Head{}
+		l.used += n
+		// What was read is answered before the connection ends.
+		l.last = l.head.Close || l.used == l.have && l.stopping()
+		l.gather(now)
+		l.head, l.hit = Head{}, Hit{}
 	}
-	if used > 0 {
-		l.have = copy(l.buf, l.buf[used:l.have])
-		l.begun = time.Time{}
-		l.shrink()
-	}
-	if handOver {
-		l.head = Head{}
-	}
+	l.compact()
 	return handOver
+}
+
+// compact moves what is not yet used to the front.
+func (l *loop) compact() {
+	if l.used == 0 {
+		return
+	}
+	l.have = copy(l.buf, l.buf[l.used:l.have])
+	l.used = 0
+	l.served = true
+	l.begun = time.Time{}
+	l.shrink()
 }
 
 func (l *loop) stopping() bool { return l.o.Stopping != nil && l.o.Stopping.Load() }
@@ -196,12 +215,19 @@ func (l *loop) stopping() bool { return l.o.Stopping != nil && l.o.Stopping.Load
 // simple reports whether the head that was scanned is one that loops answer.
 func (l *loop) simple() bool {
 	h := &l.head
-	return (h.Kind == MethodGet || h.Kind == MethodHead) && h.Minor == 1 && h.Form == FormOrigin && h.Framing == FramingNone && !h.Continue && !h.Upgrade
+	return (h.Kind == MethodGet || h.Kind == MethodHead) && h.Minor == 1 && h.Form == FormOrigin &&
+		h.Framing == FramingNone && !h.Continue && !h.Upgrade
 }
+
+// A loopBuffer is where answers are gathered.
+type loopBuffer struct{ b []byte }
+
+// loopBuffers is a cache and holds no state.
+var loopBuffers = sync.Pool{New: func() any { return &loopBuffer{make([]byte, 0, loopWrite+loopSlack)} }}
 
 // gather appends an answer to what is to be written, or writes a large body from
 // where it lies.
-func (l *loop) gather(now time.Time) error {
+func (l *loop) gather(now time.Time) {
 	if l.out == nil {
 		l.out = loopBuffers.Get().(*loopBuffer)
 	}
@@ -215,96 +241,145 @@ func (l *loop) gather(now time.Time) error {
 	}
 	out = append(out, '\r', '\n')
 	body := l.hit.Body
+	if l.head.Kind == MethodHead {
+		body = nil
+	}
 	if len(out)+len(body) <= loopWrite {
 		l.out.b = append(out, body...)
-		return nil
+		return
 	}
 	l.out.b = out
-	return l.write(body)
+	l.write(body)
 }
 
 // flush writes what has been gathered.
-func (l *loop) flush() error {
-	if l.out == nil {
-		return nil
+func (l *loop) flush() {
+	if l.out != nil && l.err == nil {
+		l.write(nil)
 	}
-	return l.write(nil)
 }
 
-// write writes what has been gathered, and body behind it.
-func (l *loop) write(body []byte) error {
-	defer func() {
-		l.out.b = l.out.b[:0]
-		loopBuffers.Put(l.out)
-		l.out = nil
-	}()
-	if err := l.setWriteDeadline(len(l.out.b) + len(body)); err != nil {
-		return err
+// write writes what has been gathered, and body behind it, in pieces as a guard
+// does: each has a time limit of its own.
+func (l *loop) write(body []byte) {
+	out := l.out
+	l.out = nil // a panic leaves it to the garbage collector, in whatever state
+	n := min(len(body), max(0, writePiece-len(out.b)))
+	l.err = l.writePiece(out.b, body[:n])
+	if cap(out.b) == loopWrite+loopSlack {
+		out.b = out.b[:0]
+		loopBuffers.Put(out)
 	}
-	if len(body) == 0 {
-		_, err := l.nc.Write(l.out.b)
-		return err
+	for body = body[n:]; len(body) > 0 && l.err == nil; body = body[n:] {
+		n = min(len(body), writePiece)
+		l.err = l.writePiece(body[:n], nil)
 	}
-	if w, ok := l.nc.(BuffersWriter); ok {
-		return w.WriteBuffers(l.out.b, body)
+}
+
+// writePiece writes a and b under one deadline.
+func (l *loop) writePiece(a, b []byte) error {
+	err := l.setWriteDeadline(len(a) + len(b))
+	if err == nil {
+		err = l.writeBoth(a, b)
 	}
-	buffers := net.Buffers{l.out.b, body}
-	_, err := buffers.WriteTo(l.nc)
+	if err != nil && isTimeout(err) && passed(l.writeBy) {
+		if l.o.OnRefusal != nil {
+			l.o.OnRefusal(ReasonSlowReader.Refusal())
+		}
+		return ErrSlowReader
+	}
 	return err
 }
 
-// setWriteDeadline allows for a reader as slow as Rate. A deadline that leaves
-// half of the time that is due is good enough: setting one is dear.
+func (l *loop) writeBoth(a, b []byte) error {
+	if len(b) == 0 {
+		_, err := l.nc.Write(a)
+		return err
+	}
+	l.vector = [2][]byte{a, b}
+	defer clear(l.vector[:]) // an idle connection keeps no body alive
+	if w, ok := l.nc.(BuffersWriter); ok {
+		return w.WriteBuffers(l.vector[:]...)
+	}
+	l.buffers = l.vector[:]
+	_, err := l.buffers.WriteTo(l.nc)
+	return err
+}
+
+// setWriteDeadline allows for a reader as slow as Rate. Setting a deadline is dear:
+// one that is up to twice as late is good enough, one that is too early is not.
 func (l *loop) setWriteDeadline(n int) error {
 	if l.o.Grace < 0 {
 		return nil
 	}
 	now := time.Now()
 	allowed := l.o.Grace + atRate(int64(n), l.o.Rate)
-	if left := l.wrote.Sub(now); left > allowed/2 && left < 2*allowed {
+	if left := l.writeBy.Sub(now); allowed <= left && left <= 2*allowed {
 		return nil
 	}
-	l.wrote = now.Add(allowed)
-	return l.nc.SetWriteDeadline(l.wrote)
+	l.writeBy = now.Add(allowed + allowed/4)
+	return l.nc.SetWriteDeadline(l.writeBy)
 }
+
+// errSlowHead says that a head has begun and is not whole in time.
+var errSlowHead error = &timeoutError{"the head comes too slowly"}
 
 // fill reads once, behind the bytes of a head that is not whole.
 func (l *loop) fill() error {
-	if l.have == len(l.buf) {
+	// A read that had no room for more was probably not all.
+	if l.have == len(l.buf) || l.have > 0 && l.full && len(l.buf) < largeBuffer {
 		l.grow()
 	}
-	if err := l.setReadDeadline(time.Now()); err != nil {
-		return err
+	due := l.due(time.Now())
+	for {
+		if err := l.arm(due); err != nil {
+			return err
+		}
+		// Behind arm: who stops the server sets a deadline after this, or was seen.
+		if l.have == 0 && l.stopping() {
+			return io.EOF
+		}
+		n, err := l.nc.Read(l.buf[l.have:])
+		if n > 0 {
+			l.have += n
+			l.full = l.have == len(l.buf)
+			return nil
+		}
+		switch {
+		case !isTimeout(err):
+			return cmp.Or(err, io.ErrNoProgress)
+		case passed(due) && l.have > 0:
+			return errSlowHead
+		case passed(due):
+			return ErrIdle
+		}
+		l.armed = time.Unix(1, 0) // it was too early, or set by somebody else
 	}
-	if l.stopping() {
-		return io.EOF
-	}
-	n, err := l.nc.Read(l.buf[l.have:])
-	l.have += n
-	if n > 0 {
-		return nil
-	}
-	return cmp.Or(err, io.ErrNoProgress)
 }
 
-// setReadDeadline is for the rest of a head, or for the next one to begin.
-func (l *loop) setReadDeadline(now time.Time) error {
-	if l.have > 0 {
-		if l.begun.IsZero() {
-			l.begun = now
-			l.read = after(now, l.o.Head, 0)
-			return l.nc.SetReadDeadline(l.read)
-		}
+// due is until when the peer has time for the rest of a head, or for the next one
+// to begin; zero: for ever.
+func (l *loop) due(now time.Time) time.Time {
+	if l.have == 0 {
+		return after(now, l.o.Idle, 0)
+	}
+	if l.begun.IsZero() {
+		l.begun = now
+	}
+	return after(l.begun, l.o.Head, 0)
+}
+
+// arm sees to it that a read ends when it is due. Setting a deadline is dear, and
+// an idle connection that wakes up too early is not: fill arms again.
+func (l *loop) arm(due time.Time) error {
+	if l.armed.Equal(due) {
 		return nil
 	}
-	if l.o.Idle < 0 {
+	if early := due.Sub(l.armed); l.have == 0 && 0 <= early && early <= l.o.Idle/4 {
 		return nil
 	}
-	if left := l.read.Sub(now); left > l.o.Idle || left < l.o.Idle*3/4 {
-		l.read = now.Add(l.o.Idle)
-		return l.nc.SetReadDeadline(l.read)
-	}
-	return nil
+	l.armed = due
+	return l.nc.SetReadDeadline(due)
 }
 
 // grow borrows a larger buffer; ScanHead has refused heads before they fill the
@@ -320,31 +395,10 @@ func (l *loop) grow() {
 
 // shrink gives a borrowed buffer back when the own one is enough.
 func (l *loop) shrink() {
-	if len(l.buf) == loopRead || l.have > loopRead/2 {
+	if len(l.buf) == loopRead || l.have > loopRead/2 || l.have > 0 && l.full {
 		return
 	}
 	copy(l.small[:], l.buf[:l.have])
 	giveMemory(l.buf)
 	l.buf = l.small[:]
-}
-
-// A dateLine is the Date field of answers, made anew every second.
-type dateLine struct{ current atomic.Pointer[datedLine] }
-
-type datedLine struct {
-	second int64
-	line   []byte
-}
-
-// clock is shared by all loops: it is a cache of the time.
-var clock dateLine
-
-func (d *dateLine) line(now time.Time) []byte {
-	second := now.Unix()
-	if l := d.current.Load(); l != nil && l.second == second {
-		return l.line
-	}
-	l := &datedLine{second: second, line: []byte("Date: " + now.UTC().Format(http.TimeFormat) + "\r\n")}
-	d.current.Store(l)
-	return l.line
 }

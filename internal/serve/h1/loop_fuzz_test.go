@@ -34,7 +34,7 @@ func talkTo(t *testing.T, on engine, o Options, parts ...string) (got talk) {
 		c.send(parts...)
 		var mu sync.Mutex // guards out, ended
 		var out strings.Builder
-		var ended time.Duration
+		ended := time.Duration(-1)
 		c.wg.Go(func() {
 			p := make([]byte, 64<<10)
 			for {
@@ -55,7 +55,7 @@ func talkTo(t *testing.T, on engine, o Options, parts ...string) (got talk) {
 		time.Sleep(time.Second) // longer than lingering, shorter than any patience
 		synctest.Wait()
 		mu.Lock()
-		got.AtOnce, got.Early = out.String(), ended > 0
+		got.AtOnce, got.Early = out.String(), ended >= 0
 		mu.Unlock()
 		time.Sleep(time.Hour)
 		synctest.Wait()
@@ -99,9 +99,11 @@ func FuzzLoop(f *testing.F) {
 	}
 	f.Add([]byte(preface+"anything\n"), []byte{0}, true)
 	f.Add([]byte(good+preface), []byte{0}, true)
-	f.Add([]byte(good+"HEAD /page HTTP/1.1\r\n"+host+"\r\nGET /page HTTP/1.1\r\n"+host+"Connection: close\r\n\r\n"+good), []byte{0}, true)
+	f.Add([]byte(good+get("/page", "Connection: close")+good), []byte{0}, true)
+	f.Add([]byte(get("/large")+good+get("/brim")+get("/x")+"HEAD /large"+get("/huge")[9:]+good[:9]), []byte{80}, false)
+	f.Add([]byte(strings.Repeat(get("/page"), 60)+chunked+"2\r\nhi\r\n0\r\n\r\n"+good), []byte{255, 255, 255, 9}, false)
 	f.Fuzz(func(t *testing.T, in, sizes []byte, h2c bool) {
-		if len(in) > 4<<10 {
+		if len(in) > 16<<10 {
 			return
 		}
 		o := Options{Limits: Limits{HeadBytes: 2 << 10, RequestLine: 256, Fields: 20}, H2C: h2c}

@@ -117,3 +117,8 @@ func (l *loopListener) Close() error {
 	}
 	return err
 }
+
+// get is a request for target with these field lines.
+func get(target string, fields ...string) string {
+	return "GET " + target + " HTTP/1.1\r\n" + host + strings.Join(append(fields, "\r\n"), "\r\n")
+}

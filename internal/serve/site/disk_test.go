@@ -145,7 +145,7 @@ func TestMoreLargeFilesThanMayBeOpen(t *testing.T) {
 			if r := get(t, s, "/f"+digits(i)+".txt"); r.body != text(i, 100) {
 				t.Fatalf("file %d differs", i)
 			}
-			if s.assets[i].identity().disk.file != nil {
+			if s.assetAt("/f"+digits(i)+".txt").identity().disk.file != nil {
 				held++
 			}
 		}

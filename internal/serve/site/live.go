@@ -35,6 +35,7 @@ type Live struct {
 	history *history // Run's, or its improver's while one is at work
 	current atomic.Pointer[Site]
 	slots   *slots
+	quiet   time.Duration // see watcher
 	poke    chan struct{} // one pending wish to look at the directory is enough
 	failing string        // the last error told, so that it is told once; Run's
 }
@@ -48,7 +49,7 @@ func NewLive(ctx context.Context, o Options, live LiveOptions) (*Live, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", o.Dir, err)
 	}
-	l := &Live{options: o, dir: dir, live: live, slots: newSlots(), poke: make(chan struct{}, 1)}
+	l := &Live{options: o, dir: dir, live: live, slots: newSlots(), quiet: defaultQuiet, poke: make(chan struct{}, 1)}
 	if l.history, err = loadHistory(live.History); err != nil {
 		l.historyLost(ctx, err)
 	}
@@ -87,6 +88,7 @@ func (l *Live) Poke() {
 // ends, which is no error.
 func (l *Live) Run(ctx context.Context) error {
 	w := newWatcher(l.dir, l.live.Log)
+	w.quiet = l.quiet
 	var behind sync.WaitGroup
 	behind.Go(func() { w.run(ctx, l.poke) })
 	defer behind.Wait()

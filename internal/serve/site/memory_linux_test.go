@@ -59,11 +59,3 @@ func TestAFileOfFourGibibytesTakesNoMemory(t *testing.T) {
 		t.Errorf("resident memory grew by %d KiB, want at most %d", grown>>10, limit>>10)
 	}
 }
-
-// descriptors returns how many files the process has open.
-func descriptors(t testing.TB) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	check(t, err)
-	return len(entries)
-}

@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// quiet is how long a directory must be left alone before it is compiled,
+	// defaultQuiet is how long a directory must be left alone before it is compiled,
 	// so that a build that writes a thousand files makes one site of them.
-	quiet = 100 * time.Millisecond
+	defaultQuiet = 100 * time.Millisecond
 	// patience is how long a directory that is never left alone is waited for.
 	patience = 2 * time.Second
 	// lookEvery is how often the directory is looked at though the system told
@@ -34,6 +34,7 @@ const (
 type watcher struct {
 	dir     string
 	log     *slog.Logger
+	quiet   time.Duration
 	notify  *fsnotify.Watcher // nil if the system has none to give
 	polling atomic.Bool
 	changed chan struct{} // one pending change is as good as many
@@ -53,7 +54,7 @@ type watched struct {
 
 func newWatcher(dir string, log *slog.Logger) *watcher {
 	w := &watcher{
-		dir: filepath.Clean(dir), log: log, changed: make(chan struct{}, 1),
+		dir: filepath.Clean(dir), log: log, quiet: defaultQuiet, changed: make(chan struct{}, 1),
 		paths: make(map[watched]string), ids: make(map[string]watched), seen: make(map[watched]bool),
 	}
 	var err error
@@ -142,7 +143,7 @@ func (w *watcher) run(ctx context.Context, poke <-chan struct{}) {
 	tick := time.NewTicker(statEvery)
 	defer tick.Stop()
 	looked, root := time.Now(), w.root()
-	var rest settling
+	rest := settling{quiet: w.quiet}
 	for {
 		select {
 		case <-ctx.Done():
@@ -198,6 +199,7 @@ func (w *watcher) pause() time.Duration {
 
 // settling waits for a directory to be left alone.
 type settling struct {
+	quiet   time.Duration
 	settled <-chan time.Time // nil while nothing has been touched
 	since   time.Time        // the first touch that was not told yet
 }
@@ -206,7 +208,7 @@ func (s *settling) touch() {
 	if s.settled == nil {
 		s.since = time.Now()
 	}
-	s.settled = time.After(min(quiet, max(0, patience-time.Since(s.since))))
+	s.settled = time.After(min(s.quiet, max(0, patience-time.Since(s.since))))
 }
 
 // concerns reports whether an event is about the directory: of its parent, only
