@@ -90,14 +90,21 @@ func (x *exchange) refuseHead(refusal h1.Refusal) {
 	x.reject(refusal.Status, refusal.Reason.String(), hint)
 }
 
-// dismiss sees to a body that nobody wants: over HTTP/1 the connection ends. What
-// has been sent of it is read and thrown away, so that no reset destroys the
-// answer; net/http does so, but would wait for the rest, too.
+// dismiss sees to a body that nobody wants. What has been sent of it is read and
+// thrown away, for a moment at most. Over HTTP/1 the connection ends, and a reset
+// would destroy the answer; net/http reads what is left, but would wait for the
+// rest, too. Over HTTP/2 only who reads is told that a body is not as long as its
+// head said (RFC 9113 §8.1.1): the engine has reset the stream then.
 func (x *exchange) dismiss() {
-	if x.r.ContentLength != 0 && x.protocol < overHTTP2 {
-		x.w.Header()["Connection"] = []string{"close"}
-		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(lingerTime)) // net/http has it
+	if x.r.ContentLength == 0 || x.protocol == overHTTP3 {
+		return
 	}
+	_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(lingerTime)) // both engines have it
+	if x.protocol == overHTTP2 {
+		_, _ = io.CopyN(io.Discard, x.r.Body, lingerBytes) // however it ends, the answer is the same
+		return
+	}
+	x.w.Header()["Connection"] = []string{"close"}
 }
 
 // reject answers.

@@ -2,7 +2,6 @@ package h1
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -346,8 +345,10 @@ func (l *loop) fill() error {
 			return nil
 		}
 		switch {
+		case err == nil:
+			continue
 		case !isTimeout(err):
-			return cmp.Or(err, io.ErrNoProgress)
+			return err
 		case passed(due) && l.have > 0:
 			return errSlowHead
 		case passed(due):

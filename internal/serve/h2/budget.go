@@ -61,3 +61,23 @@ func (b *budget) spend(k Kind) bool {
 	b.counts[k] = 1
 	return true
 }
+
+// earn takes back up to n frames that were counted, because the client had a
+// good reason for them.
+func (b *budget) earn(k Kind, n int) { b.counts[k] = max(0, b.counts[k]-n) }
+
+// spend counts a frame of a kind against the budget.
+func (c *conn) spend(k Kind) error {
+	if c.budget.spend(k) {
+		return nil
+	}
+	return c.abuse(k, "too many "+k.String())
+}
+
+// abuse ends the connection for a kind of frame.
+func (c *conn) abuse(k Kind, why string) error {
+	if c.server.options.OnAbuse != nil {
+		c.server.options.OnAbuse(k)
+	}
+	return &connError{EnhanceYourCalm, why}
+}

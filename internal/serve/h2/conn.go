@@ -5,8 +5,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -14,11 +14,6 @@ import (
 )
 
 const (
-	// headTime is how long a frame, or a header block of several, may take from
-	// its first byte to its last.
-	headTime = 5 * time.Second
-	// checkEvery is how often streams are looked over for readers that are too slow.
-	checkEvery = time.Second
 	// smallRead is the buffer of a connection that waits. Most batches of
 	// requests fit; for others a large one is borrowed.
 	smallRead = 1 << 10
@@ -38,39 +33,48 @@ type conn struct {
 	server *Server
 	nc     net.Conn
 	info   ConnInfo
+	remote string // RemoteAddr, as requests have it
 	cancel context.CancelFunc
 	reader reader
+	work   sync.WaitGroup // goroutines of the connection itself
 
 	mu         sync.Mutex   // guards the fields below
-	changed    sync.Cond    // windows grew, out was written, streams ended
+	room       sync.Cond    // out was written, or never will be
 	out        []byte       // frames to be written
 	buffer     *writeBuffer // that out lies in
-	writing    bool
-	pumping    bool      // a goroutine of its own sends bodies
-	wroteUntil time.Time // the write deadline that is set
+	writing    bool         // somebody is the writer
+	wroteUntil time.Time    // the write deadline that is set
+	readUntil  time.Time    // the read deadline that is set
+	soonest    time.Time    // of the deadlines that handlers have set, the next
+	checked    time.Time    // when streams were last looked over
+	active     time.Time    // when a stream last began or ended
 	streams    map[uint32]*stream
-	queue      []*stream // streams with a body that is ready, in the order of their turns
+	queue      []*stream // streams with a body to send, in the order of their turns
+	handlers   int       // that run, also those whose stream was reset
 	sendWindow int64
 	peerWindow int64 // SETTINGS_INITIAL_WINDOW_SIZE of the peer
 	encoder    *hpack.Encoder
 	encoded    bytes.Buffer
-	opened     uint32 // highest stream of the peer
+	shrunk     bool     // the peer wants a smaller table, and the next header block must say so
+	opened     uint32   // highest stream of the peer
+	last       uint32   // highest stream that is answered, as GOAWAY said
+	broken     []broken // streams that were reset here a moment ago
 	budget     budget
 	now        time.Time // when the current batch began
-	leaving    bool      // the last GOAWAY has been sent: no new streams
-	closed     bool      // nothing is sent any more
 	received   int64     // DATA since the last update of the connection's window
 	consumed   int64     // of it, what has been used up
+	draining   bool      // the first GOAWAY has been sent
+	leaving    bool      // the connection ends when its streams have
+	ending     bool      // nothing but what is in out is sent any more
+	closed     bool      // nothing at all is sent any more
 }
 
 // A reader is what only the reading goroutine touches.
 type reader struct {
 	small    [smallRead]byte
-	buf      []byte // small or borrowed
-	have     int    // bytes in buf that are not yet handled
-	began    time.Time
-	until    time.Time // the read deadline that is set
-	checked  time.Time
+	buf      []byte    // small or borrowed
+	have     int       // bytes in buf that are not yet handled
+	began    time.Time // when what is incomplete began
 	decoder  *hpack.Decoder
 	block    headerBlock
 	section  section
@@ -81,56 +85,59 @@ type reader struct {
 var largeBuffers = sync.Pool{New: func() any { return new([largeRead]byte) }}
 
 func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
+	now := time.Now()
 	c := &conn{
 		server: s, nc: nc, streams: make(map[uint32]*stream), sendWindow: initialWindow, peerWindow: initialWindow,
-		budget: budget{since: time.Now()},
+		last: maxStreamID, budget: budget{since: now}, active: now,
 	}
 	c.info = ConnInfo{RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr()}
+	c.remote = c.info.RemoteAddr.String()
 	if secure, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
 		state := secure.ConnectionState()
 		c.info.TLS = &state
 	}
+	ctx = context.WithValue(ctx, http.LocalAddrContextKey, c.info.LocalAddr)
+	if ctx.Value(http.ServerContextKey) == nil { // without it, ReverseProxy does not break off what its upstream breaks off
+		ctx = context.WithValue(ctx, http.ServerContextKey, &s.standIn)
+	}
 	c.info.Context, c.cancel = context.WithCancel(ctx)
-	c.changed.L = &c.mu
+	c.room.L = &c.mu
 	c.encoder = hpack.NewEncoder(&c.encoded)
 	c.reader.buf = c.reader.small[:]
 	c.reader.section.conn = c
 	c.reader.decoder = hpack.NewDecoder(4096, c.reader.section.add)
-	c.reader.decoder.SetMaxStringLength(s.options.HeaderBytes)
+	c.reader.decoder.SetMaxStringLength(maxBlock)
 	return c
 }
 
 // serve runs the connection until it ends.
 func (c *conn) serve() {
-	err := c.run()
-	c.mu.Lock()
-	if protocol, ok := errors.AsType[*connError](err); ok && !c.closed {
-		c.sendGoAway(c.opened, protocol.code, protocol.why)
-		c.flush()
-	}
-	c.closed = true
-	for _, st := range c.streams {
-		st.abort(errConnClosed)
-	}
-	c.changed.Broadcast()
-	c.mu.Unlock()
+	err := c.contained()
+	c.finish(err)
 	c.cancel()
 	c.linger(err)
 	_ = c.nc.Close() // what could fail has failed
+	c.work.Wait()
 }
 
-// linger lets the peer read GOAWAY before the kernel answers unread bytes with RST.
-func (c *conn) linger(err error) {
-	if _, ok := errors.AsType[*connError](err); !ok {
-		return
-	}
-	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		_ = c.nc.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
-		_, _ = io.CopyN(io.Discard, c.nc, 256<<10)
-	}
+// contained runs the connection and turns a panic into an error of the connection.
+func (c *conn) contained() (err error) {
+	defer func() {
+		if failure := recover(); failure != nil {
+			c.crashed(failure, c.reader.buf[:c.reader.have])
+			err = &connError{InternalError, "internal error"}
+		}
+	}()
+	return c.run()
 }
 
-var errConnClosed = errors.New("HTTP/2 connection closed")
+// crashed tells of a panic outside of handlers, or lets it go on.
+func (c *conn) crashed(failure any, input []byte) {
+	if c.server.options.OnCrash == nil {
+		panic(failure)
+	}
+	c.server.options.OnCrash(failure, bytes.Clone(input))
+}
 
 func (c *conn) run() error {
 	o := &c.server.options
@@ -177,7 +184,7 @@ func (c *conn) batch() error {
 	defer c.mu.Unlock()
 	c.now = time.Now()
 	at := 0
-	for {
+	for !c.closed {
 		f, n, err := parseFrame(c.reader.buf[at:c.reader.have])
 		if err != nil {
 			return err
@@ -186,25 +193,17 @@ func (c *conn) batch() error {
 			break
 		}
 		at += n
-		if err := c.handle(&f); err != nil {
-			bad, ok := errors.AsType[*streamError](err)
-			if !ok {
-				return err
-			}
-			if err := c.resetStream(bad); err != nil {
-				return err
-			}
+		err = c.handle(&f)
+		if bad, ok := errors.AsType[*streamError](err); ok {
+			err = c.resetStream(bad)
 		}
+		if err != nil {
+			return err
+		}
+		c.awaitRoom()
 	}
 	c.reader.drop(at)
-	c.send()
-	if c.closed {
-		return errConnClosed
-	}
-	if c.leaving && len(c.streams) == 0 {
-		c.flush()
-		return errConnClosed
-	}
+	c.flush()
 	return nil
 }
 
@@ -212,7 +211,7 @@ func (c *conn) batch() error {
 // one back as soon as the own one is enough.
 func (r *reader) drop(n int) {
 	r.have = copy(r.buf, r.buf[n:r.have])
-	if n > 0 {
+	if n > 0 && !r.block.open() {
 		r.began = time.Time{}
 	}
 	if len(r.buf) == largeRead && r.have <= smallRead/2 {
@@ -226,7 +225,7 @@ func (r *reader) drop(n int) {
 // fill reads once, whatever there is.
 func (c *conn) fill() error {
 	r := &c.reader
-	if r.have > len(r.buf)-frameHeader && len(r.buf) == smallRead || r.wants() > len(r.buf) {
+	if len(r.buf) == smallRead && (r.have > smallRead-frameHeader || r.wants() > smallRead) {
 		large := largeBuffers.Get().(*[largeRead]byte)
 		copy(large[:], r.buf[:r.have])
 		r.buf = large[:]
@@ -243,9 +242,6 @@ func (c *conn) fill() error {
 		if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
 			return err
 		}
-		if err := c.timedOut(); err != nil {
-			return err
-		}
 	}
 }
 
@@ -255,111 +251,4 @@ func (r *reader) wants() int {
 		return 0
 	}
 	return frameHeader + int(r.buf[0])<<16 | int(r.buf[1])<<8 | int(r.buf[2])
-}
-
-// setReadDeadline sees to it that the next read ends in time: at the end of a
-// head's time, when streams must be looked over, or when the connection has been
-// idle for too long. A deadline that is still good is left: setting one is dear.
-func (c *conn) setReadDeadline() error {
-	r, o := &c.reader, &c.server.options
-	now := time.Now()
-	if r.have > 0 || r.block.open() {
-		if r.began.IsZero() {
-			r.began = now
-		}
-		if now.Sub(r.began) > headTime {
-			return &connError{EnhanceYourCalm, "a frame took too long"}
-		}
-	}
-	c.mu.Lock()
-	busy := len(c.streams) > 0
-	c.mu.Unlock()
-	if busy && now.Sub(r.checked) > checkEvery {
-		r.checked = now
-		if err := c.checkStreams(now); err != nil {
-			return err
-		}
-	}
-	wait := o.Idle
-	if busy {
-		wait = min(wait, o.Grace)
-	}
-	if !r.began.IsZero() {
-		wait = min(wait, headTime)
-	}
-	if left := r.until.Sub(now); left > wait || left < wait*3/4 {
-		r.until = now.Add(wait)
-		return c.nc.SetReadDeadline(r.until)
-	}
-	return nil
-}
-
-// timedOut decides what a read that ended in time means.
-func (c *conn) timedOut() error {
-	now := time.Now()
-	c.mu.Lock()
-	busy := len(c.streams) > 0
-	c.mu.Unlock()
-	switch {
-	case !c.reader.began.IsZero():
-		return nil // setReadDeadline judges
-	case busy:
-		return c.checkStreams(now)
-	}
-	return &connError{NoError, "idle"}
-}
-
-// checkStreams resets streams whose reader is too slow.
-func (c *conn) checkStreams(now time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, st := range c.streams {
-		if !st.deadline.IsZero() && now.After(st.deadline) {
-			if err := c.resetStream(&streamError{st.id, Cancel, "reader too slow"}); err != nil {
-				return err
-			}
-		}
-	}
-	c.flush()
-	return nil
-}
-
-// goAway begins a graceful end: the peer is told to open no more streams, and
-// when it has had a moment to hear of it, which it was that counted.
-func (c *conn) goAway() {
-	c.mu.Lock()
-	c.sendGoAway(maxStreamID, NoError, "")
-	c.flush()
-	c.mu.Unlock()
-	select {
-	case <-time.After(time.Second):
-	case <-c.info.Context.Done():
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.leaving = true
-	c.sendGoAway(c.opened, NoError, "")
-	c.flush()
-	if len(c.streams) == 0 {
-		c.closed = true
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
-	}
-}
-
-func (c *conn) sendGoAway(last uint32, code ErrCode, why string) {
-	c.begin(8+len(why), frameGoAway, 0, 0)
-	c.out = appendUint32(appendUint32(c.out, last), uint32(code))
-	c.out = append(c.out, why...)
-}
-
-// spend counts a frame of a kind against the budget.
-func (c *conn) spend(k Kind) error {
-	if c.budget.spend(k) {
-		return nil
-	}
-	if c.server.options.OnAbuse != nil {
-		c.server.options.OnAbuse(k)
-	}
-	return &connError{EnhanceYourCalm, "too many " + k.String()}
 }

@@ -21,19 +21,24 @@ type writeBuffer struct{ b []byte }
 
 var writeBuffers = sync.Pool{New: func() any { return &writeBuffer{make([]byte, 0, keepBuffer)} }}
 
-// sendHit appends an answer that stands ready, and its body as far as it goes.
-// mu is held.
+// sendHit appends an answer that stands ready, and its body if it is small. mu is held.
 func (c *conn) sendHit(id uint32, h *Hit) {
 	date := c.server.date.get(c.now)
 	n := len(date)
 	for _, b := range h.Blocks {
 		n += len(b)
 	}
+	var update []byte
+	if c.shrunk {
+		c.shrunk = false
+		update = appendTableSize(nil, c.encoder.MaxDynamicTableSize())
+	}
 	var flags uint8 = flagEndHeaders
 	if len(h.Body) == 0 {
 		flags |= flagEndStream
 	}
-	c.begin(n, frameHeaders, flags, id)
+	c.begin(len(update)+n, frameHeaders, flags, id)
+	c.out = append(c.out, update...)
 	for _, b := range h.Blocks {
 		c.out = append(c.out, b...)
 	}
@@ -45,112 +50,109 @@ func (c *conn) sendHit(id uint32, h *Hit) {
 		c.sendWindow -= size
 		c.begin(len(h.Body), frameData, flagEndStream, id)
 		c.out = append(c.out, h.Body...)
+		c.budget.earn(WindowUpdates, 2)
 	default:
-		st := &stream{conn: c, id: id, window: c.peerWindow, body: h.Body, keep: h.Keep, peerEnded: true}
-		st.deadline = c.now.Add(c.allowed(size))
+		st := &stream{conn: c, id: id, window: c.peerWindow, body: h.Body, last: true, keep: h.Keep, peerEnded: true}
 		c.streams[id] = st
 		c.queue = append(c.queue, st)
 	}
-	if len(c.out) >= flushAt {
-		c.flush()
-	}
 }
 
-// allowed is how long a peer may take to read n bytes.
-func (c *conn) allowed(n int64) time.Duration {
-	o := &c.server.options
-	return o.Grace + time.Duration(n/o.Rate)*time.Second
+// appendTableSize appends a dynamic table size update (RFC 7541 §6.3).
+func appendTableSize(b []byte, size uint32) []byte {
+	if size < 31 {
+		return append(b, 0x20|byte(size))
+	}
+	b = append(b, 0x20|31)
+	for size -= 31; size >= 128; size >>= 7 {
+		b = append(b, 0x80|byte(size))
+	}
+	return append(b, byte(size))
 }
 
-// send writes what has been gathered and then bodies that are ready. When there
-// are more than fit one write, a goroutine goes on with them, so that the reader
-// can hear of windows and resets meanwhile. mu is held.
-func (c *conn) send() {
-	if c.pumping {
-		c.flush()
-		return
-	}
-	more := c.pump()
-	c.flush()
-	if more {
-		c.pumping = true
-		go c.pumpOn()
-	}
-}
-
-func (c *conn) pumpOn() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	defer func() { c.pumping = false }()
-	for !c.closed && c.pump() {
-		c.flush()
-	}
-	c.flush()
-	c.endIfDone()
-}
-
-// endIfDone wakes the reader when a connection that is leaving has nothing more
-// to do. mu is held.
-func (c *conn) endIfDone() {
-	if c.leaving && len(c.streams) == 0 && !c.closed {
-		c.closed = true
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// pump appends DATA frames of the bodies that are ready, one frame of each in
-// turn, until enough is gathered. It reports whether there is more that could be
-// sent. mu is held.
-func (c *conn) pump() bool {
+// pump appends DATA frames of the bodies that wait, one frame of each in turn,
+// until enough is gathered. mu is held.
+func (c *conn) pump() {
+	var now time.Time // asked for only when something is stuck
 	blocked := 0
-	for len(c.queue) > 0 && blocked < len(c.queue) {
-		if len(c.out) >= flushAt {
-			return true
-		}
+	for blocked < len(c.queue) && len(c.out) < flushAt && !c.ending {
 		st := c.queue[0]
-		c.queue = append(c.queue[:0], c.queue[1:]...)
-		n := min(int64(len(st.body)), maxFrame, c.sendWindow, st.window)
+		n := int(min(int64(len(st.body)), maxFrame, c.sendWindow, st.window))
+		if (n <= 0 || !st.stuck.IsZero()) && now.IsZero() {
+			now = time.Now()
+		}
 		if n <= 0 {
-			c.queue = append(c.queue, st)
-			blocked++
+			if blocked++; st.stuck.IsZero() {
+				st.stuck = now
+			}
+			c.rotate(st)
 			continue
 		}
 		blocked = 0
-		c.sendData(st, st.body[:n], int(n) == len(st.body))
-		if st.body = st.body[n:]; len(st.body) == 0 {
-			c.remove(st)
-		} else {
-			c.queue = append(c.queue, st)
+		if !st.stuck.IsZero() {
+			st.waited, st.stuck = st.waited+now.Sub(st.stuck), time.Time{}
 		}
+		c.sendData(st, n)
 	}
-	return false
 }
 
-// sendData appends one DATA frame, for which there is window. mu is held.
-func (c *conn) sendData(st *stream, data []byte, last bool) {
-	var flags uint8
-	if last {
-		flags = flagEndStream
+// rotate puts the first of the queue last, or takes it out when st is nil. mu is held.
+func (c *conn) rotate(st *stream) {
+	n := len(c.queue) - 1
+	copy(c.queue, c.queue[1:])
+	c.queue[n] = st
+	if st == nil {
+		c.queue = c.queue[:n]
 	}
-	c.sendWindow -= int64(len(data))
-	st.window -= int64(len(data))
-	c.begin(len(data), frameData, flags, st.id)
-	c.out = append(c.out, data...)
+}
+
+// sendData appends n bytes of the body of the first stream of the queue as a
+// frame, for which there is window. mu is held.
+func (c *conn) sendData(st *stream, n int) {
+	var flags uint8
+	done := n == len(st.body)
+	if done && st.last {
+		flags = flagEndStream
+		c.budget.earn(WindowUpdates, 2) // a client may give every frame its update, be it ever so small
+	}
+	c.sendWindow -= int64(n)
+	st.window -= int64(n)
+	st.sent += int64(n)
+	c.begin(n, frameData, flags, st.id)
+	c.out = append(c.out, st.body[:n]...)
+	st.body = st.body[n:]
+	if !done {
+		c.rotate(st)
+		return
+	}
+	c.rotate(nil)
+	if st.body = nil; st.handled {
+		st.wake.Broadcast()
+	} else {
+		c.remove(st)
+	}
 }
 
 // remove forgets a stream. mu is held.
 func (c *conn) remove(st *stream) {
+	if c.streams[st.id] != st {
+		return
+	}
 	delete(c.streams, st.id)
-	if st.body != nil {
+	st.gone = true
+	if len(st.body) > 0 {
 		for i, q := range c.queue {
 			if q == st {
-				c.queue = append(c.queue[:i], c.queue[i+1:]...)
+				copy(c.queue[i:], c.queue[i+1:])
+				c.queue[len(c.queue)-1] = nil
+				c.queue = c.queue[:len(c.queue)-1]
 				break
 			}
 		}
-		st.body, st.keep = nil, nil
 	}
-	c.changed.Broadcast()
+	st.body, st.keep = nil, nil
+	c.active = time.Now()
+	c.endIfDone()
 }
 
 // begin appends the header of a frame, to a buffer that is borrowed if there is
@@ -163,46 +165,101 @@ func (c *conn) begin(length int, kind frameType, flags uint8, stream uint32) {
 	c.out = appendHeader(c.out, length, kind, flags, stream)
 }
 
-// flush writes what has been gathered. If somebody is writing already, they go
-// on with it. mu is held, but not while writing.
+// flush writes what has been gathered, and what bodies there are to send with it.
+// If somebody is writing already, they go on with it. What one write does not
+// take is left to a goroutine, so that the reader can hear of windows and resets,
+// and a handler is not kept for others. mu is held, but not while writing.
 func (c *conn) flush() {
-	if c.writing {
+	if c.writing || c.closed {
+		return
+	}
+	if c.pump(); len(c.out) == 0 {
 		return
 	}
 	c.writing = true
-	for len(c.out) > 0 && !c.closed {
-		out, buffer := c.out, c.buffer
-		c.out, c.buffer = nil, nil
-		until, due := c.writeDeadline(len(out))
-		c.mu.Unlock()
-		err := c.write(out, until, due)
-		if cap(out) <= 2*keepBuffer {
-			buffer.b = out[:0]
-			writeBuffers.Put(buffer)
-		}
-		c.mu.Lock()
-		if err != nil {
-			c.closed = true
-			_ = c.nc.Close() // wakes the reader
-		}
-		c.changed.Broadcast()
+	c.write()
+	if c.pump(); len(c.out) > 0 && !c.closed {
+		c.work.Go(c.writeOn)
+		return
 	}
 	c.writing = false
+	c.room.Broadcast()
 }
 
-func (c *conn) write(out []byte, until time.Time, due bool) error {
-	if due {
-		if err := c.nc.SetWriteDeadline(until); err != nil {
-			return err
-		}
+// writeOn is the writer until there is nothing more to write.
+func (c *conn) writeOn() {
+	defer c.containWriter()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.out) > 0 && !c.closed {
+		c.write()
+		c.pump()
 	}
-	_, err := c.nc.Write(out)
+	c.writing = false
+	c.room.Broadcast()
+}
+
+// containWriter ends the connection whose writer has panicked.
+func (c *conn) containWriter() {
+	failure := recover()
+	if failure == nil {
+		return
+	}
+	c.crashed(failure, nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shut()
+	c.wakeReader(time.Unix(1, 0))
+}
+
+// awaitRoom keeps whoever adds to out from doing so faster than the peer reads.
+// mu is held, but not while waiting.
+func (c *conn) awaitRoom() {
+	if len(c.out) < flushAt {
+		return
+	}
+	c.flush()
+	for c.writing && len(c.out) >= flushAt && !c.closed {
+		c.room.Wait()
+	}
+}
+
+// write writes out. mu is held, but not while writing.
+func (c *conn) write() {
+	out, buffer := c.out, c.buffer
+	c.out, c.buffer = nil, nil
+	until, due := c.writeDeadline(len(out))
+	if err := c.writeUnlocked(out, until, due); err != nil {
+		c.shut()
+	}
+	if cap(out) <= keepBuffer {
+		buffer.b = out[:0]
+		writeBuffers.Put(buffer)
+	}
+	c.room.Broadcast()
+}
+
+func (c *conn) writeUnlocked(out []byte, until time.Time, due bool) (err error) {
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	if due {
+		err = c.nc.SetWriteDeadline(until)
+	}
+	if err == nil {
+		_, err = c.nc.Write(out)
+	}
+	if err != nil {
+		_ = c.nc.Close() // wakes the reader
+	}
 	return err
 }
 
 // writeDeadline returns the deadline of a write and whether it must be set: one
-// that leaves at least half of the time that is due is good enough.
+// that leaves at least half of the time that is due is good enough. mu is held.
 func (c *conn) writeDeadline(n int) (time.Time, bool) {
+	if c.ending {
+		return c.wroteUntil, c.wroteUntil.IsZero()
+	}
 	now, allowed := time.Now(), c.allowed(int64(n))
 	if left := c.wroteUntil.Sub(now); left > allowed/2 && left < 2*allowed {
 		return c.wroteUntil, false
@@ -218,7 +275,6 @@ func (c *conn) answerError(id uint32, status int, ended bool) {
 	c.encode("cache-control", "no-store")
 	c.sendEncoded(id, true)
 	if !ended { // whoever goes on sending a body is told to stop
-		c.begin(4, frameRSTStream, 0, id)
-		c.out = appendUint32(c.out, uint32(NoError))
+		c.reset(id, NoError)
 	}
 }

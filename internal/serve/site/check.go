@@ -21,7 +21,7 @@ func Check(ctx context.Context, dir string, dialect rules.Dialect) (mistake.List
 	if err != nil {
 		return nil, dirError(dir, err)
 	}
-	defer root.Close() //nolint:errcheck // only read
+	defer root.Close()
 	c := newCompiler(Options{Dir: dir, Dialect: dialect}, root)
 	if c.walk, err = walkRoot(ctx, root, nil); err != nil {
 		return nil, c.unreadable("", err)

@@ -191,7 +191,7 @@ func (c *compiler) readRules(name string) ([]byte, error) {
 	case err != nil:
 		return nil, c.unreadable(name, err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	if size := info.Size(); size > rules.MaxFile {
 		return nil, &mistake.Error{File: filepath.Join(c.Dir, name), What: fmt.Sprintf("the file has %d bytes, more than the %d that are read", size, rules.MaxFile)}
 	}

@@ -58,7 +58,7 @@ func (d *diskFile) check() error {
 		return err
 	}
 	if mine {
-		defer f.Close() //nolint:errcheck // only read
+		defer f.Close()
 	}
 	return d.intact(f)
 }
@@ -72,7 +72,7 @@ func (d *diskFile) writeRun(w io.Writer, start, end int64) (int64, error) {
 		return 0, err
 	}
 	if mine {
-		defer f.Close() //nolint:errcheck // only read
+		defer f.Close()
 	}
 	block := blocks.Get().(*[blockSize]byte)
 	defer blocks.Put(block)

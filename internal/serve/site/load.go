@@ -196,7 +196,7 @@ func (c *compiler) readOnce(name string) ([]byte, fileStat, error) {
 	if err != nil {
 		return nil, fileStat{}, err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	if before.Size() > MaxInMemory {
 		return nil, fileStat{}, errGrown
 	}

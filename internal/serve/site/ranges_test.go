@@ -146,7 +146,7 @@ func slowRanges(value string, size int64) ([]span, rangeVerdict) {
 	var spans []span
 	covered := make([]bool, size)
 	asked, overlap := 0, false
-	for _, item := range strings.Split(match[1], ",") {
+	for item := range strings.SplitSeq(match[1], ",") {
 		item = strings.Trim(item, " \t")
 		if item == "" {
 			continue

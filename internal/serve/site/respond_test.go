@@ -1,6 +1,7 @@
 package site
 
 import (
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -195,9 +196,7 @@ func TestFieldsOfAnswers(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			for name, values := range base {
-				test.want[name] = values
-			}
+			maps.Copy(test.want, base)
 			if diff := cmp.Diff(test.want, ask(t, s, test.q).header); diff != "" {
 				t.Errorf("fields differ (-want +got):\n%s", diff)
 			}

@@ -60,7 +60,7 @@ func (s *Site) Respond(q *Request) Answer {
 		if len(answer.more) == 0 {
 			answer.more = s.hsts
 		} else {
-			answer.more = append(answer.more[:len(answer.more):len(answer.more)], s.hsts...)
+			answer.more = append(slices.Clip(answer.more), s.hsts...)
 		}
 	}
 	answer.head = q.Method == http.MethodHead

@@ -16,7 +16,7 @@ func (s *fileStat) addSystem(info fs.FileInfo) {
 	if !ok {
 		return
 	}
-	s.id = fileID{dev: uint64(sys.Dev), inode: sys.Ino}
-	s.links = uint64(sys.Nlink)
+	s.id = fileID{dev: uint64(sys.Dev), inode: sys.Ino} //nolint:unconvert // its type differs between systems
+	s.links = uint64(sys.Nlink)                         //nolint:unconvert // its type differs between systems
 	s.change = changeTime(sys)
 }

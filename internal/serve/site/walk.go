@@ -66,7 +66,7 @@ func (w *walk) dir(ctx context.Context, at place) error {
 	if err != nil {
 		return fmt.Errorf("open directory %s: %w", at.name, err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("stat directory %s: %w", at.name, err)

@@ -35,6 +35,7 @@ type watcher struct {
 	dir     string
 	log     *slog.Logger
 	quiet   time.Duration
+	root    fs.FileInfo       // what the path leads to, nil for nothing; run's
 	notify  *fsnotify.Watcher // nil if the system has none to give
 	polling atomic.Bool
 	changed chan struct{} // one pending change is as good as many
@@ -57,6 +58,7 @@ func newWatcher(dir string, log *slog.Logger) *watcher {
 		dir: filepath.Clean(dir), log: log, quiet: defaultQuiet, changed: make(chan struct{}, 1),
 		paths: make(map[watched]string), ids: make(map[string]watched), seen: make(map[watched]bool),
 	}
+	w.root = w.lead() // before anybody reads the directory
 	var err error
 	if w.notify, err = fsnotify.NewWatcher(); err != nil {
 		w.notify = nil
@@ -137,12 +139,12 @@ func (w *watcher) run(ctx context.Context, poke <-chan struct{}) {
 	var events chan fsnotify.Event
 	var errs chan error
 	if w.notify != nil {
-		defer w.notify.Close() //nolint:errcheck // nothing depends on it any more
+		defer w.notify.Close()
 		events, errs = w.notify.Events, w.notify.Errors
 	}
 	tick := time.NewTicker(statEvery)
 	defer tick.Stop()
-	looked, root := time.Now(), w.root()
+	looked := time.Now()
 	rest := settling{quiet: w.quiet}
 	for {
 		select {
@@ -157,8 +159,8 @@ func (w *watcher) run(ctx context.Context, poke <-chan struct{}) {
 		case <-poke:
 			rest.touch()
 		case now := <-tick.C:
-			if is := w.root(); !sameRoot(root, is) {
-				root = is
+			if root := w.lead(); !sameRoot(w.root, root) {
+				w.root = root
 				rest.touch()
 			}
 			if now.Sub(looked) >= w.pause() {
@@ -172,8 +174,8 @@ func (w *watcher) run(ctx context.Context, poke <-chan struct{}) {
 	}
 }
 
-// root returns what the directory's path leads to, or nil.
-func (w *watcher) root() fs.FileInfo {
+// lead returns what the directory's path leads to, or nil.
+func (w *watcher) lead() fs.FileInfo {
 	info, err := os.Stat(w.dir)
 	if err != nil {
 		return nil
