@@ -23,8 +23,6 @@ import (
 // forbidden packages must not be in the binary; those below them neither.
 var forbidden = []struct{ pkg, why string }{
 	{"testing", "it brings its flags into the program's; helpers for tests go into a package of their own"},
-	{"expvar", "it registers itself with a server that is everybody's; counters are a struct of ours"},
-	{"net/http/pprof", "it registers itself with a server that is everybody's; runtime/pprof writes the same profiles"},
 	{"plugin", "the binary is static"},
 	{"github.com/google/go-cmp", "it is for tests, and may panic on what it does not know"},
 	{"github.com/rogpeppe/go-internal", "it is for tests"},

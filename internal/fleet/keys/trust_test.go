@@ -18,18 +18,18 @@ func TestTrustHint(t *testing.T) {
 		file string
 		want []string
 	}{
-		"linux": {"/home/ann/.local/state/penny/ca.pem", []string{
+		"linux": {"/home/ann/.local/state/penny/ca/local/ca.pem", []string{
 			"# Debian, Ubuntu: all but browsers",
-			"sudo cp /home/ann/.local/state/penny/ca.pem /usr/local/share/ca-certificates/penny.crt && sudo update-ca-certificates",
+			"sudo cp /home/ann/.local/state/penny/ca/local/ca.pem /usr/local/share/ca-certificates/penny-local.crt && sudo update-ca-certificates",
 			"# Fedora, Arch: all but some browsers",
-			"sudo trust anchor --store /home/ann/.local/state/penny/ca.pem",
+			"sudo trust anchor --store /home/ann/.local/state/penny/ca/local/ca.pem",
 			"# Chromium, Chrome (certutil is in the package libnss3-tools or nss-tools)",
-			`certutil -d sql:"$HOME/.pki/nssdb" -D -n penny 2>/dev/null; certutil -d sql:"$HOME/.pki/nssdb" -A -t C,, -n penny -i /home/ann/.local/state/penny/ca.pem`,
+			`certutil -d sql:"$HOME/.pki/nssdb" -D -n penny-local 2>/dev/null; certutil -d sql:"$HOME/.pki/nssdb" -A -t C,, -n penny-local -i /home/ann/.local/state/penny/ca/local/ca.pem`,
 			"# Firefox: every profile",
-			`for p in "$HOME"/.mozilla/firefox/*/cert9.db; do certutil -d sql:"${p%/cert9.db}" -D -n penny 2>/dev/null; ` +
-				`certutil -d sql:"${p%/cert9.db}" -A -t C,, -n penny -i /home/ann/.local/state/penny/ca.pem; done`,
+			`for p in "$HOME"/.mozilla/firefox/*/cert9.db; do certutil -d sql:"${p%/cert9.db}" -D -n penny-local 2>/dev/null; ` +
+				`certutil -d sql:"${p%/cert9.db}" -A -t C,, -n penny-local -i /home/ann/.local/state/penny/ca/local/ca.pem; done`,
 			"# curl, this once",
-			"curl --cacert /home/ann/.local/state/penny/ca.pem https://...",
+			"curl --cacert /home/ann/.local/state/penny/ca/local/ca.pem https://...",
 		}},
 		"darwin": {"/Users/ann/Library/Application Support/penny/ca.pem", []string{
 			"# Safari, Chrome, curl: for you alone",
@@ -100,7 +100,7 @@ func TestNSSTakesTheCAByWhatTheHintSays(t *testing.T) {
 			}
 		}
 		for _, db := range databases {
-			der, err := exec.CommandContext(t.Context(), certutil, "-d", "sql:"+db, "-L", "-n", "penny", "-r").Output()
+			der, err := exec.CommandContext(t.Context(), certutil, "-d", "sql:"+db, "-L", "-n", "penny-it-s-state", "-r").Output()
 			if err != nil || string(der) != string(ca.Certificate().Raw) {
 				t.Errorf("%s does not have the CA for %s: %v", db, name, err)
 			}
