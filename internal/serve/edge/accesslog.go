@@ -86,20 +86,20 @@ func (l *AccessLog) Run(ctx context.Context) error {
 	for {
 		select {
 		case r := <-l.records:
-			l.write(&r)
+			l.write(ctx, &r)
 		case <-ticker.C:
-			l.tend(time.Now())
+			l.tend(ctx, time.Now())
 		case <-ctx.Done():
-			return l.finish()
+			return l.finish(ctx)
 		}
 	}
 }
 
-func (l *AccessLog) finish() error {
+func (l *AccessLog) finish(ctx context.Context) error {
 	for {
 		select {
 		case r := <-l.records:
-			l.write(&r)
+			l.write(ctx, &r)
 			continue
 		default:
 		}
@@ -112,36 +112,36 @@ func (l *AccessLog) finish() error {
 	}
 }
 
-func (l *AccessLog) write(r *Record) {
+func (l *AccessLog) write(ctx context.Context, r *Record) {
 	r.Client = cut(r.client, 24, 48).String()
 	line, err := json.Marshal(r)
 	if err != nil { // a duration that is no number; there is none
-		l.fail(1, err)
+		l.fail(ctx, 1, err)
 		return
 	}
 	if lost, err := l.file.write(append(escapeControls(line), '\n')); err != nil {
-		l.fail(lost, err)
+		l.fail(ctx, lost, err)
 	}
 }
 
 // tend flushes, rotates and looks whether the file is still where it was.
-func (l *AccessLog) tend(now time.Time) {
+func (l *AccessLog) tend(ctx context.Context, now time.Time) {
 	lost, err := l.file.tend(now)
 	switch {
 	case err != nil:
-		l.fail(lost, err)
+		l.fail(ctx, lost, err)
 	case l.failing:
 		l.failing = false
-		l.options.Log.LogAttrs(context.Background(), slog.LevelInfo, "access log written again", slog.String("file", l.options.File), slog.Int64("dropped", l.Dropped()))
+		l.options.Log.LogAttrs(ctx, slog.LevelInfo, "access log written again", slog.String("file", l.options.File), slog.Int64("dropped", l.Dropped()))
 	}
 }
 
 // fail counts records that were lost and tells once.
-func (l *AccessLog) fail(lost int, err error) {
+func (l *AccessLog) fail(ctx context.Context, lost int, err error) {
 	l.dropped.Add(int64(lost))
 	if !l.failing {
 		l.failing = true
-		l.options.Log.LogAttrs(context.Background(), slog.LevelError, "access log not written", slog.String("file", l.options.File), slog.Any("err", err))
+		l.options.Log.LogAttrs(ctx, slog.LevelError, "access log not written", slog.String("file", l.options.File), slog.Any("err", err))
 	}
 }
 

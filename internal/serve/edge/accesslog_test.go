@@ -60,8 +60,8 @@ func TestARequestIsLoggedWithWhatIsWorthKnowing(t *testing.T) {
 
 func TestEveryFieldStandsInALine(t *testing.T) {
 	l, file := openLog(t, AccessLogOptions{})
-	l.write(&Record{Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), POP: "au", Host: "h", Method: "GET", Path: "/", Status: 200, Bytes: 1, Duration: 0.25, Protocol: "HTTP/2", Cache: "hit", Agent: "a", Referrer: "r", client: netip.MustParseAddr("2001:db8:1:2::3")})
-	if err := l.finish(); err != nil {
+	l.write(t.Context(), &Record{Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), POP: "au", Host: "h", Method: "GET", Path: "/", Status: 200, Bytes: 1, Duration: 0.25, Protocol: "HTTP/2", Cache: "hit", Agent: "a", Referrer: "r", client: netip.MustParseAddr("2001:db8:1:2::3")})
+	if err := l.finish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	const want = `{"time":"2026-01-02T03:04:05Z","pop":"au","client":"2001:db8:1::/48","host":"h","method":"GET","path":"/","status":200,"bytes":1,"ms":0.25,"protocol":"HTTP/2","cache":"hit","user_agent":"a","referrer":"r"}` + "\n"
@@ -73,8 +73,8 @@ func TestEveryFieldStandsInALine(t *testing.T) {
 func TestControlsCannotLeaveTheirLineOrObeyATerminal(t *testing.T) {
 	l, file := openLog(t, AccessLogOptions{})
 	const agent = "a\r\n\"forged\"\x00\x1b[31m\x7f\u0080\u009b31m\u00a0é\u2028\xff<b>"
-	l.write(&Record{Agent: agent, Path: "/\u0085"})
-	if err := l.finish(); err != nil {
+	l.write(t.Context(), &Record{Agent: agent, Path: "/\u0085"})
+	if err := l.finish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	text := contentOf(t, file)
@@ -147,9 +147,9 @@ func TestAFullFileIsRotatedAndTheDiskBounded(t *testing.T) {
 	const size, total = 4 << 10, 20 << 10
 	l, file := openLog(t, AccessLogOptions{MaxSize: size, MaxTotal: total})
 	for i := range 1000 {
-		l.write(&Record{Path: fmt.Sprintf("/%04d", i)})
+		l.write(t.Context(), &Record{Path: fmt.Sprintf("/%04d", i)})
 	}
-	if err := l.finish(); err != nil {
+	if err := l.finish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	var sum int64
@@ -178,18 +178,18 @@ func TestAFullFileIsRotatedAndTheDiskBounded(t *testing.T) {
 
 func TestAnOldFileIsRotatedEvenByAnotherProcess(t *testing.T) {
 	l, file := openLog(t, AccessLogOptions{MaxAge: time.Hour})
-	l.write(&Record{Path: "/1", Time: time.Now().Add(-2 * time.Hour)})
-	if err := l.finish(); err != nil {
+	l.write(t.Context(), &Record{Path: "/1", Time: time.Now().Add(-2 * time.Hour)})
+	if err := l.finish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	l, err := OpenAccessLog(AccessLogOptions{File: file, MaxAge: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.tend(time.Now())
-	l.write(&Record{Path: "/2", Time: time.Now()})
-	l.tend(time.Now().Add(time.Minute)) // not old yet
-	if err := l.finish(); err != nil {
+	l.tend(t.Context(), time.Now())
+	l.write(t.Context(), &Record{Path: "/2", Time: time.Now()})
+	l.tend(t.Context(), time.Now().Add(time.Minute)) // not old yet
+	if err := l.finish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if old := rotated(t, file); len(old) != 1 || !slices.Equal(paths(t, old[0]), []string{"/1"}) || !slices.Equal(paths(t, file), []string{"/2"}) {
@@ -210,9 +210,9 @@ func TestFilesThatAreNotRotatedOnesAreLeftAlone(t *testing.T) {
 		}()
 	}
 	for range 3 {
-		l.write(&Record{})
+		l.write(t.Context(), &Record{})
 	}
-	if err := l.finish(); err != nil {
+	if err := l.finish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -227,15 +227,15 @@ func TestSomebodyElsesRotationIsFollowed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, file := openLog(t, AccessLogOptions{})
-			l.write(&Record{Path: "/1"})
-			l.tend(time.Now())
+			l.write(t.Context(), &Record{Path: "/1"})
+			l.tend(t.Context(), time.Now())
 			if err := move(file); err != nil {
 				t.Skipf("the system does not let an open file be %s: %v", name, err) // Windows
 			}
-			l.write(&Record{Path: "/2"}) // still the old file's
-			l.tend(time.Now())
-			l.write(&Record{Path: "/3"})
-			if err := l.finish(); err != nil {
+			l.write(t.Context(), &Record{Path: "/2"}) // still the old file's
+			l.tend(t.Context(), time.Now())
+			l.write(t.Context(), &Record{Path: "/3"})
+			if err := l.finish(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if got := paths(t, file); !slices.Equal(got, []string{"/3"}) || l.Dropped() != 0 {
@@ -248,17 +248,17 @@ func TestSomebodyElsesRotationIsFollowed(t *testing.T) {
 func TestAFileThatIsCutIsNotRotatedEarly(t *testing.T) {
 	l, file := openLog(t, AccessLogOptions{MaxSize: 1000})
 	for range 4 {
-		l.write(&Record{})
+		l.write(t.Context(), &Record{})
 	}
-	l.tend(time.Now())
+	l.tend(t.Context(), time.Now())
 	if err := os.Truncate(file, 0); err != nil { // logrotate's copytruncate
 		t.Fatal(err)
 	}
-	l.tend(time.Now())
+	l.tend(t.Context(), time.Now())
 	for range 4 {
-		l.write(&Record{})
+		l.write(t.Context(), &Record{})
 	}
-	if err := l.finish(); err != nil {
+	if err := l.finish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if old := rotated(t, file); len(old) != 0 || len(paths(t, file)) != 4 {
@@ -273,10 +273,10 @@ func TestADirectoryThatIsGoneComesBack(t *testing.T) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Skipf("the system does not let an open file be removed: %v", err) // Windows
 	}
-	l.tend(time.Now())
+	l.tend(t.Context(), time.Now())
 	for range 3 {
-		l.write(&Record{Path: "/lost"})
-		l.tend(time.Now())
+		l.write(t.Context(), &Record{Path: "/lost"})
+		l.tend(t.Context(), time.Now())
 	}
 	if got := l.Dropped(); got != 3 {
 		t.Errorf("%d are dropped, want 3", got)
@@ -284,9 +284,9 @@ func TestADirectoryThatIsGoneComesBack(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	l.tend(time.Now())
-	l.write(&Record{Path: "/back"})
-	if err := l.finish(); err != nil {
+	l.tend(t.Context(), time.Now())
+	l.write(t.Context(), &Record{Path: "/back"})
+	if err := l.finish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := paths(t, file); !slices.Equal(got, []string{"/back"}) {
@@ -302,8 +302,8 @@ func TestAFullDiskLosesOnlyWhatItDidNotTake(t *testing.T) {
 		t.Skip("/dev/full is Linux's")
 	}
 	l, file := openLog(t, AccessLogOptions{})
-	l.write(&Record{Path: "/1"})
-	l.tend(time.Now())
+	l.write(t.Context(), &Record{Path: "/1"})
+	l.tend(t.Context(), time.Now())
 	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -311,9 +311,9 @@ func TestAFullDiskLosesOnlyWhatItDidNotTake(t *testing.T) {
 	good := l.file.file
 	l.file.file = full
 	l.file.out.Reset(full)
-	l.write(&Record{Path: "/lost"})
-	l.write(&Record{Path: "/lost"})
-	l.tend(time.Now())
+	l.write(t.Context(), &Record{Path: "/lost"})
+	l.write(t.Context(), &Record{Path: "/lost"})
+	l.tend(t.Context(), time.Now())
 	if got := l.Dropped(); got != 2 {
 		t.Errorf("%d are dropped, want the 2 that were waiting", got)
 	}
@@ -321,9 +321,9 @@ func TestAFullDiskLosesOnlyWhatItDidNotTake(t *testing.T) {
 		t.Fatal(err)
 	}
 	good.Close()
-	l.tend(time.Now())
-	l.write(&Record{Path: "/2"})
-	if err := l.finish(); err != nil {
+	l.tend(t.Context(), time.Now())
+	l.write(t.Context(), &Record{Path: "/2"})
+	if err := l.finish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(contentOf(t, file), "\n")
@@ -336,7 +336,7 @@ func TestAFileThatCannotBeRotatedGrowsNoFurther(t *testing.T) {
 	l, file := openLog(t, AccessLogOptions{MaxSize: 500, MaxTotal: 1000})
 	l.file.options.File = filepath.Join(filepath.Dir(file), "gone", "access.log") // renaming fails; so does opening it anew
 	for range 100 {
-		l.write(&Record{})
+		l.write(t.Context(), &Record{})
 	}
 	info, err := os.Stat(file)
 	if err != nil {
@@ -345,7 +345,7 @@ func TestAFileThatCannotBeRotatedGrowsNoFurther(t *testing.T) {
 	if info.Size() > 500 || l.Dropped() < 90 {
 		t.Errorf("%d bytes are written and %d dropped", info.Size(), l.Dropped())
 	}
-	if err := l.finish(); err != nil {
+	if err := l.finish(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -359,10 +359,10 @@ func TestADeviceIsNeverRotated(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		l.write(&Record{})
+		l.write(t.Context(), &Record{})
 	}
-	l.tend(time.Now())
-	if err := l.finish(); err != nil || l.Dropped() != 0 {
+	l.tend(t.Context(), time.Now())
+	if err := l.finish(t.Context()); err != nil || l.Dropped() != 0 {
 		t.Errorf("%v, %d dropped", err, l.Dropped())
 	}
 }

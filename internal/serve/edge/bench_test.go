@@ -74,9 +74,9 @@ func BenchmarkAccessLog(b *testing.B) {
 	rec := Record{Host: "a.example", Method: "GET", Path: "/style.css", Status: 200, Bytes: 12345, Protocol: "HTTP/2", Cache: "hit", Agent: string(bytes.Repeat([]byte("x"), 80))}
 	b.ReportAllocs()
 	for b.Loop() {
-		l.write(&rec)
+		l.write(b.Context(), &rec)
 	}
-	if err := l.finish(); err != nil {
+	if err := l.finish(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // slowSite has a file that is in flight until it is read: no buffer holds it.
-const slowSize = 64 << 20
+const slowSize = 32 << 20
 
 func slowSite(t *testing.T, o setup) setup {
 	t.Helper()

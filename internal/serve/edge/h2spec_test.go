@@ -30,7 +30,7 @@ func TestH2spec(t *testing.T) {
 		t.Fatal(err)
 	}
 	report := filepath.Join(t.TempDir(), "h2spec.xml")
-	cmd := exec.CommandContext(t.Context(), tool, "-t", "-k", "-S", "-h", host, "-p", port, "-P", "/", "-o", "4", "-j", report)
+	cmd := exec.CommandContext(t.Context(), tool, "-t", "-k", "-S", "-h", host, "-p", port, "-P", "/", "-o", "3", "-j", report)
 	out, err := cmd.CombinedOutput() // an error is a case that failed, and those are in the report
 	total, failing := readH2spec(t, report)
 	if total != h2specCases {

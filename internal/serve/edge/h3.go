@@ -99,7 +99,7 @@ func (l countedListener) Accept(ctx context.Context) (*quic.Conn, error) {
 		}
 		leave, ok := l.server.enter(addrOf(conn.RemoteAddr()))
 		if ok {
-			context.AfterFunc(conn.Context(), leave)
+			context.AfterFunc(conn.Context(), leave) //nolint:contextcheck // the connection outlives the call
 			return conn, nil
 		}
 		_ = conn.CloseWithError(excessiveLoad, "too many connections")

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ func (x *exchange) end() {
 	}
 	if err, ok := p.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 		x.server.meters.panics.Inc()
-		x.server.options.Log.LogAttrs(x.r.Context(), slog.LevelError, "panic", slog.String("pop", x.server.options.Name),
+		x.server.options.Log.Error("panic", slog.String("pop", x.server.options.Name),
 			slog.String("path", x.path), slog.Any("err", p), slog.String("stack", string(debug.Stack())))
 	}
 	panic(http.ErrAbortHandler)
@@ -187,7 +188,7 @@ func (x *exchange) file(live *site.Live) {
 func (x *exchange) broken(live *site.Live, err error) {
 	if _, ofDisk := errors.AsType[*fs.PathError](err); ofDisk || errors.Is(err, site.ErrChanged) {
 		live.Poke()
-		x.server.options.Log.LogAttrs(x.r.Context(), slog.LevelWarn, "answer broken off",
+		x.server.options.Log.Warn("answer broken off",
 			slog.String("pop", x.server.options.Name), slog.String("site", live.Name()), slog.Any("err", err))
 	}
 	panic(http.ErrAbortHandler)
@@ -216,7 +217,7 @@ func (x *exchange) fields(answer *site.Answer, took time.Duration) {
 	h := x.w.Header()
 	for f := range answer.Fields() {
 		if have := h[f.Name]; have != nil {
-			h[f.Name] = append(have[:len(have):len(have)], f.Values...)
+			h[f.Name] = append(slices.Clip(have), f.Values...)
 		} else {
 			h[f.Name] = f.Values
 		}
@@ -226,7 +227,7 @@ func (x *exchange) fields(answer *site.Answer, took time.Duration) {
 	}
 	if x.server.options.ServerTiming {
 		have := h["Server-Timing"]
-		h["Server-Timing"] = append(have[:len(have):len(have)], serverTiming(took))
+		h["Server-Timing"] = append(slices.Clip(have), serverTiming(took))
 	}
 }
 

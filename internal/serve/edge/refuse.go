@@ -65,7 +65,7 @@ func (x *exchange) content() content {
 	switch _, err := io.ReadFull(x.r.Body, one[:]); err {
 	case nil:
 		return contentSome
-	case io.EOF: //nolint:errorlint // a reader's bare end and nothing else
+	case io.EOF: // bare: an end within a frame is none
 		return contentNone
 	}
 	return contentLate

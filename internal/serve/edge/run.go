@@ -32,7 +32,7 @@ func (s *Server) Run(ctx context.Context) error {
 		serving.Go(func() { fail(s.serveQUIC(failed, over, pc)) })
 	}
 	<-failed.Done()
-	err := s.drain(&accepting, end, &serving)
+	err := s.drain(context.WithoutCancel(ctx), &accepting, end, &serving)
 	if ctx.Err() == nil {
 		return errors.Join(context.Cause(failed), err)
 	}
@@ -40,8 +40,8 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // drain stops in order: accepting, serving, sockets.
-func (s *Server) drain(accepting *sync.WaitGroup, end func(), serving *sync.WaitGroup) error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.limits.Drain)
+func (s *Server) drain(ctx context.Context, accepting *sync.WaitGroup, end func(), serving *sync.WaitGroup) error {
+	ctx, cancel := context.WithTimeout(ctx, s.limits.Drain)
 	defer cancel()
 	var errs []error
 	for _, ln := range slices.Concat(s.listeners.Plain, s.listeners.TLS) {

@@ -14,9 +14,9 @@ import (
 	"pennyfarthing/internal/serve/h1"
 )
 
-// A visitor is who is at the other end of a connection, as far as the connection
-// itself tells. A request does not: HTTP/2 leaves Request.TLS out where a client
-// claims the scheme http.
+// A visitor is who is at the other end of a connection, found out once for all its
+// requests, and by the connection alone: what a request claims as its scheme does
+// not make it secure or plain.
 type visitor struct {
 	guard      *h1.Conn // of HTTP/1.1, else nil
 	secure     bool     // the connection is encrypted

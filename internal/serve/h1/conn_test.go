@@ -236,6 +236,7 @@ func TestATunnelPassesEverything(t *testing.T) {
 		if err != nil || resp.StatusCode != 101 {
 			t.Fatal(resp, err)
 		}
+		_ = resp.Body.Close() // there is none
 		c.send("\x00\n\xff no!")
 		got, err := io.ReadAll(c.br)
 		if err != nil || string(got) != "\x00\n\xff no!" {

@@ -12,6 +12,11 @@
 // The guard owns the time limits of a connection too, because only it knows where a head begins. The deadlines that net/http
 // sets are kept beside its own and the earlier one applies.
 //
-// A Conn starts no goroutine. One goroutine may read and one may write at a time; deadlines and Close may come from any.
-// The guard never answers by itself, never reads a file and knows nothing of sites.
+// [Loop] may serve a connection before the guard does. It answers requests whose answers stand ready, with the same scanner
+// and within the same limits. At the first thing that is not for it, it hands the connection over to a guard, with the
+// bytes that it did not use. A client cannot tell whether there is a Loop. It lends pooled buffers only to connections on
+// which something is under way, and a panic in it ends its connection only.
+//
+// Neither a Conn nor a Loop starts a goroutine. On a Conn, one goroutine may read and one may write at a time; deadlines and
+// Close may come from any. Neither reads a file or knows of sites, and the guard never answers by itself.
 package h1

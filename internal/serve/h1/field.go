@@ -124,6 +124,7 @@ func (h *Head) note(b []byte, kind fieldSet, value Span) Reason {
 		return checkTrailerList(v)
 	case fieldUpgrade:
 		h.Upgrade = true
+	case tokenClose, tokenKeepAlive: // no fields
 	}
 	return ReasonNone
 }

@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"errors"
 	"io"
 	"strings"
 	"sync"
@@ -43,7 +44,7 @@ func talkTo(t *testing.T, on engine, o Options, parts ...string) (got talk) {
 				out.Write(p[:n])
 				if err != nil {
 					ended = time.Since(start)
-					if err != io.EOF {
+					if !errors.Is(err, io.EOF) {
 						t.Errorf("read: %v", err)
 					}
 					mu.Unlock()

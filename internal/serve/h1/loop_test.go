@@ -68,7 +68,7 @@ func TestNobodyCanTellWhetherThereIsALoop(t *testing.T) {
 			if len(in) < 2<<10 {
 				checkTalk(t, Options{}, strings.Split(in, "")...)
 			}
-			for i := 1; i < len(in) && len(in) < 300; i++ {
+			for i := 1; i < len(in) && len(in) < 300 && !strings.Contains(in, "/huge"); i++ {
 				checkTalk(t, Options{H2C: i%2 == 0}, in[:i], in[i:])
 			}
 		})
@@ -81,6 +81,7 @@ type wire struct {
 	out    bytes.Buffer
 	writes int  // calls
 	room   int  // for so many bytes writes succeed; 0: for all
+	halved bool // the writing half is closed
 	closed bool // for good
 }
 
@@ -95,7 +96,8 @@ func (w *wire) Write(p []byte) (int, error) {
 	return w.out.Write(p)
 }
 
-func (w *wire) Close() error { w.closed = true; return nil }
+func (w *wire) CloseWrite() error { w.halved = true; return nil }
+func (w *wire) Close() error      { w.closed = true; return nil }
 
 // buffersWire is a wire that takes several buffers at once.
 type buffersWire struct {
@@ -176,7 +178,7 @@ func TestSeveralBuffersAreWrittenAtOnceWhereThatIsPossible(t *testing.T) {
 // TestAPeerMayLeaveAtAnyByte cuts a conversation off everywhere: every whole request is answered, or handed over with
 // all that follows it.
 func TestAPeerMayLeaveAtAnyByte(t *testing.T) {
-	hits := []string{good, get("/page"), "\r\n" + get("/brim"), get("/large"), headOf(2000, "/good")}
+	hits := []string{good, get("/page"), "\r\n" + get("/"), headOf(loopRead+10, "/good")}
 	in, want := strings.Join(hits, ""), ""
 	next, whole := 0, 0
 	for i := range len(in) + 1 {
@@ -224,7 +226,7 @@ func TestAWriteMayFailAtAnyByte(t *testing.T) {
 		for _, sizes := range []string{"", "\x50\x50\x50"} {
 			w := &wire{script: script{data: []byte(in), sizes: []byte(sizes)}, room: room}
 			rest, e := listen(w)
-			if rest != nil || !w.closed || undated(w.out.String()+"\n") != undated(all.out.String()[:w.out.Len()]+"\n") || w.out.Len() != room {
+			if rest != nil || !w.closed || w.halved || undated(w.out.String()+"\n") != undated(all.out.String()[:w.out.Len()]+"\n") || w.out.Len() != room {
 				t.Fatalf("room for %d: handed over: %v; closed: %v; %d bytes", room, rest != nil, w.closed, w.out.Len())
 			}
 			if room < 90_000 && len(e.saw) > 3 {

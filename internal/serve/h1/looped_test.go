@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 )
 
 // pages are the answers that stand ready, by their targets. The edge's handler gives the same ones, byte for byte.
@@ -95,6 +96,16 @@ func (l *loopListener) serve(c net.Conn) {
 	case l.rest <- rest.ServerConn():
 	case <-l.closed:
 		_ = rest.Close()
+	}
+}
+
+// stop ends the loops, as an edge that drains does. Those that are handed over are the server's.
+func (l *loopListener) stop() {
+	l.options.Stopping.Store(true)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.open {
+		_ = c.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 

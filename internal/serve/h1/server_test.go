@@ -48,6 +48,7 @@ func onBoth(t *testing.T, f func(t *testing.T, on engine)) {
 type edge struct {
 	engine
 	addr string
+	hits func(*Head, []byte, *Hit) bool // of the loop; nil: the pages, for the edge's own handler
 
 	mu      sync.Mutex // guards the fields below
 	saw     []string
@@ -55,6 +56,7 @@ type edge struct {
 	panics  []string
 
 	stopping atomic.Bool
+	stop     func() // the loops
 }
 
 // sawSoFar returns what the handler saw and the guard refused, and forgets it.
@@ -109,11 +111,11 @@ func (e *edge) start(t testing.TB, l net.Listener, o Options, handler http.Handl
 			hook(r)
 		}
 	}
-	hit := e.hit
 	if handler == nil {
-		handler = e
-	} else {
-		hit = func(*Head, []byte, *Hit) bool { return false }
+		handler, e.hits = e, e.hit
+	}
+	if e.hits == nil {
+		e.hits = func(*Head, []byte, *Hit) bool { return false }
 	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -127,8 +129,9 @@ func (e *edge) start(t testing.TB, l net.Listener, o Options, handler http.Handl
 	e.addr = l.Addr().String()
 	var wg sync.WaitGroup
 	if e.looped {
-		looped := newLoopListener(l, LoopOptions{Options: o, Hit: hit, Stopping: &e.stopping, OnPanic: e.panicked})
+		looped := newLoopListener(l, LoopOptions{Options: o, Hit: e.hits, Stopping: &e.stopping, OnPanic: e.panicked})
 		wg.Go(looped.run)
+		e.stop = looped.stop
 		l = looped
 	} else {
 		l = guardListener{l, o}

@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -221,7 +222,7 @@ func (a attack) run(t *testing.T, e *edge, parts ...string) {
 		if status, _ := c.answer(); status != 200 {
 			t.Errorf("probe on the kept connection: status %d", status)
 		}
-		wantSaw = append(wantSaw[:len(wantSaw):len(wantSaw)], `GET a.test /probe ""`)
+		wantSaw = append(slices.Clip(wantSaw), `GET a.test /probe ""`)
 	} else {
 		c.wantEOF()
 	}

@@ -61,10 +61,13 @@ type conn struct {
 	broken     []broken // streams that were reset here a moment ago
 	budget     budget
 	now        time.Time // when the current batch began
+	sent       int64     // DATA, in all
+	got        int64     // DATA, in all
 	received   int64     // DATA since the last update of the connection's window
 	consumed   int64     // of it, what has been used up
 	draining   bool      // the first GOAWAY has been sent
 	leaving    bool      // the connection ends when its streams have
+	lastWords  bool      // the write deadline is set for good
 	ending     bool      // nothing but what is in out is sent any more
 	closed     bool      // nothing at all is sent any more
 }

@@ -78,8 +78,8 @@ func (c *conn) checkStreams(now time.Time) error {
 	for _, st := range c.streams {
 		switch {
 		case !st.writeUntil.IsZero() && !now.Before(st.writeUntil):
-			st.abort(errTimeout)
 			c.remove(st)
+			st.abort(errTimeout)
 			c.reset(st.id, Cancel)
 			continue
 		case st.stalled(now):

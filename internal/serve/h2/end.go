@@ -21,8 +21,8 @@ func (c *conn) finish(err error) {
 	defer c.mu.Unlock()
 	c.ending = true
 	if protocol, ok := errors.AsType[*connError](err); ok && !c.closed {
-		c.wroteUntil = time.Now().Add(2 * lingerTime)
-		_ = c.nc.SetWriteDeadline(c.wroteUntil) // also for a write that is stuck
+		c.lastWords = true
+		_ = c.nc.SetWriteDeadline(time.Now().Add(2 * lingerTime)) // also for a write that is stuck
 		c.sendGoAway(min(c.opened, c.last), protocol.code, protocol.why)
 	}
 	c.flush()

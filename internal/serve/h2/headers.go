@@ -3,10 +3,6 @@ package h2
 import (
 	"encoding/binary"
 	"net/http"
-	"strconv"
-	"strings"
-
-	"golang.org/x/net/http2/hpack"
 )
 
 const (
@@ -21,9 +17,9 @@ const (
 // A headerBlock is a header block that comes in several frames.
 type headerBlock struct {
 	stream uint32
-	ends   bool // END_STREAM was set
+	ends   bool   // END_STREAM was set
+	wrong  string // with the frame that it began with, or ""
 	bytes  []byte
-	frames int
 }
 
 // open reports whether CONTINUATION is due.
@@ -36,24 +32,22 @@ func (c *conn) handleHeaders(f *frame) error {
 	if err := f.unpad(); err != nil {
 		return err
 	}
-	var self error
+	wrong := ""
 	if f.has(flagPriority) {
 		if len(f.payload) < 5 {
 			return &connError{FrameSizeError, "HEADERS without room for its priority"}
 		}
 		if binary.BigEndian.Uint32(f.payload)&maxStreamID == f.stream {
-			self = &streamError{f.stream, ProtocolError, "a stream cannot depend on itself"}
+			wrong = "a stream cannot depend on itself"
 		}
 		f.payload = f.payload[5:]
 	}
 	if !f.has(flagEndHeaders) {
-		c.reader.block = headerBlock{stream: f.stream, ends: f.has(flagEndStream), bytes: append(c.reader.block.bytes[:0], f.payload...)}
+		c.reader.began = c.now
+		c.reader.block = headerBlock{f.stream, f.has(flagEndStream), wrong, append([]byte(nil), f.payload...)}
 		return nil
 	}
-	if err := c.headers(f.stream, f.has(flagEndStream), f.payload); err != nil {
-		return err
-	}
-	return self
+	return c.headers(f.stream, f.has(flagEndStream), f.payload, wrong)
 }
 
 func (c *conn) handleContinuation(f *frame) error {
@@ -64,27 +58,26 @@ func (c *conn) handleContinuation(f *frame) error {
 	if err := c.spend(Continuations); err != nil {
 		return err
 	}
-	b.bytes = append(b.bytes, f.payload...)
-	if len(b.bytes) > maxBlock {
-		return &connError{EnhanceYourCalm, "header block too large"}
+	if len(b.bytes)+len(f.payload) > maxBlock {
+		return c.abuse(Continuations, "header block too large")
 	}
+	b.bytes = append(b.bytes, f.payload...)
 	if !f.has(flagEndHeaders) {
 		return nil
 	}
-	stream, ends, block := b.stream, b.ends, b.bytes
-	b.stream = 0
-	if cap(b.bytes) > largeRead {
-		b.bytes = nil
-	}
-	return c.headers(stream, ends, block)
+	whole := *b
+	*b = headerBlock{}
+	return c.headers(whole.stream, whole.ends, whole.bytes, whole.wrong)
 }
 
-// headers acts on a whole header block: a request, or the trailers of one.
-func (c *conn) headers(id uint32, ends bool, block []byte) error {
+// headers acts on a whole header block: a request, or the trailers of one. It is
+// decoded in any case, for the state of HPACK.
+func (c *conn) headers(id uint32, ends bool, block []byte, wrong string) error {
 	s := &c.reader.section
 	st := c.streams[id]
-	trailers := st != nil
-	s.reset(trailers)
+	s.reset(st != nil)
+	s.malformed = wrong
+	c.reader.decoder.SetEmitEnabled(true)
 	if _, err := c.reader.decoder.Write(block); err != nil {
 		return &connError{CompressionError, "header block: " + err.Error()}
 	}
@@ -92,16 +85,24 @@ func (c *conn) headers(id uint32, ends bool, block []byte) error {
 		return &connError{CompressionError, "header block: " + err.Error()}
 	}
 	switch {
-	case trailers:
+	case st != nil:
 		return c.trailers(st, ends)
-	case id <= c.opened:
-		return &connError{StreamClosed, "HEADERS on a closed stream"}
+	case id > c.opened:
+		return c.open(id, ends)
+	case c.forgiven(id, len(block)):
+		return nil
 	}
-	if c.leaving {
-		return nil // it is not among those that count
-	}
-	c.opened = id
+	return &connError{StreamClosed, "HEADERS on a closed stream"}
+}
+
+// open begins a stream with the request that has been decoded.
+func (c *conn) open(id uint32, ends bool) error {
+	s := &c.reader.section
+	c.opened, c.active = id, c.now
 	switch {
+	case id > c.last || c.ending: // it is not among those that count
+		c.forgive(id)
+		return nil
 	case len(c.streams) >= c.server.options.Streams:
 		return &streamError{id, RefusedStream, "too many streams"}
 	case s.tooLarge:
@@ -121,11 +122,18 @@ func (c *conn) request(id uint32, r *Request) error {
 		c.answerError(id, http.StatusNotImplemented, r.ended)
 		return nil
 	}
+	if !validPath(r.Path) {
+		c.answerError(id, http.StatusBadRequest, r.ended)
+		return nil
+	}
 	if r.ended && c.server.options.Hit != nil {
 		h := &c.reader.hit
-		*h = Hit{}
-		if c.server.options.Hit(&c.info, r, h) {
+		found := c.server.options.Hit(&c.info, r, h)
+		if found {
 			c.sendHit(id, h)
+		}
+		*h = Hit{} // it would keep what is in it for as long as the connection is idle
+		if found {
 			return nil
 		}
 	}
@@ -142,191 +150,9 @@ func (c *conn) trailers(st *stream, ends bool) error {
 		return &streamError{st.id, ProtocolError, "trailers that do not end the stream"}
 	case s.malformed != "":
 		return &streamError{st.id, ProtocolError, s.malformed}
+	case s.tooLarge:
+		return &streamError{st.id, EnhanceYourCalm, "trailers too large"}
 	}
-	if st.in != nil {
-		st.in.trailers = s.regular()
-	}
-	return st.take(nil, true)
-}
-
-// A section collects and checks the fields of a header section (RFC 9113 §8.2, §8.3).
-type section struct {
-	conn      *conn
-	request   Request
-	trailers  bool
-	regulars  bool // a regular field has come
-	tooLarge  bool
-	size      int
-	malformed string
-	host      string
-	seen      uint8 // pseudo-header fields that have come
-}
-
-func (s *section) reset(trailers bool) {
-	fields := s.request.Fields[:0]
-	*s = section{conn: s.conn, request: Request{Fields: fields, length: -1}, trailers: trailers}
-}
-
-// The pseudo-header fields, as bits of seen.
-const (
-	seenMethod = 1 << iota
-	seenScheme
-	seenAuthority
-	seenPath
-)
-
-// add takes a field that was decoded.
-func (s *section) add(f hpack.HeaderField) {
-	o := &s.conn.server.options
-	s.size += len(f.Name) + len(f.Value) + fieldOverhead
-	if s.size > o.HeaderBytes || len(s.request.Fields) >= o.HeaderFields {
-		s.tooLarge = true
-		return
-	}
-	if strings.HasPrefix(f.Name, ":") {
-		s.pseudo(f)
-		return
-	}
-	s.regulars = true
-	if why := s.regularField(f); why != "" {
-		s.malformed = why
-		return
-	}
-	f.Sensitive = false
-	s.request.Fields = append(s.request.Fields, f)
-}
-
-func (s *section) pseudo(f hpack.HeaderField) {
-	r := &s.request
-	var bit uint8
-	var to *string
-	switch f.Name {
-	case ":method":
-		bit, to = seenMethod, &r.Method
-	case ":scheme":
-		bit, to = seenScheme, &r.Scheme
-	case ":authority":
-		bit, to = seenAuthority, &r.Authority
-	case ":path":
-		bit, to = seenPath, &r.Path
-	}
-	switch {
-	case bit == 0:
-		s.malformed = "unknown pseudo-header field"
-	case s.trailers || s.regulars || s.seen&bit != 0:
-		s.malformed = "pseudo-header field in the wrong place"
-	case !validValue(f.Value):
-		s.malformed = "invalid pseudo-header field value"
-	default:
-		s.seen |= bit
-		*to = f.Value
-	}
-}
-
-// regularField returns what is wrong with a field, or "".
-func (s *section) regularField(f hpack.HeaderField) string {
-	if !validName(f.Name) {
-		return "invalid field name"
-	}
-	if !validValue(f.Value) {
-		return "invalid field value"
-	}
-	switch f.Name {
-	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
-		return "connection-specific field"
-	case "te":
-		if !strings.EqualFold(f.Value, "trailers") {
-			return "TE other than trailers"
-		}
-	case "host":
-		if s.host != "" && s.host != f.Value {
-			return "two Host fields"
-		}
-		s.host = f.Value
-	case "content-length":
-		n, err := strconv.ParseUint(f.Value, 10, 63)
-		if err != nil || s.request.length >= 0 && s.request.length != int64(n) {
-			return "invalid Content-Length"
-		}
-		s.request.length = int64(n)
-	}
-	return ""
-}
-
-// check returns what is wrong with a whole request, or "".
-func (s *section) check() string {
-	r := &s.request
-	switch {
-	case s.malformed != "":
-		return s.malformed
-	case r.Method == http.MethodConnect:
-		if s.seen&(seenScheme|seenPath) != 0 || r.Authority == "" {
-			return "malformed CONNECT"
-		}
-		return ""
-	case s.seen&(seenMethod|seenScheme|seenPath) != seenMethod|seenScheme|seenPath || !validToken(r.Method):
-		return "missing pseudo-header fields"
-	case !strings.HasPrefix(r.Path, "/") && (r.Path != "*" || r.Method != http.MethodOptions):
-		return "invalid :path"
-	case s.host != "" && r.Authority != "" && !strings.EqualFold(s.host, r.Authority):
-		return "Host and :authority differ"
-	case r.ended && r.length > 0:
-		return "Content-Length without a body"
-	}
-	if r.Authority == "" {
-		r.Authority = s.host
-	}
-	return ""
-}
-
-// regular returns the regular fields as an http.Header.
-func (s *section) regular() http.Header {
-	h := make(http.Header, len(s.request.Fields))
-	for _, f := range s.request.Fields {
-		name := http.CanonicalHeaderKey(f.Name)
-		if name == "Cookie" && len(h[name]) > 0 { // may come in crumbs (RFC 9113 §8.2.3)
-			h[name][0] += "; " + f.Value
-			continue
-		}
-		h[name] = append(h[name], f.Value)
-	}
-	return h
-}
-
-// tokenBytes are those of a token (RFC 9110 §5.6.2).
-var tokenBytes = func() (t [256]bool) {
-	for _, c := range []byte("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
-		t[c] = true
-	}
-	return t
-}()
-
-func validToken(s string) bool {
-	for i := range len(s) {
-		if !tokenBytes[s[i]] {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// validName accepts tokens without upper case (RFC 9113 §8.2.1).
-func validName(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; !tokenBytes[c] || 'A' <= c && c <= 'Z' {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// validValue accepts what RFC 9113 §8.2.1 does: no NUL, CR or LF, no white space
-// at either end; nor other controls, which RFC 9110 §5.5 forbids.
-func validValue(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return s == "" || s[0] > ' ' && s[len(s)-1] > ' '
+	st.in.trailers = s.regular()
+	return st.in.take(nil, true)
 }

@@ -49,11 +49,12 @@ func (c *conn) handleData(f *frame) error {
 	if err := f.unpad(); err != nil {
 		return err
 	}
-	if size == 0 && !f.has(flagEndStream) {
+	if len(f.payload) == 0 && !f.has(flagEndStream) { // padding alone brings nobody forward either
 		if err := c.spend(EmptyFrames); err != nil {
 			return err
 		}
 	}
+	c.got += int64(size)
 	c.received += int64(size)
 	if c.received > initialWindow {
 		return &connError{FlowControlError, "more DATA than the connection's window"}
@@ -61,13 +62,17 @@ func (c *conn) handleData(f *frame) error {
 	st := c.streams[f.stream]
 	if st == nil || st.peerEnded {
 		c.credit(nil, size)
+		if st == nil && c.forgiven(f.stream, size) {
+			return nil
+		}
 		return &streamError{f.stream, StreamClosed, "DATA on a closed stream"}
 	}
 	st.received += int64(size)
 	if st.received > initialWindow {
+		c.credit(nil, size)
 		return &streamError{f.stream, FlowControlError, "more DATA than the stream's window"}
 	}
-	if err := st.take(f.payload, f.has(flagEndStream)); err != nil {
+	if err := st.in.take(f.payload, f.has(flagEndStream)); err != nil {
 		c.credit(nil, size)
 		return err
 	}
@@ -84,7 +89,7 @@ func (c *conn) credit(st *stream, n int) {
 		c.received -= c.consumed
 		c.consumed = 0
 	}
-	if st == nil || st.peerEnded {
+	if st == nil || st.peerEnded || st.gone {
 		return
 	}
 	st.consumed += int64(n)
@@ -121,8 +126,8 @@ func (c *conn) handleReset(f *frame) error {
 		return &connError{FrameSizeError, "RST_STREAM is 4 bytes"}
 	}
 	if st := c.streams[f.stream]; st != nil {
-		st.abort(errReset)
 		c.remove(st)
+		st.abort(errReset)
 	}
 	return c.spend(ResetsReceived)
 }
@@ -141,25 +146,34 @@ func (c *conn) handleSettings(f *frame) error {
 	if f.has(flagAck) {
 		return nil
 	}
+	window := c.peerWindow
 	for p := f.payload; len(p) > 0; p = p[6:] {
-		if err := c.setting(binary.BigEndian.Uint16(p), binary.BigEndian.Uint32(p[2:])); err != nil {
+		id, value := binary.BigEndian.Uint16(p), binary.BigEndian.Uint32(p[2:])
+		if err := c.setting(id, value); err != nil {
 			return err
+		}
+		if id == settingInitialWindowSize {
+			window = int64(value) // the last one counts, or else one frame costs as many rounds as it has room for
 		}
 	}
 	c.begin(0, frameSettings, flagAck, 0)
-	return nil
+	return c.setPeerWindow(window)
 }
 
 func (c *conn) setting(id uint16, value uint32) error {
 	switch id {
 	case settingHeaderTableSize:
+		before := c.encoder.MaxDynamicTableSize()
 		c.encoder.SetMaxDynamicTableSizeLimit(min(value, 4096))
+		c.shrunk = c.shrunk || c.encoder.MaxDynamicTableSize() < before
 	case settingEnablePush:
 		if value > 1 {
 			return &connError{ProtocolError, "SETTINGS_ENABLE_PUSH is 0 or 1"}
 		}
 	case settingInitialWindowSize:
-		return c.setPeerWindow(value)
+		if value > maxWindow {
+			return &connError{FlowControlError, "SETTINGS_INITIAL_WINDOW_SIZE too large"}
+		}
 	case settingMaxFrameSize:
 		if value < maxFrame || value > 1<<24-1 {
 			return &connError{ProtocolError, "SETTINGS_MAX_FRAME_SIZE out of range"}
@@ -169,18 +183,17 @@ func (c *conn) setting(id uint16, value uint32) error {
 }
 
 // setPeerWindow changes the send window of all streams (RFC 9113 §6.9.2).
-func (c *conn) setPeerWindow(value uint32) error {
-	if value > maxWindow {
-		return &connError{FlowControlError, "SETTINGS_INITIAL_WINDOW_SIZE too large"}
+func (c *conn) setPeerWindow(value int64) error {
+	grown := value - c.peerWindow
+	if grown == 0 {
+		return nil
 	}
-	grown := int64(value) - c.peerWindow
-	c.peerWindow = int64(value)
+	c.peerWindow = value
 	for _, st := range c.streams {
 		if st.window += grown; st.window > maxWindow {
 			return &connError{FlowControlError, "a stream's window is too large"}
 		}
 	}
-	c.changed.Broadcast()
 	return nil
 }
 
@@ -198,7 +211,8 @@ func (c *conn) handlePing(f *frame) error {
 	return c.spend(Pings)
 }
 
-// handleGoAway: the client opens no more streams; those that are open go on.
+// handleGoAway ends the connection when its streams have ended. Should the client
+// open more of them meanwhile, they are answered.
 func (c *conn) handleGoAway(f *frame) error {
 	switch {
 	case f.stream != 0:
@@ -207,6 +221,7 @@ func (c *conn) handleGoAway(f *frame) error {
 		return &connError{FrameSizeError, "GOAWAY is at least 8 bytes"}
 	}
 	c.leaving = true
+	c.endIfDone()
 	return nil
 }
 
@@ -227,7 +242,6 @@ func (c *conn) handleWindowUpdate(f *frame) error {
 		if c.sendWindow += n; c.sendWindow > maxWindow {
 			return &connError{FlowControlError, "the connection's window is too large"}
 		}
-		c.changed.Broadcast()
 		return nil
 	}
 	if c.idle(f.stream) {
@@ -243,17 +257,5 @@ func (c *conn) handleWindowUpdate(f *frame) error {
 	if st.window += n; st.window > maxWindow {
 		return &streamError{f.stream, FlowControlError, "the stream's window is too large"}
 	}
-	c.changed.Broadcast()
 	return nil
-}
-
-// resetStream answers an error of a stream with RST_STREAM.
-func (c *conn) resetStream(bad *streamError) error {
-	if st := c.streams[bad.id]; st != nil {
-		st.abort(bad)
-		c.remove(st)
-	}
-	c.begin(4, frameRSTStream, 0, bad.id)
-	c.out = appendUint32(c.out, uint32(bad.code))
-	return c.spend(ResetsSent)
 }

@@ -1,86 +1,30 @@
 package h2
 
 import (
-	"context"
+	"fmt"
 	"net/http"
-	"net/url"
-	"os"
+	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"golang.org/x/net/http2/hpack"
+	"golang.org/x/net/http/httpguts"
 )
 
 // responseBuffer is how much of a handler's body is gathered before it is sent.
 const responseBuffer = 4 << 10
-
-// startHandler runs the handler for a request in a goroutine of its own. mu is held.
-func (c *conn) startHandler(id uint32, r *Request) error {
-	target, err := url.ParseRequestURI(r.Path)
-	if err != nil {
-		c.answerError(id, http.StatusBadRequest, r.ended)
-		return nil
-	}
-	ctx, cancel := context.WithCancel(c.info.Context)
-	st := &stream{conn: c, id: id, window: c.peerWindow, peerEnded: r.ended, cancel: cancel}
-	c.streams[id] = st
-	req := (&http.Request{
-		Method: r.Method, URL: target, RequestURI: r.Path, Proto: "HTTP/2.0", ProtoMajor: 2,
-		Header: c.reader.section.regular(), Host: r.Authority, RemoteAddr: c.info.RemoteAddr.String(), TLS: c.info.TLS, Body: http.NoBody,
-	}).WithContext(ctx)
-	delete(req.Header, "Host")
-	if !r.ended {
-		c.addBody(st, req, r.length)
-	}
-	w := &responseWriter{st: st, header: make(http.Header), method: r.Method, length: -1}
-	go c.runHandler(w, req)
-	return nil
-}
-
-// addBody gives a request its body, and the names of the trailers that it announces.
-func (c *conn) addBody(st *stream, req *http.Request, length int64) {
-	req.ContentLength = length
-	req.Trailer = make(http.Header)
-	for _, line := range req.Header["Trailer"] {
-		for name := range strings.SplitSeq(line, ",") {
-			req.Trailer[http.CanonicalHeaderKey(strings.TrimSpace(name))] = nil
-		}
-	}
-	delete(req.Header, "Trailer")
-	st.in = &requestBody{st: st, want: length, request: req, expects: strings.EqualFold(req.Header.Get("Expect"), "100-continue")}
-	req.Body = st.in
-}
-
-func (c *conn) runHandler(w *responseWriter, r *http.Request) {
-	defer func() {
-		failure := recover()
-		c.mu.Lock()
-		if failure != nil {
-			w.fail()
-		} else {
-			w.finish()
-		}
-		c.mu.Unlock()
-		if failure != nil && failure != http.ErrAbortHandler { //nolint:errorlint // as net/http has it
-			if c.server.options.OnPanic == nil {
-				panic(failure)
-			}
-			c.server.options.OnPanic(failure)
-		}
-	}()
-	c.server.options.Handler.ServeHTTP(w, r)
-}
 
 // A responseWriter is the http.ResponseWriter of one stream. Its handler's
 // goroutine is the only one that uses it; what it shares is guarded by conn.mu.
 type responseWriter struct {
 	st       *stream
 	header   http.Header
+	final    http.Header // header as it was at WriteHeader
 	method   string
 	status   int      // 0 until WriteHeader
 	sent     bool     // the header section is on its way
+	ended    bool     // the end of the stream is on its way
 	length   int64    // Content-Length, or -1
 	written  int64    // of the body, by the handler
 	buffer   []byte   // not yet sent
@@ -93,69 +37,106 @@ func (w *responseWriter) Header() http.Header { return w.header }
 // WriteHeader sets the status. Those of 1xx are sent at once, and any number may come.
 func (w *responseWriter) WriteHeader(status int) {
 	switch {
+	case status < 100 || status > 999:
+		panic(fmt.Sprintf("invalid WriteHeader code %d", status)) // as net/http has it
 	case w.status != 0:
-	case status >= 100 && status < 200:
-		c := w.st.conn
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.encode(":status", strconv.Itoa(status))
-		c.encodeAll(w.header)
-		c.sendEncoded(w.st.id, false)
-		c.flush()
+	case status == http.StatusSwitchingProtocols: // HTTP/2 has none (RFC 9113 §8.6)
+	case status < 200:
+		w.inform(status)
 	default:
 		w.status = status
+		w.final = w.header.Clone()
 		w.announce()
 	}
 }
 
+// inform sends an answer of 1xx.
+func (w *responseWriter) inform(status int) {
+	c := w.st.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w.broken() != nil {
+		return
+	}
+	if w.st.in != nil && status == http.StatusContinue {
+		w.st.in.expects = false
+	}
+	h := w.header
+	if _, has := h["Content-Length"]; has {
+		h = h.Clone()
+		delete(h, "Content-Length")
+	}
+	c.encode(":status", strconv.Itoa(status))
+	c.encodeAll(h)
+	c.sendEncoded(w.st.id, false)
+	c.flush()
+	c.awaitRoom()
+}
+
 // announce notes what the header fields say of body and trailers.
 func (w *responseWriter) announce() {
-	if text := w.header.Get("Content-Length"); text != "" {
+	if text := w.final.Get("Content-Length"); text != "" {
 		if n, err := strconv.ParseUint(text, 10, 63); err == nil {
 			w.length = int64(n)
+			w.final["Content-Length"] = []string{text}
 		} else {
-			w.header.Del("Content-Length")
+			w.final.Del("Content-Length")
 		}
 	}
-	for _, line := range w.header["Trailer"] {
+	for _, line := range w.final["Trailer"] {
 		for name := range strings.SplitSeq(line, ",") {
-			w.trailers = append(w.trailers, http.CanonicalHeaderKey(strings.TrimSpace(name)))
+			w.addTrailer(textproto.TrimString(name))
 		}
 	}
 }
 
-// bodiless reports whether the answer has no body (RFC 9110 §6.4.1).
-func (w *responseWriter) bodiless() bool {
-	return w.method == http.MethodHead || w.status == http.StatusNoContent || w.status == http.StatusNotModified
+func (w *responseWriter) addTrailer(name string) {
+	name = textproto.CanonicalMIMEHeaderKey(name)
+	if httpguts.ValidTrailerHeader(name) && !slices.Contains(w.trailers, name) {
+		w.trailers = append(w.trailers, name)
+	}
 }
+
+// allowsBody reports whether the status does (RFC 9110 §6.4.1).
+func (w *responseWriter) allowsBody() bool {
+	return w.status != http.StatusNoContent && w.status != http.StatusNotModified
+}
+
+// bodiless reports whether the answer has no body.
+func (w *responseWriter) bodiless() bool { return w.method == http.MethodHead || !w.allowsBody() }
 
 // Write writes to the body.
 func (w *responseWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	if w.bodiless() {
-		if w.method == http.MethodHead {
-			return len(p), nil
-		}
+	if !w.allowsBody() {
 		return 0, http.ErrBodyNotAllowed
 	}
-	w.written += int64(len(p))
-	if w.length >= 0 && w.written > w.length {
+	if w.length >= 0 && w.written+int64(len(p)) > w.length {
 		return 0, http.ErrContentLength
 	}
+	w.written += int64(len(p))
 	if len(w.buffer)+len(p) <= responseBuffer {
 		w.buffer = append(w.buffer, p...)
 		return len(p), nil
 	}
+	fill := 0
+	if len(w.buffer) > 0 {
+		fill = responseBuffer - len(w.buffer)
+		w.buffer = append(w.buffer, p[:fill]...)
+	}
 	c := w.st.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := w.drain(false); err != nil {
+	if err := w.drain(p[fill:]); err != nil {
 		return 0, err
 	}
-	return w.send(p)
+	return len(p), nil
 }
+
+// WriteString writes to the body.
+func (w *responseWriter) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
 
 // FlushError sends what has been gathered.
 func (w *responseWriter) FlushError() error {
@@ -165,7 +146,7 @@ func (w *responseWriter) FlushError() error {
 	c := w.st.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err := w.drain(false)
+	err := w.drain(nil)
 	c.flush()
 	return err
 }
@@ -173,212 +154,184 @@ func (w *responseWriter) FlushError() error {
 // Flush sends what has been gathered.
 func (w *responseWriter) Flush() { _ = w.FlushError() } // http.Flusher has no error
 
-// SetWriteDeadline bounds the time until the whole answer has been sent.
+// SetWriteDeadline bounds the time until the whole answer has been sent, with
+// RST_STREAM after it. That a client may not keep us waiting for windows holds
+// all the same.
 func (w *responseWriter) SetWriteDeadline(t time.Time) error {
-	w.st.conn.mu.Lock()
-	defer w.st.conn.mu.Unlock()
-	w.st.deadline = t
+	c := w.st.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w.st.writeUntil = t
+	c.deadlineSet(t)
 	return nil
 }
 
-// drain sends the header section, if that is still to be done, and the buffer.
-// Whole says that the buffer is all there will be. mu is held.
-func (w *responseWriter) drain(whole bool) error {
-	if w.st.err != nil {
-		return w.st.err
+// SetReadDeadline bounds the time until the whole body has been read. Its zero
+// value lets the client take any time; without a call there is Options.Rate.
+func (w *responseWriter) SetReadDeadline(t time.Time) error {
+	c, b := w.st.conn, w.st.in
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if b != nil {
+		b.until, b.timed = t, true
+		w.st.wake.Broadcast()
+		c.deadlineSet(t)
 	}
-	if !w.sent {
-		w.sendHeader(whole)
-	}
-	if len(w.buffer) == 0 {
-		return nil
-	}
-	_, err := w.send(w.buffer)
-	w.buffer = w.buffer[:0]
-	return err
+	return nil
 }
 
-func (w *responseWriter) sendHeader(whole bool) {
-	w.sent = true
-	h := w.header
-	if whole && w.length < 0 && !w.bodiless() && len(w.trailers) == 0 {
-		h.Set("Content-Length", strconv.Itoa(len(w.buffer)))
+// EnableFullDuplex changes nothing: streams of HTTP/2 go both ways.
+func (w *responseWriter) EnableFullDuplex() error { return nil }
+
+// drain sends the header section, if that is still to be done, the buffer, and
+// more. mu is held, but not while waiting.
+func (w *responseWriter) drain(more []byte) error {
+	if err := w.broken(); err != nil {
+		return err
 	}
-	if _, typed := h["Content-Type"]; !typed && len(w.buffer) > 0 && h.Get("Content-Encoding") == "" {
-		h.Set("Content-Type", http.DetectContentType(w.buffer))
+	if !w.sent {
+		first := w.buffer
+		if len(first) == 0 {
+			first = more
+		}
+		w.sendHeader(first, false)
+	}
+	if err := w.send(w.buffer, false); err != nil {
+		return err
+	}
+	w.buffer = w.buffer[:0]
+	return w.send(more, false)
+}
+
+// sendHeader sends the header section. first is the beginning of the body and,
+// if whole, all of it. mu is held.
+func (w *responseWriter) sendHeader(first []byte, whole bool) {
+	w.sent = true
+	h := w.final
+	if whole && w.length < 0 && w.allowsBody() && (len(first) > 0 || w.method != http.MethodHead) {
+		h.Set("Content-Length", strconv.Itoa(len(first)))
+	}
+	if _, typed := h["Content-Type"]; !typed && len(first) > 0 && h.Get("Content-Encoding") == "" {
+		h.Set("Content-Type", http.DetectContentType(first))
 	}
 	if _, dated := h["Date"]; !dated {
 		h.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	}
 	c := w.st.conn
+	if h.Get("Connection") == "close" && !c.draining && !c.closed { // as net/http does
+		c.work.Go(c.goAway)
+	}
+	w.ended = w.bodiless() || whole && len(first) == 0 && len(w.trailers) == 0
 	c.encode(":status", strconv.Itoa(w.status))
 	c.encodeAll(h)
-	c.sendEncoded(w.st.id, whole && (len(w.buffer) == 0 || w.bodiless()) && len(w.trailers) == 0)
+	c.sendEncoded(w.st.id, w.ended)
+	if b := w.st.in; b != nil {
+		b.expects = false // it is too late for 100
+	}
 }
 
-// send sends body bytes as windows and the buffer of the connection allow,
-// waiting where they do not. mu is held, but not while waiting.
-func (w *responseWriter) send(p []byte) (int, error) {
+// send has body bytes sent as windows and the peer allow, and waits until they
+// have been taken. mu is held, but not while waiting.
+func (w *responseWriter) send(p []byte, last bool) error {
 	st, c := w.st, w.st.conn
-	total := 0
-	for len(p) > 0 {
-		if err := w.broken(); err != nil {
-			return total, err
-		}
-		n := min(int64(len(p)), maxFrame, c.sendWindow, st.window)
-		if n > 0 && len(c.out) < flushAt {
-			c.sendData(st, p[:n], false)
-			p, total = p[n:], total+int(n)
-			continue
-		}
-		c.flush() // returns at once if somebody else is writing
-		stuck := min(c.sendWindow, st.window) <= 0 || len(c.out) >= flushAt
-		if stuck && w.broken() == nil {
-			c.changed.Wait()
-		}
+	if err := w.broken(); err != nil {
+		return err
 	}
-	return total, nil
+	if len(p) == 0 || w.ended {
+		return nil
+	}
+	st.body, st.last = p, last
+	c.queue = append(c.queue, st)
+	c.flush()
+	for len(st.body) > 0 && w.broken() == nil {
+		st.wake.Wait()
+	}
+	if err := w.broken(); err != nil {
+		c.unqueue(st)
+		return err
+	}
+	w.ended = last
+	return nil
 }
 
 // broken returns why nothing can be sent any more, or nil. mu is held.
 func (w *responseWriter) broken() error {
-	switch {
-	case w.st.err != nil:
-		return w.st.err
-	case w.st.conn.closed:
+	if w.st.err == nil && w.st.conn.closed {
 		return errConnClosed
-	case !w.st.deadline.IsZero() && time.Now().After(w.st.deadline):
-		return os.ErrDeadlineExceeded
 	}
-	return nil
+	return w.st.err
 }
 
-// finish ends an answer whose handler has returned. mu is held.
+// finish ends an answer whose handler has returned. mu is held, but not while
+// the rest of it is waited for.
 func (w *responseWriter) finish() {
-	st, c := w.st, w.st.conn
 	if w.status == 0 {
-		w.status = http.StatusOK
-		w.announce()
+		w.WriteHeader(http.StatusOK)
 	}
-	short := w.length >= 0 && w.written != w.length && !w.bodiless()
-	if short {
+	if w.length >= 0 && w.written != w.length && !w.bodiless() {
 		w.fail()
 		return
 	}
 	for name := range w.header {
-		if strings.HasPrefix(name, http.TrailerPrefix) {
-			w.trailers = append(w.trailers, name)
+		if after, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
+			w.header[textproto.CanonicalMIMEHeaderKey(after)] = w.header[name]
+			w.addTrailer(after)
 		}
 	}
-	first := !w.sent
-	if err := w.drain(true); err != nil {
+	slices.Sort(w.trailers)
+	w.trailers = slices.DeleteFunc(w.trailers, func(name string) bool { return len(w.header[name]) == 0 })
+	if w.broken() == nil && !w.sent {
+		w.sendHeader(w.buffer, true)
+	}
+	if err := w.send(w.buffer, len(w.trailers) == 0); err != nil {
 		w.fail()
 		return
 	}
-	ended := first && (w.written == 0 || w.bodiless()) && len(w.trailers) == 0
-	if !ended {
+	if !w.ended {
 		w.end()
 	}
-	w.leave()
+	st, c := w.st, w.st.conn
 	if !st.peerEnded { // nobody wants the rest of the body (RFC 9113 §8.1)
-		c.begin(4, frameRSTStream, 0, st.id)
-		c.out = appendUint32(c.out, uint32(NoError))
+		c.reset(st.id, NoError)
 	}
-	c.flush()
-	c.endIfDone()
+	w.leave()
 }
 
 // end sends END_STREAM, with trailers if there are any. mu is held.
 func (w *responseWriter) end() {
 	c := w.st.conn
-	trailers := make(http.Header)
-	for _, name := range w.trailers {
-		if values := w.header[name]; len(values) > 0 {
-			trailers[http.CanonicalHeaderKey(strings.TrimPrefix(name, http.TrailerPrefix))] = values
-		}
-	}
-	if len(trailers) == 0 {
+	if len(w.trailers) == 0 {
 		c.begin(0, frameData, flagEndStream, w.st.id)
 		return
+	}
+	trailers := make(http.Header, len(w.trailers))
+	for _, name := range w.trailers {
+		trailers[name] = w.header[name]
 	}
 	c.encodeAll(trailers)
 	c.sendEncoded(w.st.id, true)
 }
 
-// fail breaks an answer off. mu is held.
+// fail breaks an answer off. That is no fault of the client's and costs it no
+// budget. mu is held.
 func (w *responseWriter) fail() {
-	st, c := w.st, w.st.conn
-	if c.streams[st.id] == st {
-		_ = c.resetStream(&streamError{st.id, InternalError, "answer broken off"}) // our own fault costs the client no budget
-		c.budget.counts[ResetsSent]--
+	if st, c := w.st, w.st.conn; !st.gone && !c.closed {
+		c.reset(st.id, InternalError)
 	}
 	w.leave()
-	c.flush()
-	c.endIfDone()
 }
 
+// leave is the end of a handler. mu is held.
 func (w *responseWriter) leave() {
-	w.st.cancel()
-	if b := w.st.in; b != nil && !b.closed {
-		b.closed = true
-		w.st.conn.credit(nil, len(b.data))
-		b.data = nil
+	st, c := w.st, w.st.conn
+	c.handlers--
+	c.remove(st)
+	st.abort(errHandlerDone)
+	if st.in != nil {
+		st.in.closed = true
+		st.in.discard()
 	}
-	w.st.conn.remove(w.st)
-}
-
-// notSent are fields that HTTP/2 does not have (RFC 9113 §8.2.2).
-var notSent = []string{"Connection", "Proxy-Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade"}
-
-// encode appends one field to the header block that is being made. mu is held.
-func (c *conn) encode(name, value string) {
-	// The encoder writes to a buffer, which takes everything.
-	_ = c.encoder.WriteField(hpack.HeaderField{Name: name, Value: value})
-}
-
-// encodeAll appends fields in the order of their names. mu is held.
-func (c *conn) encodeAll(h http.Header) {
-	names := make([]string, 0, len(h))
-	for name := range h {
-		if !strings.HasPrefix(name, http.TrailerPrefix) && !slices.Contains(notSent, name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		lower := strings.ToLower(name)
-		if !validName(lower) {
-			continue
-		}
-		for _, value := range h[name] {
-			if value = strings.Trim(value, " \t"); validValue(value) {
-				c.encode(lower, value)
-			}
-		}
-	}
-}
-
-// sendEncoded sends the header block that was made. mu is held.
-func (c *conn) sendEncoded(id uint32, ends bool) {
-	block := c.encoded.Bytes()
-	kind := frameHeaders
-	for {
-		n := min(len(block), maxFrame)
-		var flags uint8
-		if n == len(block) {
-			flags |= flagEndHeaders
-		}
-		if ends && kind == frameHeaders {
-			flags |= flagEndStream
-		}
-		c.begin(n, kind, flags, id)
-		c.out = append(c.out, block[:n]...)
-		block, kind = block[n:], frameContinuation
-		if len(block) == 0 {
-			break
-		}
-	}
-	c.encoded.Reset()
+	c.flush()
 }
 
 var _ interface {

@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -52,7 +53,7 @@ func (c *conn) sendHit(id uint32, h *Hit) {
 		c.out = append(c.out, h.Body...)
 		c.budget.earn(WindowUpdates, 2)
 	default:
-		st := &stream{conn: c, id: id, window: c.peerWindow, body: h.Body, last: true, keep: h.Keep, peerEnded: true}
+		st := &stream{conn: c, id: id, window: c.peerWindow, body: h.Body, last: true, keep: h.Keep, peerEnded: true, sentBefore: c.sent}
 		c.streams[id] = st
 		c.queue = append(c.queue, st)
 	}
@@ -117,7 +118,7 @@ func (c *conn) sendData(st *stream, n int) {
 	}
 	c.sendWindow -= int64(n)
 	st.window -= int64(n)
-	st.sent += int64(n)
+	c.sent += int64(n)
 	c.begin(n, frameData, flags, st.id)
 	c.out = append(c.out, st.body[:n]...)
 	st.body = st.body[n:]
@@ -140,19 +141,17 @@ func (c *conn) remove(st *stream) {
 	}
 	delete(c.streams, st.id)
 	st.gone = true
-	if len(st.body) > 0 {
-		for i, q := range c.queue {
-			if q == st {
-				copy(c.queue[i:], c.queue[i+1:])
-				c.queue[len(c.queue)-1] = nil
-				c.queue = c.queue[:len(c.queue)-1]
-				break
-			}
-		}
-	}
-	st.body, st.keep = nil, nil
+	c.unqueue(st)
 	c.active = time.Now()
 	c.endIfDone()
+}
+
+// unqueue gives up what is left of a stream's body. mu is held.
+func (c *conn) unqueue(st *stream) {
+	if i := slices.Index(c.queue, st); i >= 0 {
+		c.queue = slices.Delete(c.queue, i, i+1)
+	}
+	st.body, st.keep = nil, nil
 }
 
 // begin appends the header of a frame, to a buffer that is borrowed if there is
@@ -228,10 +227,8 @@ func (c *conn) awaitRoom() {
 func (c *conn) write() {
 	out, buffer := c.out, c.buffer
 	c.out, c.buffer = nil, nil
-	until, due := c.writeDeadline(len(out))
-	if err := c.writeUnlocked(out, until, due); err != nil {
-		c.shut()
-	}
+	c.setWriteDeadline(len(out))
+	c.writeUnlocked(out)
 	if cap(out) <= keepBuffer {
 		buffer.b = out[:0]
 		writeBuffers.Put(buffer)
@@ -239,33 +236,34 @@ func (c *conn) write() {
 	c.room.Broadcast()
 }
 
-func (c *conn) writeUnlocked(out []byte, until time.Time, due bool) (err error) {
+func (c *conn) writeUnlocked(out []byte) {
+	written := false
 	c.mu.Unlock()
-	defer c.mu.Lock()
-	if due {
-		err = c.nc.SetWriteDeadline(until)
-	}
-	if err == nil {
-		_, err = c.nc.Write(out)
-	}
-	if err != nil {
+	defer func() {
+		c.mu.Lock()
+		if !written {
+			c.shut()
+		}
+	}()
+	if _, err := c.nc.Write(out); err != nil {
 		_ = c.nc.Close() // wakes the reader
+		return
 	}
-	return err
+	written = true
 }
 
-// writeDeadline returns the deadline of a write and whether it must be set: one
-// that leaves at least half of the time that is due is good enough. mu is held.
-func (c *conn) writeDeadline(n int) (time.Time, bool) {
-	if c.ending {
-		return c.wroteUntil, c.wroteUntil.IsZero()
+// setWriteDeadline gives n bytes the time that they may take. A deadline that
+// leaves at least half of it is good enough. mu is held.
+func (c *conn) setWriteDeadline(n int) {
+	if c.lastWords {
+		return
 	}
 	now, allowed := time.Now(), c.allowed(int64(n))
 	if left := c.wroteUntil.Sub(now); left > allowed/2 && left < 2*allowed {
-		return c.wroteUntil, false
+		return
 	}
 	c.wroteUntil = now.Add(allowed)
-	return c.wroteUntil, true
+	_ = c.nc.SetWriteDeadline(c.wroteUntil) // a connection on which this fails is closed
 }
 
 // answerError sends a status without a body. mu is held.

@@ -51,11 +51,16 @@ type Options struct {
 	Idle         time.Duration // without a stream, 60 s
 	Grace        time.Duration // what a reader may lag behind Rate, 10 s
 	Rate         int64         // bytes a second, 1 KiB
-	// OnAbuse is told of connections that spent a budget; nil is not told.
+	// OnAbuse is told of connections that spent a budget; nil is not told. It must
+	// be quick.
 	OnAbuse func(Kind)
 	// OnPanic is told of handlers that panicked with something other than
 	// http.ErrAbortHandler; nil lets the panic go on.
 	OnPanic func(any)
+	// OnCrash is told of panics outside of handlers, in Hit above all, and what
+	// had been received and not yet been worked off, at most a few frames. The
+	// connection ends. nil lets the panic go on.
+	OnCrash func(failure any, input []byte)
 }
 
 func (o Options) withDefaults() Options {
@@ -71,6 +76,7 @@ func (o Options) withDefaults() Options {
 // A Server serves HTTP/2 connections.
 type Server struct {
 	options Options
+	standIn http.Server // for http.ServerContextKey where the caller's context has none
 
 	mu       sync.Mutex // guards conns and draining
 	conns    map[*conn]struct{}
@@ -81,7 +87,8 @@ type Server struct {
 
 // NewServer returns a server.
 func NewServer(o Options) *Server {
-	return &Server{options: o.withDefaults(), conns: make(map[*conn]struct{})}
+	o = o.withDefaults()
+	return &Server{options: o, standIn: http.Server{Handler: o.Handler}, conns: make(map[*conn]struct{})}
 }
 
 // ServeConn serves one connection until it ends, and closes it.
@@ -132,7 +139,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	for c := range s.conns {
-		_ = c.nc.Close()
+		go c.nc.Close() // TLS takes up to five seconds for a client that does not read
 	}
 	s.mu.Unlock()
 	<-done

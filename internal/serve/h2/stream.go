@@ -3,13 +3,16 @@ package h2
 import (
 	"context"
 	"errors"
-	"io"
-	"net/http"
+	"sync"
 	"time"
 )
 
-// errReset is what a handler sees when the client has reset its stream.
-var errReset = errors.New("HTTP/2 stream reset by the client")
+var (
+	// errReset is what a handler sees when the client has reset its stream.
+	errReset = errors.New("HTTP/2 stream reset by the client")
+	// errHandlerDone is what those see who use a stream when its handler has returned.
+	errHandlerDone = errors.New("HTTP/2 handler has returned")
+)
 
 // A stream is a request that is being answered: with a body that is ready, or
 // by a handler. All fields are guarded by conn.mu.
@@ -20,14 +23,22 @@ type stream struct {
 	received  int64 // DATA since the last update of our window
 	consumed  int64 // of it, what has been used up
 	peerEnded bool
-	deadline  time.Time // for the reader of the answer; zero is none
-	err       error     // why the stream was broken off
+	gone      bool  // no longer among the connection's streams
+	err       error // why the stream was broken off
 
-	body []byte // what is left of a body that is ready
-	keep any
+	body       []byte // what waits to be sent; the stream is in conn.queue while there is any
+	last       bool   // the stream ends with body
+	keep       any
+	sentBefore int64         // conn.sent when the stream began
+	stuck      time.Time     // since when no window lets body go on; zero is not at all
+	waited     time.Duration // all the time that was spent like that
+	writeUntil time.Time     // the deadline that the handler has set
 
-	in     *requestBody // of a handler's stream
-	cancel context.CancelFunc
+	// Of a handler's stream:
+	handled bool
+	wake    sync.Cond // body was sent, in has got more, a deadline has passed, or err was set
+	in      *requestBody
+	cancel  context.CancelFunc
 }
 
 // abort breaks a stream off. mu is held.
@@ -35,90 +46,65 @@ func (st *stream) abort(err error) {
 	if st.err == nil {
 		st.err = err
 	}
-	if st.cancel != nil {
-		st.cancel()
+	if !st.handled {
+		return
 	}
-	st.conn.changed.Broadcast()
+	st.cancel()
+	if st.in != nil && !st.peerEnded { // what came of the body is of no use
+		st.in.discard()
+	}
+	st.wake.Broadcast()
 }
 
-// take hands the bytes of a DATA frame to the handler. mu is held.
-func (st *stream) take(data []byte, ends bool) error {
-	st.peerEnded = st.peerEnded || ends
-	b := st.in
-	if b == nil {
-		return nil
-	}
-	b.got += int64(len(data))
-	if b.want >= 0 && (b.got > b.want || ends && b.got != b.want) {
-		return &streamError{st.id, ProtocolError, "body and Content-Length differ"}
-	}
-	if b.closed {
-		st.conn.credit(st, len(data))
-	} else {
-		b.data = append(b.data, data...)
-	}
-	st.conn.changed.Broadcast()
-	return nil
+// stalled reports whether the peer has kept a body waiting for windows longer
+// than it may. What other streams have sent meanwhile counts: they share the
+// connection's window, and its line. mu is held.
+func (st *stream) stalled(now time.Time) bool {
+	return !st.stuck.IsZero() && st.waited+now.Sub(st.stuck) > st.conn.allowed(st.conn.sent-st.sentBefore)
 }
 
-// A requestBody is the body of a request, read by its handler.
-type requestBody struct {
-	st       *stream
-	data     []byte // at most the window of the stream
-	got      int64
-	want     int64 // Content-Length, or -1
-	closed   bool
-	expects  bool // 100-continue is due when the body is first read
-	trailers http.Header
-	request  *http.Request
-	deadline time.Time
+// A broken is a stream that was reset here while its client may have been
+// sending. What was on its way is no fault (RFC 9113 §5.4.2).
+type broken struct {
+	id   uint32
+	left int // bytes, that may still come
 }
 
-// Read reads from the body.
-func (b *requestBody) Read(p []byte) (int, error) {
-	st, c := b.st, b.st.conn
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if b.expects && len(b.data) == 0 && !st.peerEnded {
-		b.expects = false
-		c.encode(":status", "100")
-		c.sendEncoded(st.id, false)
-		c.flush()
+// maxBroken is how many of them are remembered.
+const maxBroken = 64
+
+// reset sends RST_STREAM, and remembers that it did. mu is held.
+func (c *conn) reset(id uint32, code ErrCode) {
+	c.begin(4, frameRSTStream, 0, id)
+	c.out = appendUint32(c.out, uint32(code))
+	c.forgive(id)
+}
+
+// forgive has frames of a stream ignored that its client sent too late. mu is held.
+func (c *conn) forgive(id uint32) {
+	if len(c.broken) == maxBroken {
+		c.broken = append(c.broken[:0], c.broken[1:]...)
 	}
-	for len(b.data) == 0 {
-		switch {
-		case b.closed:
-			return 0, http.ErrBodyReadAfterClose
-		case st.err != nil:
-			return 0, st.err
-		case st.peerEnded:
-			for name, values := range b.trailers {
-				b.request.Trailer[name] = values
-			}
-			return 0, io.EOF
+	c.broken = append(c.broken, broken{id, initialWindow})
+}
+
+// forgiven reports whether a frame of n bytes is to be ignored. mu is held.
+func (c *conn) forgiven(id uint32, n int) bool {
+	for i := range c.broken {
+		if b := &c.broken[i]; b.id == id && b.left > 0 {
+			b.left -= max(n, 64) // so that small frames do not last forever
+			return true
 		}
-		c.changed.Wait()
 	}
-	n := copy(p, b.data)
-	b.data = b.data[n:]
-	if len(b.data) == 0 {
-		b.data = nil
-	}
-	c.credit(st, n)
-	c.flush()
-	return n, nil
+	return false
 }
 
-// Close gives up the rest of the body.
-func (b *requestBody) Close() error {
-	c := b.st.conn
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !b.closed {
-		b.closed = true
-		c.credit(b.st, len(b.data))
-		b.data = nil
-		c.flush()
+// resetStream answers an error of a stream with RST_STREAM. mu is held.
+func (c *conn) resetStream(bad *streamError) error {
+	if st := c.streams[bad.id]; st != nil {
+		c.remove(st)
+		st.abort(bad)
 	}
-	return nil
+	c.reset(bad.id, bad.code)
+	return c.spend(ResetsSent)
 }

@@ -2,7 +2,6 @@ package site
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -289,13 +288,12 @@ func TestBodiesMoveOutOfDeadSlabs(t *testing.T) {
 	for i := range 18 { // two slabs and a bit
 		writeIn(t, o.Dir, filepath.Join("old", string(rune('a'+i))+".bin"), noise(i, MaxInMemory))
 	}
-	first := compileDir(t, o, nil)
-	if err := os.RemoveAll(filepath.Join(o.Dir, "old")); err != nil {
-		t.Fatal(err)
-	}
-	second := compileDir(t, o, first)
+	second := func() *Site { // nobody holds the first site
+		first := compileDir(t, o, nil)
+		removeIn(t, o.Dir, "old")
+		return compileDir(t, o, first)
+	}()
 	before := second.assets[second.paths["/keep.txt"].asset].identity().mem
-	first = nil
 	eventually(t, "only the small file and its codings are in memory", func() bool {
 		second = best(t, second, func(im *improver) { im.store = o.Store })
 		return o.Store.Mapped() < 20_000

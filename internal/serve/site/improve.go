@@ -115,7 +115,7 @@ func (im *improver) improve(ctx context.Context, i int, a *asset, do func(contex
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	switch {
-	case im.stopped, errors.Is(err, ErrChanged): // the change makes a new site
+	case im.stopped, err != nil && ctx.Err() != nil, errors.Is(err, ErrChanged): // the change makes a new site
 	case err != nil:
 		if len(im.failed) < maxFailures {
 			im.failed = append(im.failed, fmt.Errorf("prepare %s: %w", a.name, err))

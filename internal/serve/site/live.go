@@ -87,7 +87,7 @@ func (l *Live) Poke() {
 // Run watches the directory and keeps the site current and improving until ctx
 // ends, which is no error.
 func (l *Live) Run(ctx context.Context) error {
-	w := newWatcher(l.dir, l.live.Log)
+	w := newWatcher(ctx, l.dir, l.live.Log)
 	w.quiet = l.quiet
 	var behind sync.WaitGroup
 	behind.Go(func() { w.run(ctx, l.poke) })
@@ -128,8 +128,8 @@ func (l *Live) improve(ctx context.Context, im *improver) {
 // compile is reported, and the old one goes on.
 func (l *Live) recompile(ctx context.Context, w *watcher) {
 	start, old, h := time.Now(), l.Site(), l.history.clone()
-	w.begin()
-	next, err := compile(ctx, l.options, old, h, w.enter)
+	w.begin(ctx)
+	next, err := compile(ctx, l.options, old, h, func(name string, id fileID) { w.enter(ctx, name, id) })
 	if err == nil {
 		w.end()
 		err = l.refuseEmpty(next, old)

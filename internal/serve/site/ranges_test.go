@@ -1,6 +1,7 @@
 package site
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -98,7 +99,7 @@ func checkParts(t *testing.T, r response, want []string) {
 	reader := multipart.NewReader(strings.NewReader(r.body), params["boundary"])
 	for {
 		part, err := reader.NextRawPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

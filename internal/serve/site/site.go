@@ -175,6 +175,7 @@ func (s *Site) serve(q *Request, decoded string, a *asset, status int) Answer {
 	switch verdict {
 	case rangeHonoured:
 		return partial(a, f, shared, spans)
+	case rangeIgnored:
 	case rangeUnsatisfied:
 		answer := textAnswer(http.StatusRequestedRangeNotSatisfiable, "416 the file has no such bytes\n")
 		answer.more = append(answer.more, field("Content-Range", "bytes */"+strconv.FormatInt(a.size(), 10)), field("Etag", f.etag))

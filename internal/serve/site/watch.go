@@ -53,7 +53,7 @@ type watched struct {
 	path string
 }
 
-func newWatcher(dir string, log *slog.Logger) *watcher {
+func newWatcher(ctx context.Context, dir string, log *slog.Logger) *watcher {
 	w := &watcher{
 		dir: filepath.Clean(dir), log: log, quiet: defaultQuiet, changed: make(chan struct{}, 1),
 		paths: make(map[watched]string), ids: make(map[string]watched), seen: make(map[watched]bool),
@@ -62,39 +62,39 @@ func newWatcher(dir string, log *slog.Logger) *watcher {
 	var err error
 	if w.notify, err = fsnotify.NewWatcher(); err != nil {
 		w.notify = nil
-		w.poll(err)
+		w.poll(ctx, err)
 	}
 	return w
 }
 
 // poll gives up on notifications.
-func (w *watcher) poll(err error) {
+func (w *watcher) poll(ctx context.Context, err error) {
 	if w.polling.Swap(true) {
 		return
 	}
-	w.log.LogAttrs(context.Background(), slog.LevelWarn, "directory is polled", slog.String("dir", w.dir), slog.Any("err", err),
+	w.log.LogAttrs(ctx, slog.LevelWarn, "directory is polled", slog.String("dir", w.dir), slog.Any("err", err),
 		slog.String("hint", "sysctl fs.inotify.max_user_watches=524288 lets changes be seen at once"))
 }
 
 // begin says that a walk begins. The parent is watched because the directory
 // itself may be swapped.
-func (w *watcher) begin() {
+func (w *watcher) begin(ctx context.Context) {
 	clear(w.seen)
 	parent := filepath.Dir(w.dir)
 	if info, err := os.Stat(parent); err == nil {
-		w.watch(parent, statOf(info).id)
+		w.watch(ctx, parent, statOf(info).id)
 	}
 }
 
 // enter watches a directory that is about to be read: what changes from now on
 // is told, what changed before is read.
-func (w *watcher) enter(name string, id fileID) {
-	w.watch(filepath.Join(w.dir, filepath.FromSlash(name)), id)
+func (w *watcher) enter(ctx context.Context, name string, id fileID) {
+	w.watch(ctx, filepath.Join(w.dir, filepath.FromSlash(name)), id)
 }
 
 // watch adds a watch, again if there is one: the system drops that of a directory
 // that is removed, and may give its id to a new one.
-func (w *watcher) watch(path string, id fileID) {
+func (w *watcher) watch(ctx context.Context, path string, id fileID) {
 	key := watched{id: id}
 	if id == (fileID{}) {
 		key.path = path
@@ -114,7 +114,7 @@ func (w *watcher) watch(path string, id fileID) {
 	case err == nil:
 		w.paths[key], w.ids[path] = path, key
 	case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, fsnotify.ErrClosed):
-		w.poll(fmt.Errorf("watch %s: %w", path, err))
+		w.poll(ctx, fmt.Errorf("watch %s: %w", path, err))
 	}
 }
 

@@ -16,8 +16,8 @@ import (
 
 func TestAWatcherWithoutNotificationsPolls(t *testing.T) {
 	dir := t.TempDir()
-	w := newWatcher(dir, slog.New(slog.DiscardHandler))
-	w.poll(errors.New("no more watches"))
+	w := newWatcher(t.Context(), dir, slog.New(slog.DiscardHandler))
+	w.poll(t.Context(), errors.New("no more watches"))
 	ctx, stop := context.WithCancel(t.Context())
 	var done sync.WaitGroup
 	defer done.Wait()
@@ -37,15 +37,15 @@ func TestWatchesFollowDirectoriesAndNotPaths(t *testing.T) {
 	dir := t.TempDir()
 	files{"a/x.txt": "", "b/x.txt": ""}.write(t, dir)
 	symlink(t, "a", filepath.Join(dir, "link"))
-	w := newWatcher(dir, slog.New(slog.DiscardHandler))
+	w := newWatcher(t.Context(), dir, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { _ = w.notify.Close() })
 	walk := func() map[string]bool {
 		t.Helper()
 		root, err := os.OpenRoot(dir)
 		check(t, err)
 		defer root.Close()
-		w.begin()
-		_, err = walkRoot(t.Context(), root, w.enter)
+		w.begin(t.Context())
+		_, err = walkRoot(t.Context(), root, func(name string, id fileID) { w.enter(t.Context(), name, id) })
 		check(t, err)
 		w.end()
 		got := make(map[string]bool)
