@@ -30,6 +30,7 @@ type options struct {
 	manual         string
 	json           string
 	penny          string
+	engine         string
 	install, list  bool
 	urgent         bool
 	handshake      string // hidden: this process is the TLS load, see handshake.go
@@ -84,6 +85,7 @@ func parseOptions(args []string) (options, error) {
 	fs.StringVar(&opts.manual, "manual", defaultManual, "the directory of the manual that is served by a Zipf draw")
 	fs.StringVar(&opts.json, "json", "", "also write everything to this file")
 	fs.StringVar(&opts.penny, "penny", "", "a penny binary (default: built from ./cmd/penny)")
+	fs.StringVar(&opts.engine, "engine", "fast", "penny's engine: plain or fast")
 	fs.BoolVar(&opts.install, "install", false, "install the Debian packages that are missing (as root)")
 	fs.BoolVar(&opts.urgent, "urgent", false, "schedule servers and loads before all other work of the machine (as root)")
 	fs.BoolVar(&opts.list, "list", false, "list the cases and stop")

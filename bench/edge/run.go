@@ -201,6 +201,7 @@ func (b *bench) startServers(ctx context.Context) error {
 				return err
 			}
 			s, err := startServer(ctx, b.spawner, programNamed(name), place{
+				engine: b.opts.engine,
 				binary: b.binaries[name], dir: filepath.Join(b.dir, name+"-"+string(m)), root: b.site.bare, rootGzip: b.site.withGzip,
 				mode: m, port: port, cert: b.cert, privilege: os.Geteuid() == 0,
 			})

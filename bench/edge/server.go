@@ -42,7 +42,8 @@ type place struct {
 	mode      mode
 	port      int
 	cert      *certificate
-	privilege bool // we are root: name the user to become
+	privilege bool   // we are root: name the user to become
+	engine    string // of penny
 }
 
 func (p place) listen() string { return fmt.Sprintf("127.0.0.1:%d", p.port) }

@@ -32,7 +32,7 @@ func pennyProgram() program {
 			return fmt.Sprintf("penny %s %s", revision, info.GoVersion), nil
 		},
 		configure: func(p place) (invocation, error) {
-			args := []string{"serve", p.root, "--listen", p.listen(), "--json", "--quiet"}
+			args := []string{"serve", p.root, "--listen", p.listen(), "--json", "--quiet", "--engine", p.engine}
 			if p.mode == overTLS {
 				args = append(args, "--cert", p.cert.certFile, "--key", p.cert.keyFile)
 			}

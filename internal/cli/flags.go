@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pennyfarthing/internal/fleet/config"
+	"pennyfarthing/internal/serve/edge"
 )
 
 // size is a flag for a number of bytes: 512M, 2GiB, 1500000.
@@ -110,3 +111,19 @@ func (p *prefixes) String() string {
 
 // Type names the flag's value in help.
 func (p *prefixes) Type() string { return "networks" }
+
+// engineFlag is a flag for an engine of the edge.
+type engineFlag edge.Engine
+
+// Set reads an engine's name.
+func (e *engineFlag) Set(text string) error {
+	engine, err := edge.ParseEngine(text)
+	*e = engineFlag(engine)
+	return err
+}
+
+// String writes an engine's name.
+func (e *engineFlag) String() string { return edge.Engine(*e).String() }
+
+// Type names the flag's value in help.
+func (e *engineFlag) Type() string { return "engine" }

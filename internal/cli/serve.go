@@ -17,6 +17,7 @@ import (
 
 	"pennyfarthing/internal/fleet/keys"
 	"pennyfarthing/internal/rules"
+	"pennyfarthing/internal/serve/edge"
 	"pennyfarthing/internal/up"
 )
 
@@ -26,12 +27,14 @@ type runFlags struct {
 	accessLog    string
 	memory       size
 	serverTiming bool
+	engine       engineFlag
 }
 
 func (f *runFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.admin, "admin", "127.0.0.1:0", "`address` for metrics and profiles; \"\" for none")
 	flags.StringVar(&f.accessLog, "access-log", "", "`file` for the access log, JSON lines, rotated")
 	flags.Var(&f.memory, "memory", "memory budget (default half of the machine's or its cgroup's)")
+	flags.Var(&f.engine, "engine", "what serves HTTP/1.1 and 2: plain (net/http) or fast (loops of our own)")
 	flags.BoolVar(&f.serverTiming, "server-timing", false, "tell clients how long an answer took to make")
 }
 
@@ -41,7 +44,7 @@ func (f *runFlags) common(g *globals, env Env) (up.Common, error) {
 	state, err := g.stateDir(env)
 	return up.Common{
 		State: state, Memory: int64(f.memory), Admin: f.admin, AccessLog: f.accessLog,
-		ServerTiming: f.serverTiming, Log: g.log(env),
+		Engine: edge.Engine(f.engine), ServerTiming: f.serverTiming, Log: g.log(env),
 	}, err
 }
 

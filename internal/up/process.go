@@ -28,6 +28,8 @@ type Common struct {
 	Memory    int64  // budget in bytes; 0 is half of what the machine has
 	Admin     string // address for metrics and profiles; "" serves none
 	AccessLog string // file; "" writes none
+	// Engine serves HTTP/1.1 and 2.
+	Engine edge.Engine
 	// ServerTiming tells clients how long an answer took to make.
 	ServerTiming bool
 	Log          *slog.Logger
@@ -158,7 +160,7 @@ func (p *process) history(dir string) string {
 
 // serve adds a server.
 func (p *process) serve(o edge.Options, l edge.Listeners) error {
-	o.Metrics, o.AccessLog, o.Log, o.ServerTiming = p.metrics, p.access, p.Log, p.ServerTiming
+	o.Metrics, o.AccessLog, o.Log, o.ServerTiming, o.Engine = p.metrics, p.access, p.Log, p.ServerTiming, p.Engine
 	server, err := edge.New(o, l)
 	if err != nil {
 		return errors.Join(err, l.Close())

@@ -52,6 +52,10 @@ func (s *Server) admitPlain(ctx context.Context, conn net.Conn) error {
 	if err != nil {
 		return err
 	}
+	if s.Engine() == Fast {
+		s.fast.serveHTTP1(ctx, conn, nil)
+		return nil
+	}
 	s.accepted.hand(h1.Guard(conn, s.limits.guard(true, s.meters.refusal)).ServerConn())
 	return nil
 }
@@ -64,18 +68,24 @@ func (s *Server) admitTLS(config *tls.Config) func(context.Context, net.Conn) er
 		if err != nil {
 			return err
 		}
-		secure := tls.Server(conn, config)
-		ctx, cancel := context.WithTimeoutCause(ctx, s.limits.Handshake, errors.New("TLS handshake took too long"))
+		secure := newSecureConn(conn, config)
+		handshaking, cancel := context.WithTimeoutCause(ctx, s.limits.Handshake, errors.New("TLS handshake took too long"))
 		defer cancel()
-		err = secure.HandshakeContext(ctx)
+		err = secure.HandshakeContext(handshaking)
 		s.meters.handshake(err)
 		if err != nil {
 			s.helpPlainHTTP(conn, err)
 			return errors.Join(fmt.Errorf("TLS handshake with %s: %w", conn.RemoteAddr(), err), conn.Close())
 		}
-		if secure.ConnectionState().NegotiatedProtocol == "h2" {
-			s.accepted.hand(secure)
-		} else {
+		state := secure.ConnectionState()
+		switch fast := s.Engine() == Fast; {
+		case state.NegotiatedProtocol == "h2" && fast:
+			s.fast.serveHTTP2(ctx, secure, &state)
+		case state.NegotiatedProtocol == "h2":
+			s.accepted.hand(secure.Conn)
+		case fast:
+			s.fast.serveHTTP1(ctx, secure, &state)
+		default:
 			s.accepted.hand(h1.Guard(secure, s.limits.guard(false, s.meters.refusal)).ServerConn())
 		}
 		return nil

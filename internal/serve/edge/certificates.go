@@ -100,9 +100,11 @@ func (s *Certificates) misdirected(serverName, host string) bool {
 
 // tlsConfig returns the configuration for TCP. current is asked at every
 // handshake, so that certificates can be swapped.
-func tlsConfig(current func() *Certificates) *tls.Config {
+func tlsConfig(current func() *Certificates, tickets *ticketKeys) *tls.Config {
 	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
+		WrapSession: tickets.wrap, UnwrapSession: tickets.unwrap,
+		DynamicRecordSizingDisabled: true, // answers are written whole
+		MinVersion:                  tls.VersionTLS12,
 		CipherSuites: []uint16{ // AEAD with forward secrecy only; TLS 1.3 has no others
 			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // h2specCases is how many cases the pinned version has in its strict mode.
@@ -36,7 +37,11 @@ func TestH2spec(t *testing.T) {
 	if total != h2specCases {
 		t.Fatalf("%d cases ran, want %d: %v\n%s", total, h2specCases, err, out)
 	}
-	if diff := cmp.Diff(knownFailing(t), failing); diff != "" {
+	known := knownFailing(t)
+	if engineUnderTest == Fast {
+		known = nil // every case passes
+	}
+	if diff := cmp.Diff(known, failing, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("cases that fail (-written down +failed):\n%s\n%s", diff, out)
 	}
 }

@@ -45,7 +45,7 @@ func (s *Server) serveQUIC(ctx, over context.Context, pc net.PacketConn) error {
 	transport := &quic.Transport{Conn: pc, ConnContext: func(conn context.Context, _ *quic.ClientInfo) (context.Context, error) {
 		return conn, ctx.Err() // an error is answered with CONNECTION_REFUSED; a listener that is closed is silent
 	}}
-	ln, err := transport.ListenEarly(http3.ConfigureTLSConfig(tlsConfig(s.certificates.Load)), s.quicConfig())
+	ln, err := transport.ListenEarly(http3.ConfigureTLSConfig(tlsConfig(s.certificates.Load, s.tickets)), s.quicConfig())
 	if err != nil {
 		return fmt.Errorf("serve HTTP/3 on %s: %w", pc.LocalAddr(), err)
 	}

@@ -72,7 +72,7 @@ func start(tb testing.TB, o setup) *running {
 		o.plain = true
 	}
 	r := &running{tb: tb, metrics: NewMetrics()}
-	options := Options{Name: "au", Metrics: r.metrics}
+	options := Options{Name: "au", Metrics: r.metrics, Engine: engineUnderTest}
 	r.sites(&options, o)
 	if o.log {
 		r.openLog(&options)

@@ -23,11 +23,16 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, ln := range s.listeners.Plain {
 		accepting.Go(func() { fail(s.accept(failed, ln, s.admitPlain)) })
 	}
-	config := tlsConfig(s.certificates.Load)
+	config := tlsConfig(s.certificates.Load, s.tickets)
 	for _, ln := range s.listeners.TLS {
 		accepting.Go(func() { fail(s.accept(failed, ln, s.admitTLS(config))) })
 	}
 	serving.Go(func() { fail(s.plain.Serve(s.accepted)) })
+	serving.Go(func() {
+		if err := s.tickets.keepRotating(failed); err != nil {
+			fail(err)
+		}
+	})
 	for _, pc := range s.listeners.QUIC {
 		serving.Go(func() { fail(s.serveQUIC(failed, over, pc)) })
 	}
@@ -49,7 +54,10 @@ func (s *Server) drain(ctx context.Context, accepting *sync.WaitGroup, end func(
 	}
 	accepting.Wait() // handshakes in flight were broken off by their context
 	var engines sync.WaitGroup
-	engines.Go(func() { s.finishPlain(ctx) })
+	engines.Go(func() {
+		s.fast.finish(ctx) // it hands over to the plain one
+		s.finishPlain(ctx)
+	})
 	if s.h3 != nil {
 		engines.Go(func() { s.finishH3(ctx) })
 	}

@@ -30,6 +30,8 @@ type Options struct {
 	// ProxyProtocol demands a PROXY header, version 1 or 2, of connections from
 	// TrustedProxies.
 	ProxyProtocol bool
+	// Engine serves HTTP/1.1 and 2; see [Server.SetEngine].
+	Engine Engine
 	// ServerTiming adds Server-Timing to answers.
 	ServerTiming bool
 	AccessLog    *AccessLog   // nil writes none
@@ -64,6 +66,9 @@ type Server struct {
 	sites        sync.Map                // name -> *siteMeters
 	inFlight     [protocols]atomic.Int64 // requests that are being answered
 
+	engine   atomic.Uint32
+	fast     *fastEngine
+	tickets  *ticketKeys
 	plain    *http.Server // HTTP/1.1 and 2
 	accepted chanListener
 	h3       *http3.Server
@@ -84,12 +89,19 @@ func New(o Options, l Listeners) (*Server, error) {
 	if len(l.TLS) > 0 && len(l.Plain) > 0 {
 		s.redirectPort = addrPort(l.TLS[0].Addr())
 	}
+	tickets, err := newTicketKeys()
+	if err != nil {
+		return nil, err
+	}
+	s.tickets = tickets
 	s.accepted = newChanListener()
 	s.plain = s.plainEngine()
 	if len(l.QUIC) > 0 {
 		s.altSvc = []string{fmt.Sprintf(`h3=":%d"; ma=86400`, addrPort(l.QUIC[0].LocalAddr()))}
 		s.h3 = s.h3Engine()
 	}
+	s.fast = newFastEngine(s)
+	s.SetEngine(o.Engine)
 	return s, nil
 }
 

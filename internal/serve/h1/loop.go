@@ -253,7 +253,7 @@ func (l *loop) gather(now time.Time) {
 
 // flush writes what has been gathered.
 func (l *loop) flush() {
-	if l.out != nil && l.err == nil {
+	if l.out != nil {
 		l.write(nil)
 	}
 }

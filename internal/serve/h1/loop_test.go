@@ -237,6 +237,42 @@ func TestAWriteMayFailAtAnyByte(t *testing.T) {
 	checkPools(t)
 }
 
+func TestAConnectionThatFailedIsClosedAtOnce(t *testing.T) {
+	w := &wire{script: script{data: []byte(get("/large", "Connection: close"))}, room: 100}
+	if rest, _ := listen(w); rest != nil || !w.closed || w.halved {
+		t.Errorf("handed over: %v; closed: %v; first only half: %v", rest != nil, w.closed, w.halved)
+	}
+}
+
+// TestOnlySimpleRequestsAreAskedFor has a Hit that has an answer to everything.
+func TestOnlySimpleRequestsAreAskedFor(t *testing.T) {
+	for name, in := range map[string]string{
+		"another method":                post + "\r\n",
+		"a method in lower case":        "get / HTTP/1.1\r\n" + host + "\r\n",
+		"an asterisk":                   "OPTIONS * HTTP/1.1\r\n" + host + "\r\n",
+		"an absolute target":            get("http://a.test/"),
+		"HTTP/1.0":                      "GET / HTTP/1.0\r\n" + host + "\r\n",
+		"HTTP/1.0 that keeps alive":     abHead,
+		"a body":                        get("/", "Content-Length: 2") + "hi",
+		"a body of no bytes":            get("/", "Content-Length: 0"),
+		"chunks":                        get("/", "Transfer-Encoding: chunked") + "0\r\n\r\n",
+		"an expectation":                get("/", "Expect: 100-continue"),
+		"another protocol":              webSocketHead,
+		"another protocol, not for now": get("/", "Upgrade: h2c"),
+		"a bad field":                   get("/", "X : y"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			rest := Loop(&wire{script: script{data: []byte(in)}}, LoopOptions{Hit: func(_ *Head, raw []byte, _ *Hit) bool {
+				t.Errorf("asked for %q", raw)
+				return true
+			}})
+			if rest == nil {
+				t.Error("not handed over")
+			}
+		})
+	}
+}
+
 // checkPools checks that no buffer is in a pool twice: then two connections would have it.
 func checkPools(t *testing.T) {
 	t.Helper()
@@ -257,15 +293,15 @@ func checkPools(t *testing.T) {
 
 // spy is a peer that looks at the loop whenever that reads.
 type spy struct {
-	wire
+	buffersWire
 	look func()
 }
 
-func (s *spy) Read(p []byte) (int, error) { s.look(); return s.wire.Read(p) }
+func (s *spy) Read(p []byte) (int, error) { s.look(); return s.buffersWire.Read(p) }
 
 func TestAnIdleConnectionHoldsNoBuffer(t *testing.T) {
-	parts := []string{headOf(3000, "/large"), headOf(30_000, "/huge") + good, good + good[:30], good[30:], good}
-	s := &spy{wire: wire{script: script{data: []byte(strings.Join(parts, ""))}}}
+	parts := []string{strings.Repeat(good, 5000), headOf(3000, "/large"), headOf(30_000, "/huge") + good, good + good[:30], good[30:], good}
+	s := &spy{buffersWire: buffersWire{wire: wire{script: script{data: []byte(strings.Join(parts, ""))}}}}
 	e := &edge{}
 	o := LoopOptions{Options: Options{}.withDefaults(), Hit: e.hit}
 	l := &loop{nc: s, o: &o}
@@ -275,6 +311,9 @@ func TestAnIdleConnectionHoldsNoBuffer(t *testing.T) {
 		if l.out != nil || l.hit.Body != nil || l.vector[1] != nil {
 			t.Error("something to write is held while reading")
 		}
+		if len(l.buf) > largeBuffer {
+			t.Errorf("a buffer of %d bytes", len(l.buf))
+		}
 		if l.have > 0 {
 			return
 		}
@@ -283,8 +322,8 @@ func TestAnIdleConnectionHoldsNoBuffer(t *testing.T) {
 			t.Errorf("a buffer of %d bytes is held for nothing", len(l.buf))
 		}
 	}
-	if rest := l.run(); rest != nil || len(e.saw) != 6 || idle < 2 {
-		t.Errorf("handed over: %v; %q; %d times idle", rest != nil, e.saw, idle)
+	if rest := l.run(); rest != nil || len(e.saw) != 5006 || idle < 2 {
+		t.Errorf("handed over: %v; %d hits; %d times idle", rest != nil, len(e.saw), idle)
 	}
 }
 

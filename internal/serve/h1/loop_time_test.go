@@ -168,6 +168,23 @@ func TestASlowReaderOfAHitIsCutOff(t *testing.T) {
 	}
 }
 
+func TestTheTimeForALargeAnswerIsNotForASmallOne(t *testing.T) {
+	o := LoopOptions{Hit: (&edge{}).hit}
+	piped(t, o, func(t *testing.T, near, _ net.Conn, over <-chan *Conn) {
+		c := newClient(t, near)
+		if err := near.SetDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		c.send(get("/huge"), get("/page"))
+		c.answer()
+		start := time.Now()
+		<-over
+		if got := time.Since(start); got < 11*time.Second || got > 22*time.Second {
+			t.Errorf("cut off after %v", got)
+		}
+	})
+}
+
 func TestAReaderOfHitsAtTheRateIsServed(t *testing.T) {
 	inBubble(t, Options{}, nil, func(t *testing.T, e *edge, c *client) {
 		in := get("/page") + get("/brim") + get("/large") + get("/huge") + get("/page") + get("/brim", "Connection: close")

@@ -32,9 +32,6 @@ func (e *edge) hit(head *Head, raw []byte, h *Hit) bool {
 	}
 	e.note("%s %s %s %q", head.Method.Of(raw), head.Host.Of(raw), target, "")
 	fillHit(h, page)
-	if head.Kind == MethodHead {
-		h.Body = nil
-	}
 	return true
 }
 

@@ -80,7 +80,7 @@ func (c *conn) checkStreams(now time.Time) error {
 		case !st.writeUntil.IsZero() && !now.Before(st.writeUntil):
 			c.remove(st)
 			st.abort(errTimeout)
-			c.reset(st.id, Cancel)
+			c.reset(st.id, Cancel, st.peerEnded)
 			continue
 		case st.stalled(now):
 			if err := c.resetStream(&streamError{st.id, Cancel, "reader too slow"}); err != nil {

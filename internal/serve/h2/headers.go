@@ -88,7 +88,11 @@ func (c *conn) headers(id uint32, ends bool, block []byte, wrong string) error {
 	case st != nil:
 		return c.trailers(st, ends)
 	case id > c.opened:
-		return c.open(id, ends)
+		err := c.open(id, ends)
+		if err != nil && !ends {
+			c.forgive(id)
+		}
+		return err
 	case c.forgiven(id, len(block)):
 		return nil
 	}

@@ -109,13 +109,19 @@ func (c *conn) handlePriority(f *frame) error {
 	if f.stream == 0 {
 		return &connError{ProtocolError, "PRIORITY on stream 0"}
 	}
-	if len(f.payload) != 5 {
-		return &streamError{f.stream, FrameSizeError, "PRIORITY is 5 bytes"}
+	bad := streamError{id: f.stream}
+	switch {
+	case len(f.payload) != 5:
+		bad.code, bad.why = FrameSizeError, "PRIORITY is 5 bytes"
+	case binary.BigEndian.Uint32(f.payload)&maxStreamID == f.stream:
+		bad.code, bad.why = ProtocolError, "a stream cannot depend on itself"
+	default:
+		return c.spend(Priorities)
 	}
-	if binary.BigEndian.Uint32(f.payload)&maxStreamID == f.stream {
-		return &streamError{f.stream, ProtocolError, "a stream cannot depend on itself"}
+	if c.idle(f.stream) { // it cannot be reset (RFC 9113 §5.1)
+		return &connError{bad.code, bad.why}
 	}
-	return c.spend(Priorities)
+	return &bad
 }
 
 func (c *conn) handleReset(f *frame) error {

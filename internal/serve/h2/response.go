@@ -292,7 +292,7 @@ func (w *responseWriter) finish() {
 	}
 	st, c := w.st, w.st.conn
 	if !st.peerEnded { // nobody wants the rest of the body (RFC 9113 §8.1)
-		c.reset(st.id, NoError)
+		c.reset(st.id, NoError, false)
 	}
 	w.leave()
 }
@@ -316,7 +316,7 @@ func (w *responseWriter) end() {
 // budget. mu is held.
 func (w *responseWriter) fail() {
 	if st, c := w.st, w.st.conn; !st.gone && !c.closed {
-		c.reset(st.id, InternalError)
+		c.reset(st.id, InternalError, st.peerEnded)
 	}
 	w.leave()
 }

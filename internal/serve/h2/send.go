@@ -273,6 +273,6 @@ func (c *conn) answerError(id uint32, status int, ended bool) {
 	c.encode("cache-control", "no-store")
 	c.sendEncoded(id, true)
 	if !ended { // whoever goes on sending a body is told to stop
-		c.reset(id, NoError)
+		c.reset(id, NoError, false)
 	}
 }

@@ -67,7 +67,10 @@ func TestFramesAreAnsweredInEveryStateOfAStream(t *testing.T) {
 		},
 		{
 			"padding is no body",
-			func(c *client) { c.post(1, "/read"); c.must(c.framer.WriteDataPadded(1, true, letters(3), make([]byte, 200))) },
+			func(c *client) {
+				c.post(1, "/read")
+				c.must(c.framer.WriteDataPadded(1, true, letters(3), make([]byte, 200)))
+			},
 			[]string{"HEADERS 1 200", "DATA 1 3 end"},
 		},
 		{
@@ -102,12 +105,12 @@ func TestFramesAreAnsweredInEveryStateOfAStream(t *testing.T) {
 		{
 			"100 is not sent after the status",
 			func(c *client) { c.post(1, "/expect", "expect", "100-continue"); c.data(1, true, letters(2)) },
-			[]string{"HEADERS 1 202", "DATA 1 2", "DATA 1 0 end"},
+			[]string{"HEADERS 1 202", "DATA 1 2 end"},
 		},
 		{
 			"a handler that writes when it has returned",
-			func(c *client) { c.get(1, "/leak"); c.get(3, "/hit/5") },
-			[]string{"HEADERS 3 200", "DATA 3 5 end", "HEADERS 1 200 end"},
+			func(c *client) { c.get(1, "/leak") },
+			[]string{"HEADERS 1 200 end"},
 		},
 		{"CONNECT", func(c *client) { c.headers(1, true, c.fields(":method", "CONNECT", ":authority", "a.example:1")) }, []string{"HEADERS 1 501 end"}},
 		{"a path with a blank", func(c *client) { c.get(1, "/hit/5 6") }, []string{"HEADERS 1 400 end"}},
@@ -338,10 +341,12 @@ func TestStreamsBeyondTheLimitAreRefused(t *testing.T) {
 }
 
 func TestHandlersThatDoNotNoticeTheirResetAreBounded(t *testing.T) {
-	release := make(chan struct{})
+	var release chan struct{} // of the bubble
 	running := 0
 	o := Options{Streams: 4, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { running++; <-release })}
 	inBubble(t, o, func(c *client) {
+		release = make(chan struct{})
+		defer close(release)
 		for id := uint32(1); id < 40; id += 2 {
 			c.get(id, "/")
 			c.must(c.framer.WriteRSTStream(id, http2.ErrCodeCancel))

@@ -73,11 +73,14 @@ type broken struct {
 // maxBroken is how many of them are remembered.
 const maxBroken = 64
 
-// reset sends RST_STREAM, and remembers that it did. mu is held.
-func (c *conn) reset(id uint32, code ErrCode) {
+// reset sends RST_STREAM. ended says that the client had ended its side: nothing
+// can be on its way then. mu is held.
+func (c *conn) reset(id uint32, code ErrCode, ended bool) {
 	c.begin(4, frameRSTStream, 0, id)
 	c.out = appendUint32(c.out, uint32(code))
-	c.forgive(id)
+	if !ended {
+		c.forgive(id)
+	}
 }
 
 // forgive has frames of a stream ignored that its client sent too late. mu is held.
@@ -101,10 +104,12 @@ func (c *conn) forgiven(id uint32, n int) bool {
 
 // resetStream answers an error of a stream with RST_STREAM. mu is held.
 func (c *conn) resetStream(bad *streamError) error {
+	ended := true
 	if st := c.streams[bad.id]; st != nil {
+		ended = st.peerEnded
 		c.remove(st)
 		st.abort(bad)
 	}
-	c.reset(bad.id, bad.code)
+	c.reset(bad.id, bad.code, ended)
 	return c.spend(ResetsSent)
 }

@@ -55,6 +55,9 @@ type Answer struct {
 	own     []Field    // this representation's
 	more    []Field    // made for this request
 
+	ready   *Wire // own, in wire form; nil where the answer does not stand ready
+	secured *Wire // more, likewise, where it is Strict-Transport-Security alone
+
 	head  bool // a HEAD request: no body is written
 	mem   *body.Body
 	text  string // a short body made by us

@@ -42,6 +42,7 @@ type form struct {
 	own    []Field // for 200
 	brief  []Field // for 304: the validators
 	bare   []Field // for errors: no validators
+	wire   *formWire
 	mem    *body.Body
 	disk   *diskFile
 }
@@ -99,6 +100,9 @@ func (a *asset) addForm(coding encode.Coding, level encode.Level, mem *body.Body
 	}
 	f.own = append(f.own, field("Content-Length", strconv.FormatInt(length, 10)))
 	f.bare = f.own[validators:]
+	if mem != nil {
+		f.wire = newFormWire(f.own, len(f.brief), validators)
+	}
 	a.forms[coding] = f
 	a.sizes[coding] = length
 }

@@ -135,6 +135,7 @@ func (c *compiler) compile(ctx context.Context) (*Site, error) {
 		c.site.generation = c.prev.generation + 1
 	}
 	c.site.hsts = hstsField(c.HSTS)
+	c.site.hstsWire, _ = wireOf(c.site.hsts)
 	if err := c.rules(); err != nil {
 		return nil, err
 	}

@@ -196,3 +196,35 @@ func TestFreshFilesAreReadAgainAsTheirTimesProveNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestAFreshFileOnDiskIsLookedAtAgain(t *testing.T) {
+	o := options(t, t.TempDir())
+	writeIn(t, o.Dir, "large.txt", text(1, MaxInMemory+1))
+	root, err := os.OpenRoot(o.Dir)
+	check(t, err)
+	c := newCompiler(o.withDefaults(), root)
+	a, err := c.loadDisk(found{name: "large.txt"})
+	check(t, err)
+	a.racy = true
+	writeIn(t, o.Dir, "large.txt", text(2, MaxInMemory+2))
+	assets := []*asset{nil, a}
+	check(t, c.settle(t.Context(), assets))
+	if got := assets[1]; got.size() != MaxInMemory+2 || got.racy || got.identity().disk.check() != nil {
+		t.Errorf("it has %d bytes, racy is %t", got.size(), got.racy)
+	}
+	removeIn(t, o.Dir, "large.txt")
+	assets[1].racy = true
+	if check(t, c.settle(t.Context(), assets)); assets[1] != nil && assets[1].racy {
+		t.Error("what is gone is waited for")
+	}
+}
+
+func TestHashesMakeNoNewContent(t *testing.T) {
+	o := options(t, t.TempDir())
+	files{"a.txt": text(1, 500), "large.bin": noise(1, MaxInMemory+1)}.write(t, o.Dir)
+	first := compileDir(t, o, nil)
+	hashed := best(t, first, func(im *improver) { im.store = o.Store })
+	if again := compileDir(t, o, hashed); again.digest != first.digest {
+		t.Error("a directory that did not change has another digest once its large files are hashed")
+	}
+}

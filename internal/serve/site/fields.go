@@ -27,7 +27,8 @@ func baseFields(cacheControl string) []Field {
 // A fieldList is what many answers have in common.
 type fieldList struct {
 	fields []Field
-	hides  []string // fields of a form that _headers takes away or sets itself
+	hides  []string  // fields of a form that _headers takes away or sets itself
+	wire   *listWire // nil where the list was made for one answer
 }
 
 // newFieldList returns the fields after the edits of _headers.
@@ -141,6 +142,7 @@ func (c *compiler) intern(list *fieldList) *fieldList {
 	if known, ok := c.interned[key.String()]; ok {
 		return known
 	}
+	list.prepare()
 	c.interned[key.String()] = list
 	return list
 }

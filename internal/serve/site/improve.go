@@ -128,9 +128,9 @@ func (im *improver) improve(ctx context.Context, i int, a *asset, do func(contex
 	}
 }
 
-// flush publishes what is ready. mu is held.
+// flush publishes what is ready, which is nothing once it was stopped. mu is held.
 func (im *improver) flush() {
-	if len(im.ready) == 0 || im.stopped {
+	if len(im.ready) == 0 {
 		return
 	}
 	for i, a := range im.ready {

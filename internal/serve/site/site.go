@@ -24,6 +24,7 @@ type Site struct {
 	headers    *rules.Headers
 	dynamic    bool // some header rule looks at the host: fields are made for each request
 	hsts       []Field
+	hstsWire   Wire
 	summary    Summary
 }
 
@@ -58,7 +59,7 @@ func (s *Site) Respond(q *Request) Answer {
 	answer := s.respond(q)
 	if len(s.hsts) > 0 && q.Scheme == "https" {
 		if len(answer.more) == 0 {
-			answer.more = s.hsts
+			answer.more, answer.secured = s.hsts, &s.hstsWire
 		} else {
 			answer.more = append(slices.Clip(answer.more), s.hsts...)
 		}
@@ -159,7 +160,10 @@ func (s *Site) serve(q *Request, decoded string, a *asset, status int) Answer {
 	f := a.form(q)
 	if status != http.StatusOK {
 		answer := whole(status, a, f, shared)
-		answer.own = f.bare
+		answer.own, answer.ready = f.bare, nil
+		if f.wire != nil && status == http.StatusNotFound {
+			answer.ready = &f.wire.bare
+		}
 		return answer
 	}
 	spans, verdict := a.ranges(q)
@@ -168,7 +172,11 @@ func (s *Site) serve(q *Request, decoded string, a *asset, status int) Answer {
 	}
 	switch precondition(q, a.validators(f)) {
 	case http.StatusNotModified:
-		return Answer{Status: http.StatusNotModified, Length: -1, shared: shared, untyped: true, own: f.brief}
+		answer := Answer{Status: http.StatusNotModified, Length: -1, shared: shared, untyped: true, own: f.brief}
+		if f.wire != nil {
+			answer.ready = &f.wire.brief
+		}
+		return answer
 	case http.StatusPreconditionFailed:
 		return textAnswer(http.StatusPreconditionFailed, "412 the file is not the one that the request names\n")
 	}
@@ -222,6 +230,9 @@ func whole(status int, a *asset, f *form, shared *fieldList) Answer {
 	answer := Answer{Status: status, Length: a.sizes[f.coding], Stored: "memory", shared: shared, own: f.own, mem: f.mem, disk: f.disk}
 	if f.disk != nil {
 		answer.Stored = "disk"
+	}
+	if f.wire != nil {
+		answer.ready = &f.wire.own
 	}
 	return answer
 }

@@ -1,0 +1,37 @@
+package edge
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+)
+
+// engineUnderTest is the engine that [start] runs.
+var engineUnderTest = Plain
+
+// TestMain runs the suite with either engine: what holds for one holds for the
+// other. Tests that no engine has to do with run once.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if code == 0 && !runsOnce() {
+		engineUnderTest = Fast
+		fmt.Println("again, with the fast engine")
+		if err := flag.Set("test.skip", "H3|QPACK|QUIC|AccessLog|Metrics|Docs|PROXY|Proxy"); err != nil {
+			panic(err)
+		}
+		code = m.Run()
+	}
+	os.Exit(code)
+}
+
+// runsOnce reports whether this is not a run of the tests: fuzzing, benchmarks and
+// lists are done once, and whoever asks for some tests to be skipped gets just that.
+func runsOnce() bool {
+	for _, name := range []string{"test.fuzz", "test.bench", "test.list", "test.skip", "test.fuzzworker"} {
+		if f := flag.Lookup(name); f != nil && f.Value.String() != "" && f.Value.String() != "false" {
+			return true
+		}
+	}
+	return false
+}
