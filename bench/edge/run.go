@@ -196,7 +196,7 @@ func (b *bench) startServers(ctx context.Context) error {
 	for _, name := range b.opts.servers {
 		b.running[name], b.failed[name] = map[mode]*server{}, map[mode]error{}
 		for _, m := range b.modes() {
-			port, err := freePort()
+			port, err := freePort(ctx)
 			if err != nil {
 				return err
 			}

@@ -156,7 +156,7 @@ func (s *server) waitReady(ctx context.Context, ready <-chan struct{}) error {
 		select {
 		case err := <-s.waited:
 			s.waited <- err
-			return fmt.Errorf("it ended (%v): %s", err, s.complaint())
+			return errors.Join(fmt.Errorf("it ended: %s", s.complaint()), err)
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %s", context.Cause(ctx), s.complaint())
 		case <-ready:
@@ -165,7 +165,7 @@ func (s *server) waitReady(ctx context.Context, ready <-chan struct{}) error {
 			if ready != nil {
 				continue
 			}
-			if conn, err := net.DialTimeout("tcp", s.listen(), time.Second); err == nil {
+			if conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", s.listen()); err == nil {
 				return conn.Close()
 			}
 		}
@@ -210,8 +210,9 @@ func settle(ctx context.Context, servers []*server) error {
 }
 
 // freePort finds a port that nobody listens on now.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freePort(ctx context.Context) (int, error) {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
 	}

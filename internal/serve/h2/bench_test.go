@@ -18,13 +18,13 @@ type feed struct {
 	first   []byte
 	batch   []byte // is sent over and over, with new numbers for its streams
 	at      []int  // where in batch these are
+	left    []byte // of batch, for the next read
 	stream  uint32
 	tickets chan struct{}
 	written chan struct{} // a batch has been answered: what ends a stream was written
 	ends    int           // streams of a batch
 	ended   int
 	frame   int // bytes of the current frame that are still to be skipped
-	header  []byte
 }
 
 // newFeed makes batches of n requests in which all fields are indexed, and that
@@ -67,6 +67,11 @@ func (f *feed) Read(p []byte) (int, error) {
 		f.first = f.first[n:]
 		return n, nil
 	}
+	if len(f.left) > 0 {
+		n := copy(p, f.left)
+		f.left = f.left[n:]
+		return n, nil
+	}
 	if _, more := <-f.tickets; !more {
 		return 0, io.EOF
 	}
@@ -74,10 +79,9 @@ func (f *feed) Read(p []byte) (int, error) {
 		binary.BigEndian.PutUint32(f.batch[at+5:], f.stream)
 		f.stream += 2
 	}
-	if len(p) < len(f.batch) {
-		panic(fmt.Sprintf("a buffer of %d bytes for a batch of %d", len(p), len(f.batch)))
-	}
-	return copy(p, f.batch), nil
+	n := copy(p, f.batch)
+	f.left = f.batch[n:]
+	return n, nil
 }
 
 // Write counts the ends of streams, but not the very first.

@@ -17,13 +17,14 @@ const (
 	Continuations              // CVE-2024-27316
 	Priorities                 // CVE-2019-9513
 	UnknownFrames              // that extensions may send, a few
+	SlowFrames                 // one is enough: a frame or a header block that does not end
 	kinds
 )
 
 // String is the kind's name in metrics.
 func (k Kind) String() string {
 	return [...]string{
-		"resets received", "resets sent", "pings", "settings", "empty data", "window updates", "continuations", "priorities", "unknown frames",
+		"resets received", "resets sent", "pings", "settings", "empty data", "window updates", "continuations", "priorities", "unknown frames", "slow frames",
 	}[k]
 }
 

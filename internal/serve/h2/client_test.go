@@ -34,7 +34,6 @@ type client struct {
 	mu     sync.Mutex
 	frames []string          // what came, as describe says it
 	bodies map[uint32][]byte // DATA
-	heads  map[uint32][]hpack.HeaderField
 	eof    bool
 	tap    func(block []byte) // sees header blocks as they came, if not nil
 }
@@ -66,7 +65,7 @@ func inBubbleRaw(t *testing.T, o Options, f func(c *client)) {
 // dialPipe starts a server and a client that has not sent anything yet.
 func dialPipe(t *testing.T, o Options) *client {
 	here, there := net.Pipe()
-	c := &client{t: t, server: NewServer(o), nc: here, done: make(chan struct{}), bodies: map[uint32][]byte{}, heads: map[uint32][]hpack.HeaderField{}}
+	c := &client{t: t, server: NewServer(o), nc: here, done: make(chan struct{}), bodies: map[uint32][]byte{}}
 	c.framer = http2.NewFramer(here, &tapped{Reader: here, c: c})
 	c.framer.AllowIllegalWrites = true
 	c.framer.SetMaxReadFrameSize(maxFrame)
@@ -107,11 +106,8 @@ func (c *client) read() {
 			c.mu.Unlock()
 			return
 		}
-		switch f := f.(type) {
-		case *http2.DataFrame:
+		if f, ok := f.(*http2.DataFrame); ok {
 			c.bodies[f.StreamID] = append(c.bodies[f.StreamID], f.Data()...)
-		case *http2.MetaHeadersFrame:
-			c.heads[f.StreamID] = f.Fields
 		}
 		c.frames = append(c.frames, describe(f))
 		c.mu.Unlock()
@@ -179,18 +175,6 @@ func (c *client) body(id uint32) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.bodies[id])
-}
-
-// header returns a field of the header section that last came on a stream.
-func (c *client) header(id uint32, name string) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, f := range c.heads[id] {
-		if f.Name == name {
-			return f.Value
-		}
-	}
-	return ""
 }
 
 func (c *client) write(b []byte) {

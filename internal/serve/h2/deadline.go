@@ -53,8 +53,11 @@ func (c *conn) nextDeadline(now time.Time) (time.Time, error) {
 			r.began = now
 		}
 		end := r.began.Add(headTime)
+		if r.have > 3 && frameType(r.buf[3]) == frameData { // it may take as long as Rate gives it
+			end = end.Add(time.Duration(int64(r.wants())/o.Rate) * time.Second)
+		}
 		if !now.Before(end) {
-			return end, &connError{EnhanceYourCalm, "a frame took too long"}
+			return end, c.abuse(SlowFrames, "a frame took too long")
 		}
 		if end.Before(until) || !busy {
 			until = end

@@ -416,7 +416,7 @@ func TestAClientThatCancelsCancelsTheHandler(t *testing.T) {
 func TestAThousandRequestsAtOnceAreEchoed(t *testing.T) {
 	requests := 1000
 	if testing.Short() || raceEnabled {
-		requests = 200
+		requests = 64
 	}
 	url, _ := serveTLS(t, Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })})
 	client := newHTTPClient(t)
@@ -439,6 +439,26 @@ func TestAThousandRequestsAtOnceAreEchoed(t *testing.T) {
 				err = fmt.Errorf("an echo of %d bytes differs", len(got))
 			}
 			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHitsAndHandlersShareConnections(t *testing.T) {
+	url, _ := serveTLS(t, windowed())
+	client := newHTTPClient(t)
+	var group errgroup.Group
+	group.SetLimit(100)
+	for i := range 400 {
+		n := i * 997 % 300000
+		group.Go(func() error {
+			got := ask(t.Context(), client, url, &call{path: fmt.Sprintf("/%s/%d", [2]string{"hit", "write"}[i%2], n)})
+			if got.Failed || got.Body != string(letters(n)) {
+				return fmt.Errorf("request %d: failed %v, %d bytes of %d", i, got.Failed, len(got.Body), n)
+			}
+			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"testing"
@@ -33,9 +34,10 @@ func TestShutdownLetsStreamsFinish(t *testing.T) {
 		c.must(c.framer.WriteRSTStream(7, http2.ErrCodeCancel))
 		c.saw()
 		c.data(1, true, letters(5))
+		c.saw("HEADERS 1 200", "DATA 1 5 end")
 		c.open(0, 100000)
 		c.open(3, 100000)
-		c.saw("HEADERS 1 200", "DATA 1 5 end", "DATA 3 16384", "DATA 3 16384", "DATA 3 1697 end", "EOF")
+		c.saw("DATA 3 16384", "DATA 3 16384", "DATA 3 1697 end", "EOF")
 		if result != nil || c.server.Connections() != 0 {
 			t.Errorf("Shutdown returned %v, %d connections are open", result, c.server.Connections())
 		}
@@ -64,14 +66,15 @@ func TestShutdownCutsOffWhatDoesNotEndInTime(t *testing.T) {
 
 func TestAConnectionThatComesDuringShutdownIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := dialPipe(t, talkOptions())
-		_ = c.nc.Close()
-		<-c.done
-		_ = c.server.Shutdown(c.t.Context())
-		again := dialPipe(t, talkOptions())
-		again.server = c.server
-		_ = again.nc.Close()
-		<-again.done
+		s := NewServer(talkOptions())
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		here, there := net.Pipe()
+		go s.ServeConn(t.Context(), there)
+		if n, err := here.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("read %d bytes, %v", n, err)
+		}
 	})
 }
 
@@ -168,6 +171,15 @@ func TestSlowClientsThatKeepToTheRateAreNotEnded(t *testing.T) {
 			c.took()
 			c.data(1, true, nil)
 		}, 0, []string{"HEADERS 1 200", "DATA 1 11 end"}},
+		{"a frame of 2 KiB a second", func(c *client) {
+			c.post(1, "/slow")
+			c.write([]byte{0, 0x40, 0, 0, 0, 0, 0, 0, 1})
+			for range 8 {
+				time.Sleep(time.Second)
+				c.write(letters(2048))
+			}
+			c.data(1, true, nil)
+		}, 0, []string{"HEADERS 1 200", "DATA 1 11 end"}},
 		{"one of two bodies, as long as the other comes", func(c *client) {
 			c.post(1, "/slow")
 			c.post(3, "/slow")
@@ -254,4 +266,29 @@ func TestAClientThatStopsReadingIsEndedAndBuffersLittle(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestGoAwayIsSentEvenWhileABodyIsBeingWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := dialPipe(t, talkOptions())
+		go func() {
+			c.write([]byte(preface))
+			c.must(c.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30}))
+			c.open(0, 1<<30)
+			c.get(1, "/hit/1000000")
+			c.data(3, false, nil) // idle
+		}()
+		for range 40 { // the server writes while we look away
+			f, err := c.framer.ReadFrame()
+			c.must(err)
+			c.frames = append(c.frames, describe(f))
+		}
+		synctest.Wait()
+		c.read()
+		<-c.done
+		if last := c.frames[len(c.frames)-1]; last != "GOAWAY 1 PROTOCOL_ERROR" {
+			t.Errorf("the last of %d frames is %s", len(c.frames), last)
+		}
+		_ = c.nc.Close()
+	})
 }

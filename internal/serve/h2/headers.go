@@ -75,6 +75,7 @@ func (c *conn) handleContinuation(f *frame) error {
 func (c *conn) headers(id uint32, ends bool, block []byte, wrong string) error {
 	s := &c.reader.section
 	st := c.streams[id]
+	defer s.forget()
 	s.reset(st != nil)
 	s.malformed = wrong
 	c.reader.decoder.SetEmitEnabled(true)

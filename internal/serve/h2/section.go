@@ -28,6 +28,17 @@ func (s *section) reset(trailers bool) {
 	*s = section{conn: s.conn, request: Request{Fields: fields, length: -1}, trailers: trailers}
 }
 
+// keepFields is how many fields a connection keeps room for.
+const keepFields = 32
+
+// forget lets go of a request that has been dealt with.
+func (s *section) forget() {
+	if clear(s.request.Fields); cap(s.request.Fields) > keepFields {
+		s.request.Fields = nil
+	}
+	s.reset(false)
+}
+
 // The pseudo-header fields, as bits of seen.
 const (
 	seenMethod = 1 << iota

@@ -11,6 +11,9 @@ const (
 	// flushAt is how much is gathered before it is written. More would leave the
 	// processor's cache.
 	flushAt = 64 << 10
+	// writesAtOnce is how many of them are made before a goroutine goes on. For a
+	// peer that reads quickly they are over sooner than the goroutine starts.
+	writesAtOnce = 4
 	// inlineBody is the largest body that is sent at once; larger ones take turns.
 	inlineBody = maxFrame
 	// keepBuffer is the largest write buffer that goes back to the pool.
@@ -165,7 +168,7 @@ func (c *conn) begin(length int, kind frameType, flags uint8, stream uint32) {
 }
 
 // flush writes what has been gathered, and what bodies there are to send with it.
-// If somebody is writing already, they go on with it. What one write does not
+// If somebody is writing already, they go on with it. What a few writes do not
 // take is left to a goroutine, so that the reader can hear of windows and resets,
 // and a handler is not kept for others. mu is held, but not while writing.
 func (c *conn) flush() {
@@ -176,13 +179,15 @@ func (c *conn) flush() {
 		return
 	}
 	c.writing = true
-	c.write()
-	if c.pump(); len(c.out) > 0 && !c.closed {
-		c.work.Go(c.writeOn)
-		return
+	for range writesAtOnce {
+		c.write()
+		if c.pump(); len(c.out) == 0 || c.closed {
+			c.writing = false
+			c.room.Broadcast()
+			return
+		}
 	}
-	c.writing = false
-	c.room.Broadcast()
+	c.work.Go(c.writeOn)
 }
 
 // writeOn is the writer until there is nothing more to write.

@@ -95,11 +95,12 @@ func NewServer(o Options) *Server {
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
 	c := newConn(ctx, s, nc)
 	if !s.add(c) {
+		c.cancel()
 		_ = nc.Close()
 		return
 	}
 	defer s.remove(c)
-	c.serve()
+	c.serve() //nolint:contextcheck // requests have the context of their connection, which newConn got
 }
 
 func (s *Server) add(c *conn) bool {
