@@ -235,23 +235,31 @@ func TestPingsKeepNoConnection(t *testing.T) {
 }
 
 func TestAClientThatStopsReadingIsEndedAndBuffersLittle(t *testing.T) {
-	for _, path := range []string{"/hit/16000", "/hit/1000000", "/flush"} {
-		t.Run(path, func(t *testing.T) {
+	for _, test := range []struct {
+		paths [2]string
+		reads int64
+	}{
+		{[2]string{"/hit/16000", "/hit/16000"}, 100_000},
+		{[2]string{"/hit/1000000", "/hit/0"}, 600_000}, // a goroutine of its own writes by then, and the reader goes on
+		{[2]string{"/hit/1000000", "/hit/16000"}, 600_000},
+		{[2]string{"/flush", "/flush"}, 1000},
+	} {
+		t.Run(test.paths[0]+" and then "+test.paths[1], func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := dialPipe(t, talkOptions())
-				settings := make([]byte, frameHeader+12)
-				if _, err := io.ReadFull(c.nc, settings); err != nil {
-					t.Fatal(err)
-				}
+				go func() { _, _ = io.CopyN(io.Discard, c.nc, test.reads) }()
 				c.write([]byte(preface))
 				c.must(c.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1}))
+				c.open(0, 1<<30)
 				sent := 0
 				go func() { // not more than the server takes
 					for id := uint32(1); c.framer.WriteHeaders(http2.HeadersFrameParam{
-						StreamID: id, EndStream: true, EndHeaders: true, BlockFragment: c.encode("GET", path),
+						StreamID: id, EndStream: true, EndHeaders: true, BlockFragment: c.encode("GET", test.paths[min(id/2, 1)]),
 					}) == nil; id += 2 {
 						sent++
-						_ = c.framer.WriteWindowUpdate(0, 1<<15)
+						if sent > 50_000 {
+							break
+						}
 					}
 				}()
 				start := time.Now()
