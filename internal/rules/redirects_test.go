@@ -95,6 +95,7 @@ func TestNetlifyRedirects(t *testing.T) {
 		"a rule for the page that it leads to":      {"/* /maintenance 302!", "/maintenance", "-"},
 		"a rule for the host that it leads to":      {"/* https://www.example.com/:splat 301!", "https://www.example.com/a?b=c", "-"},
 		"a rule for other hosts than it leads to":   {"/* https://www.example.com/:splat 301!", "https://example.com/a?b=c", "301 https://www.example.com/a?b=c"},
+
 		"adding a slash":               {"/about /about/ 301", "/about", "301 /about/"},
 		"adding a slash that is there": {"/about /about/ 301", "/about/", "-"},
 	} {

@@ -15,14 +15,14 @@ import (
 // windowed is talkOptions with the hit "/hit/N" also as a handler, "/write/N".
 func windowed() Options {
 	o := talkOptions()
-	talk := o.Handler
+	talk, content := o.Handler, letters(500_000)
 	o.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var n int
 		if _, err := fmt.Sscanf(r.URL.Path, "/write/%d", &n); err != nil {
 			talk.ServeHTTP(w, r)
 			return
 		}
-		_, _ = w.Write(letters(n))
+		_, _ = w.Write(content[:n])
 	})
 	return o
 }
