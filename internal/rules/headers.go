@@ -90,7 +90,7 @@ func (h *Headers) DependsOnHost() bool {
 }
 
 // Match returns what the blocks that match the request do to the fields that the
-// server would send, in order. See Apply for how to carry it out.
+// server would send, in order.
 //
 // If several blocks set the same field, then with Netlify the last one counts;
 // with Cloudflare their values are joined.
@@ -147,21 +147,4 @@ func (h *Headers) add(edits []Edit, b *block, values []string, set map[string]bo
 		edits = append(edits, edit)
 	}
 	return edits
-}
-
-// Apply carries edits out on fields, such as an http.Header.
-func Apply(fields map[string][]string, edits []Edit) {
-	for _, e := range edits {
-		old := fields[e.Name]
-		switch {
-		case e.Op == Remove:
-			delete(fields, e.Name)
-		case e.Op == Append && len(old) > 0 && e.Name != "Set-Cookie":
-			fields[e.Name] = []string{strings.Join(old, ", ") + ", " + e.Value}
-		case e.Op == Append:
-			fields[e.Name] = append(slices.Clone(old), e.Value)
-		default:
-			fields[e.Name] = []string{e.Value}
-		}
-	}
 }

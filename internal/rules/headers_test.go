@@ -3,6 +3,8 @@ package rules_test
 import (
 	"maps"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -35,7 +37,7 @@ type fields = map[string][]string
 func apply(h *rules.Headers, url string, defaults fields) fields {
 	out := fields{}
 	maps.Copy(out, defaults)
-	rules.Apply(out, h.Match(request(url)))
+	carryOut(out, h.Match(request(url)))
 	return out
 }
 
@@ -229,5 +231,22 @@ func TestMalformedHeadersAreRefusedWithPlaceAndHint(t *testing.T) {
 			_, err := rules.ParseHeaders("_headers", []byte(c.src), c.dialect)
 			compareMistakes(t, "_headers", c.want, err)
 		})
+	}
+}
+
+// carryOut carries edits out on fields, as a server does.
+func carryOut(fields map[string][]string, edits []rules.Edit) {
+	for _, e := range edits {
+		old := fields[e.Name]
+		switch {
+		case e.Op == rules.Remove:
+			delete(fields, e.Name)
+		case e.Op == rules.Append && len(old) > 0 && e.Name != "Set-Cookie":
+			fields[e.Name] = []string{strings.Join(old, ", ") + ", " + e.Value}
+		case e.Op == rules.Append:
+			fields[e.Name] = append(slices.Clone(old), e.Value)
+		default:
+			fields[e.Name] = []string{e.Value}
+		}
 	}
 }

@@ -6,8 +6,11 @@
 //   - A [Table] says which site answers for which host, and [Certificates] which
 //     certificate is shown for which name. Both are immutable; the server holds
 //     them behind atomic pointers.
-//   - The plain engine is net/http and quic-go. In front of HTTP/1.1 stands the
-//     strict scanner of package h1; net/http sees only what passed.
+//   - There are two engines ([Engine]) for HTTP/1.1 and 2. The plain one is
+//     net/http; in front of HTTP/1.1 stands the strict scanner of package h1, and
+//     net/http sees only what passed. The fast one answers what stands ready on
+//     the loops of packages h1 and h2 and leaves the rest to the plain one.
+//     HTTP/3 is quic-go's.
 //
 // A host that the table does not know, or that the certificate of the connection
 // does not cover, is answered 421 (RFC 9110 §15.5.20): never with somebody
