@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pennyfarthing/internal/serve/h1"
+	"pennyfarthing/internal/serve/h2"
 )
 
 // accept takes connections until ctx ends or ln fails, and gives each to admit
@@ -56,9 +57,21 @@ func (s *Server) admitPlain(ctx context.Context, conn net.Conn) error {
 		s.fast.serveHTTP1(ctx, conn, nil)
 		return nil
 	}
-	s.accepted.hand(h1.Guard(conn, s.limits.guard(true, s.meters.refusal)).ServerConn())
+	s.handPlain(h1.Guard(conn, s.limits.guard(true, s.meters.refusal)))
 	return nil
 }
+
+// handPlain hands a guarded connection to the plain engine.
+func (s *Server) handPlain(conn *h1.Conn) { s.accepted.hand(s.watched(conn.ServerConn(), false)) }
+
+// watched limits how long a head may take over HTTP/2, where the guard does not
+// look and net/http has no limit.
+func (s *Server) watched(conn net.Conn, only bool) net.Conn {
+	return h2.Watch(conn, h2.WatchOptions{Head: s.limits.HeaderTimeout, Rate: s.limits.MinRate, Only: only, OnAbuse: s.abuse})
+}
+
+// abuse counts connections of HTTP/2 that spent a budget.
+func (s *Server) abuse(k h2.Kind) { s.meters.refused("HTTP/2: " + k.String()) }
 
 // admitTLS returns an admit that makes the handshake first. HTTP/2 goes to the
 // engine as it is, HTTP/1.1 behind the guard.
@@ -82,11 +95,11 @@ func (s *Server) admitTLS(config *tls.Config) func(context.Context, net.Conn) er
 		case state.NegotiatedProtocol == "h2" && fast:
 			s.fast.serveHTTP2(ctx, secure, &state)
 		case state.NegotiatedProtocol == "h2":
-			s.accepted.hand(secure.Conn)
+			s.accepted.hand(s.watched(secure.Conn, true))
 		case fast:
 			s.fast.serveHTTP1(ctx, secure, &state)
 		default:
-			s.accepted.hand(h1.Guard(secure, s.limits.guard(false, s.meters.refusal)).ServerConn())
+			s.handPlain(h1.Guard(secure, s.limits.guard(false, s.meters.refusal)))
 		}
 		return nil
 	}

@@ -37,8 +37,8 @@ func newFastEngine(s *Server) *fastEngine {
 	e.h2 = h2.NewServer(h2.Options{
 		Handler: s, Hit: hitHTTP2,
 		HeaderBytes: s.limits.HeaderBytes, HeaderFields: s.limits.HeaderFields, Streams: s.limits.StreamsPerConnection,
-		Idle: s.limits.IdleTimeout, Grace: s.limits.Grace, Rate: s.limits.MinRate,
-		OnAbuse: func(k h2.Kind) { s.meters.refused("HTTP/2: " + k.String()) }, OnCrash: e.panicked,
+		Head: s.limits.HeaderTimeout, Idle: s.limits.IdleTimeout, Grace: s.limits.Grace, Rate: s.limits.MinRate,
+		OnTooLarge: e.tooLarge, OnAbuse: s.abuse, OnCrash: e.panicked,
 	})
 	return e
 }
@@ -67,7 +67,7 @@ func (e *fastEngine) serveHTTP1(_ context.Context, conn net.Conn, state *tls.Con
 		})
 		e.leave(conn)
 		if rest != nil {
-			e.server.accepted.hand(rest.ServerConn())
+			e.server.handPlain(rest)
 		}
 	})
 }
@@ -78,6 +78,25 @@ func (e *fastEngine) newConn(conn net.Conn, state *tls.ConnectionState, over pro
 		f.scheme, f.visitor.secure, f.visitor.serverName = "https", true, state.ServerName
 	}
 	return f
+}
+
+// tooLarge counts and logs a head over HTTP/2 that was answered 431. Nothing is
+// known of it but that.
+func (e *fastEngine) tooLarge(c *h2.ConnInfo, fields bool) {
+	why := h1.ReasonHeadSize
+	if fields {
+		why = h1.ReasonFieldCount
+	}
+	s := e.server
+	s.meters.refused(why.String())
+	f, ok := c.Context.Value(fastConnKey{}).(*fastConn)
+	if !ok || s.options.AccessLog == nil {
+		return
+	}
+	s.options.AccessLog.Add(Record{
+		Time: time.Now(), POP: s.options.Name, Status: http.StatusRequestHeaderFieldsTooLarge,
+		Protocol: f.protocol.String(), Cache: "none", Refused: why.String(), client: f.visitor.peer,
+	})
 }
 
 // panicked contains a panic to its connection.

@@ -126,7 +126,7 @@ func TestWhatHTTP2MayNotSay(t *testing.T) {
 		"CONNECT":                                  {[]string{":method", "CONNECT", ":authority", hostA + ":443"}, "405"},
 		"a target over the limit of request lines": {h2Get(hostA, "/"+long), "414"},
 		"a head over the limit":                    {h2Get(hostA, "/", slices.Repeat([]string{"x-field", strings.Repeat("x", 1000)}, 34)...), "431"},
-		"a head far over the limit":                {h2Get(hostA, "/", "x-a", long, "x-b", long, "x-c", long), "GOAWAY PROTOCOL_ERROR"},
+		"a head far over the limit":                {h2Get(hostA, "/", "x-a", long, "x-b", long, "x-c", long), "431"},
 		"as many fields as are allowed":            {h2Get(hostA, "/", fieldsOf(128)...), "200"},
 		"one field too many":                       {h2Get(hostA, "/", fieldsOf(129)...), "431"},
 		"TRACE":                                    {[]string{":method", "TRACE", ":scheme", "https", ":authority", hostA, ":path", "/"}, "405"},
@@ -146,16 +146,14 @@ func TestWhatHTTP2MayNotSay(t *testing.T) {
 }
 
 // fastRefusals are the requests that the fast engine refuses in another way: what
-// is malformed is an error of the stream (RFC 9113 §8.1.1), and a list of fields
-// that is far too large is still answered.
+// is malformed is an error of the stream (RFC 9113 §8.1.1).
 var fastRefusals = map[string]string{
-	"Host may not be another":   "PROTOCOL_ERROR",
-	"two Hosts":                 "PROTOCOL_ERROR",
-	"a path in :authority":      "PROTOCOL_ERROR",
-	"an absolute :path":         "PROTOCOL_ERROR",
-	"* for GET":                 "PROTOCOL_ERROR",
-	"CONNECT":                   "501",
-	"a head far over the limit": "431",
+	"Host may not be another": "PROTOCOL_ERROR",
+	"two Hosts":               "PROTOCOL_ERROR",
+	"a path in :authority":    "PROTOCOL_ERROR",
+	"an absolute :path":       "PROTOCOL_ERROR",
+	"* for GET":               "PROTOCOL_ERROR",
+	"CONNECT":                 "501",
 }
 
 // fieldsOf returns n fields for a raw request.
@@ -217,6 +215,87 @@ func TestTheLimitOfStreamsIsAnnounced(t *testing.T) {
 	got := conn.settings[http2.SettingMaxConcurrentStreams]
 	if diff := cmp.Diff(uint32(5), got); diff != "" {
 		t.Errorf("SETTINGS_MAX_CONCURRENT_STREAMS (-want +got):\n%s", diff)
+	}
+}
+
+// A head is one message, however many frames it takes: dripping does not help.
+func TestASlowHeadOverHTTP2EndsTheConnection(t *testing.T) {
+	const limit = 200 * time.Millisecond
+	secure := start(t, setup{secure: true, edit: func(o *Options) { o.Limits.HeaderTimeout = limit }})
+	open := start(t, setup{edit: func(o *Options) { o.Limits.HeaderTimeout = limit }})
+	const (
+		settings     = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+		headers      = "\x00\x00\x01\x01\x01\x00\x00\x00\x01\x82"
+		continuation = "\x00\x00\x00\x09\x00\x00\x00\x00\x01"
+		large        = "\x00\x10\x00\x01\x05\x00\x00\x00\x01"
+	)
+	for name, test := range map[string]struct{ first, drip string }{
+		"a frame that does not end": {settings + large, ""},
+		"bytes that drip":           {settings + large, "x"},
+		"frames that drip":          {settings + headers, continuation},
+	} {
+		for where, r := range map[string]*running{"over TLS": secure, "without TLS": open} {
+			t.Run(name+" "+where, func(t *testing.T) {
+				before := r.counter(`penny_refusals_total{pop="au",reason="HTTP/2: slow frames"}`)
+				conn := r.dialPrior()
+				conn.send(http2.ClientPreface + test.first)
+				ended := make(chan struct{})
+				go func() { defer close(ended); _, _ = io.Copy(io.Discard, conn) }()
+				for began := time.Now(); ; {
+					select {
+					case <-ended:
+						eventually(t, "the refusal is counted", func() bool {
+							return r.counter(`penny_refusals_total{pop="au",reason="HTTP/2: slow frames"}`) == before+1
+						})
+						return
+					case <-time.After(limit / 4):
+						_, _ = conn.Write([]byte(test.drip)) // until it ends
+					}
+					if time.Since(began) > 10*time.Second {
+						t.Fatal("the connection goes on")
+					}
+				}
+			})
+		}
+	}
+	t.Run("no preface", func(t *testing.T) { _, _ = io.Copy(io.Discard, secure.dialTLS("localhost", "h2")) })
+	t.Run("HTTP/1.1 where HTTP/2 was agreed upon", func(t *testing.T) {
+		conn := secure.dialTLS("localhost", "h2").send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		if data, _ := io.ReadAll(conn); bytes.Contains(data, []byte("HTTP/1.1")) {
+			t.Errorf("it was answered:\n%s", data)
+		}
+	})
+}
+
+// dialPrior connects with HTTP/2 agreed upon, or known beforehand.
+func (r *running) dialPrior() *rawConn {
+	if r.secure != "" {
+		return r.dialTLS("localhost", "h2")
+	}
+	return r.dial()
+}
+
+func TestAHeadThatIsTooLargeOverHTTP2IsToldOf(t *testing.T) {
+	r := start(t, setup{secure: true, log: true})
+	conn := r.dialH2("localhost")
+	for _, fields := range [][]string{fieldsOf(129), slices.Repeat([]string{"x-field", strings.Repeat("x", 1000)}, 34)} {
+		if got := conn.status(conn.open(true, h2Get("localhost", "/", fields...)...)); got != "431" {
+			t.Errorf("got %s, want 431", got)
+		}
+	}
+	for _, why := range []string{"head too large", "too many fields"} {
+		if got := r.counter(`penny_refusals_total{pop="au",reason="` + why + `"}`); got != 1 {
+			t.Errorf("%q was counted %v times, want once", why, got)
+		}
+	}
+	var refused []string
+	for _, rec := range r.records() {
+		if rec.Status == http.StatusRequestHeaderFieldsTooLarge {
+			refused = append(refused, rec.Refused)
+		}
+	}
+	if diff := cmp.Diff([]string{"too many fields", "head too large"}, refused); diff != "" {
+		t.Errorf("in the access log (-want +got):\n%s", diff)
 	}
 }
 

@@ -21,6 +21,8 @@ func (x *exchange) malformed() (status int, why string) {
 	switch {
 	case s.tooManyFields(r):
 		return http.StatusRequestHeaderFieldsTooLarge, h1.ReasonFieldCount.String()
+	case s.tooLarge(r):
+		return http.StatusRequestHeaderFieldsTooLarge, h1.ReasonHeadSize.String()
 	case len(r.RequestURI) > s.limits.RequestLine:
 		return http.StatusRequestURITooLong, h1.ReasonRequestLineSize.String()
 	case len(hosts) > 1:
@@ -40,6 +42,18 @@ func (s *Server) tooManyFields(r *http.Request) bool {
 		n += len(values)
 	}
 	return n > s.limits.HeaderFields
+}
+
+// tooLarge counts bytes as HTTP/2 and 3 do (RFC 9113 §6.5.2, RFC 9114 §4.2.2).
+func (s *Server) tooLarge(r *http.Request) bool {
+	const overhead = 32 // of a field
+	n := len(":method"+":scheme"+":authority"+":path"+"https") + 4*overhead + len(r.Method) + len(r.Host) + len(r.RequestURI)
+	for name, values := range r.Header {
+		for _, v := range values {
+			n += len(name) + len(v) + overhead
+		}
+	}
+	return n > s.limits.HeaderBytes
 }
 
 // content is whether a request brings any.

@@ -119,7 +119,8 @@ func (s *Server) plainEngine() *http.Server {
 	speaks.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler: s, Protocols: &speaks, ConnContext: s.plainContext,
-		MaxHeaderBytes: s.limits.HeaderBytes, IdleTimeout: s.limits.IdleTimeout,
+		MaxHeaderBytes:               2 * s.limits.HeaderBytes, // over HTTP/2, so that the handler refuses what is too large, and tells of it
+		IdleTimeout:                  s.limits.IdleTimeout,
 		DisableGeneralOptionsHandler: true,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: s.limits.StreamsPerConnection,

@@ -12,6 +12,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"pennyfarthing/internal/serve/h1"
+	"pennyfarthing/internal/serve/h2"
 )
 
 // A visitor is who is at the other end of a connection, found out once for all its
@@ -29,6 +30,9 @@ type visitorKey struct{}
 
 // plainContext puts the visitor of a TCP connection into its requests' context.
 func (s *Server) plainContext(ctx context.Context, conn net.Conn) context.Context {
+	if watched, ok := conn.(*h2.WatchedConn); ok {
+		conn = watched.NetConn()
+	}
 	v := &visitor{guard: h1.FromContext(h1.ConnContext(ctx, conn)), peer: addrOf(conn.RemoteAddr())}
 	if t, ok := conn.(interface{ ConnectionState() tls.ConnectionState }); ok {
 		v.secure, v.serverName = true, t.ConnectionState().ServerName

@@ -2,13 +2,8 @@ package h2
 
 import "time"
 
-const (
-	// headTime is how long a frame, or a header block of several, may take from
-	// its first byte to its last.
-	headTime = 5 * time.Second
-	// checkEvery is how often streams are looked over for peers that are too slow.
-	checkEvery = time.Second
-)
+// checkEvery is how often streams are looked over for peers that are too slow.
+const checkEvery = time.Second
 
 // setReadDeadline sees to it that the next read ends in time: at the end of a
 // head's time, when streams must be looked over, or when the connection has been
@@ -48,11 +43,11 @@ func (c *conn) nextDeadline(now time.Time) (time.Time, error) {
 			until = c.soonest
 		}
 	}
-	if r.have > 0 || r.block.open() {
+	if r.have > 0 || r.block.open() || !r.settings { // the preface ends with SETTINGS
 		if r.began.IsZero() {
 			r.began = now
 		}
-		end := r.began.Add(headTime)
+		end := r.began.Add(o.Head)
 		if r.have > 3 && frameType(r.buf[3]) == frameData { // it may take as long as Rate gives it
 			end = end.Add(time.Duration(int64(r.wants())/o.Rate) * time.Second)
 		}

@@ -90,13 +90,13 @@ func TestClientsThatAreTooSlowAreEnded(t *testing.T) {
 	for _, test := range []wait{
 		{"nothing at all", func(*client) {}, time.Minute, []string{"GOAWAY 0 NO_ERROR", "EOF"}},
 		{"nothing after a request", func(c *client) { c.get(1, "/hit/0"); c.took() }, time.Minute, []string{"GOAWAY 1 NO_ERROR", "EOF"}},
-		{"part of a frame", func(c *client) { c.write([]byte{0}) }, headTime, []string{"GOAWAY 0 ENHANCE_YOUR_CALM", "EOF"}},
-		{"part of a payload", func(c *client) { c.write([]byte{0, 0, 8, 6, 0, 0, 0, 0, 0, 1}) }, headTime, []string{"GOAWAY 0 ENHANCE_YOUR_CALM", "EOF"}},
-		{"a header block without an end", func(c *client) { c.write([]byte{0, 0, 0, 1, 0, 0, 0, 0, 1}) }, headTime, []string{"GOAWAY 0 ENHANCE_YOUR_CALM", "EOF"}},
+		{"part of a frame", func(c *client) { c.write([]byte{0}) }, defaultHead, []string{"GOAWAY 0 ENHANCE_YOUR_CALM", "EOF"}},
+		{"part of a payload", func(c *client) { c.write([]byte{0, 0, 8, 6, 0, 0, 0, 0, 0, 1}) }, defaultHead, []string{"GOAWAY 0 ENHANCE_YOUR_CALM", "EOF"}},
+		{"a header block without an end", func(c *client) { c.write([]byte{0, 0, 0, 1, 0, 0, 0, 0, 1}) }, defaultHead, []string{"GOAWAY 0 ENHANCE_YOUR_CALM", "EOF"}},
 		{"a header block that drips", func(c *client) {
 			c.write([]byte{0, 0, 0, 1, 0, 0, 0, 0, 1})
 			for range 4 {
-				time.Sleep(headTime / 4)
+				time.Sleep(defaultHead / 4)
 				c.write([]byte{0, 0, 0, 9, 0, 0, 0, 0, 1})
 			}
 		}, time.Second, []string{"GOAWAY 0 ENHANCE_YOUR_CALM", "EOF"}},

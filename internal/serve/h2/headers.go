@@ -111,6 +111,9 @@ func (c *conn) open(id uint32, ends bool) error {
 	case len(c.streams) >= c.server.options.Streams:
 		return &streamError{id, RefusedStream, "too many streams"}
 	case s.tooLarge:
+		if tell := c.server.options.OnTooLarge; tell != nil {
+			tell(&c.info, s.size <= c.server.options.HeaderBytes)
+		}
 		c.answerError(id, http.StatusRequestHeaderFieldsTooLarge, ends)
 		return nil
 	}

@@ -48,9 +48,13 @@ type Options struct {
 	HeaderBytes  int           // of a decoded header list (RFC 9113 §10.5.1), 32 KiB; more is answered 431
 	HeaderFields int           // 128; more is answered 431
 	Streams      int           // at once, 128
+	Head         time.Duration // for a frame, or a header block of several, from its first byte to its last, 5 s
 	Idle         time.Duration // without a stream, 60 s
 	Grace        time.Duration // what a reader may lag behind Rate, 10 s
 	Rate         int64         // bytes a second, 1 KiB
+	// OnTooLarge is told of heads that were answered 431, and whether it was for
+	// the number of their fields alone. It must be quick; nil is not told.
+	OnTooLarge func(c *ConnInfo, fields bool)
 	// OnAbuse is told of connections that spent a budget; nil is not told. It must
 	// be quick.
 	OnAbuse func(Kind)
@@ -63,10 +67,14 @@ type Options struct {
 	OnCrash func(failure any, input []byte)
 }
 
+// defaultHead is what Options.Head means by default.
+const defaultHead = 5 * time.Second
+
 func (o Options) withDefaults() Options {
 	o.HeaderBytes = cmp.Or(o.HeaderBytes, 32<<10)
 	o.HeaderFields = cmp.Or(o.HeaderFields, 128)
 	o.Streams = cmp.Or(o.Streams, 128)
+	o.Head = cmp.Or(o.Head, defaultHead)
 	o.Idle = cmp.Or(o.Idle, time.Minute)
 	o.Grace = cmp.Or(o.Grace, 10*time.Second)
 	o.Rate = cmp.Or(o.Rate, 1<<10)
