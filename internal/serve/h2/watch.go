@@ -127,8 +127,7 @@ func (c *WatchedConn) frame(p []byte) []byte {
 		c.begin(extra)
 		return nil
 	}
-	switch t := frameType(c.header[3]); t {
-	case frameHeaders, frameContinuation:
+	if t := frameType(c.header[3]); t == frameHeaders || t == frameContinuation {
 		c.block = c.header[4]&flagEndHeaders == 0
 	}
 	c.have = 0
