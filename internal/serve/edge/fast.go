@@ -21,7 +21,7 @@ import (
 type fastEngine struct {
 	server   *Server
 	h2       *h2.Server
-	altSvc   site.Wire
+	altSvc   *site.Wire // nil without HTTP/3
 	stopping atomic.Bool
 	serving  sync.WaitGroup
 
@@ -73,7 +73,7 @@ func (e *fastEngine) serveHTTP1(_ context.Context, conn net.Conn, state *tls.Con
 }
 
 func (e *fastEngine) newConn(conn net.Conn, state *tls.ConnectionState, over protocol) *fastConn {
-	f := &fastConn{server: e.server, altSvc: &e.altSvc, protocol: over, scheme: "http", visitor: visitor{peer: addrOf(conn.RemoteAddr())}}
+	f := &fastConn{server: e.server, altSvc: e.altSvc, protocol: over, scheme: "http", visitor: visitor{peer: addrOf(conn.RemoteAddr())}}
 	if state != nil {
 		f.scheme, f.visitor.secure, f.visitor.serverName = "https", true, state.ServerName
 	}
@@ -150,7 +150,7 @@ type fastConnKey struct{}
 type fastConn struct {
 	server   *Server
 	visitor  visitor
-	altSvc   *site.Wire
+	altSvc   *site.Wire // nil: none
 	protocol protocol
 	scheme   string
 

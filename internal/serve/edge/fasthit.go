@@ -10,11 +10,11 @@ import (
 	"pennyfarthing/internal/serve/site"
 )
 
-// statusWires are the statuses that prepared answers have.
-var statusWires = map[int]*site.Wire{
-	http.StatusOK:          {H1: []byte("HTTP/1.1 200 OK\r\n"), H2: []byte{0x80 | 8}},
-	http.StatusNotModified: {H1: []byte("HTTP/1.1 304 Not Modified\r\n"), H2: []byte{0x80 | 11}},
-	http.StatusNotFound:    {H1: []byte("HTTP/1.1 404 Not Found\r\n"), H2: []byte{0x80 | 13}},
+// statusLines are those of the statuses that prepared answers have.
+var statusLines = map[int][]byte{
+	http.StatusOK:          []byte("HTTP/1.1 200 OK\r\n"),
+	http.StatusNotModified: []byte("HTTP/1.1 304 Not Modified\r\n"),
+	http.StatusNotFound:    []byte("HTTP/1.1 404 Not Found\r\n"),
 }
 
 // hitHTTP1 is for [h1.LoopOptions.Hit].
@@ -35,11 +35,13 @@ func (f *fastConn) hitHTTP1(head *h1.Head, raw []byte, h *h1.Hit) bool {
 		return false
 	}
 	p := &f.prepared
-	h.Head[0] = statusWires[p.Status].H1
-	for i := range p.Fields {
-		h.Head[1+i] = p.Fields[i].H1
+	h.Head[0] = statusLines[p.Status]
+	for i, w := range p.Fields {
+		if w != nil {
+			h.Head[1+i] = w.H1
+		}
 	}
-	if f.visitor.secure {
+	if f.visitor.secure && f.altSvc != nil {
 		h.Head[4] = f.altSvc.H1
 	}
 	h.Body, h.Keep = p.Body, p.Keep
@@ -75,11 +77,15 @@ func hitHTTP2(c *h2.ConnInfo, r *h2.Request, h *h2.Hit) bool {
 		return false
 	}
 	p := &f.prepared
-	h.Blocks[0] = statusWires[p.Status].H2
-	for i := range p.Fields {
-		h.Blocks[1+i] = p.Fields[i].H2
+	h.Status = p.Status
+	for i, w := range p.Fields {
+		if w != nil {
+			h.Blocks[i] = w.H2
+		}
 	}
-	h.Blocks[4] = f.altSvc.H2
+	if f.altSvc != nil {
+		h.Blocks[3] = f.altSvc.H2
+	}
 	h.Body, h.Keep = p.Body, p.Keep
 	return true
 }

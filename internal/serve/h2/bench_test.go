@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"strconv"
 	"testing"
 	"time"
 
 	"golang.org/x/net/http2/hpack"
+
+	"pennyfarthing/internal/serve/wire"
 )
 
 // A feed is a connection whose reads the test makes up: after the preface, each
@@ -118,10 +122,9 @@ func (f *feed) SetWriteDeadline(time.Time) error { return nil }
 // serveFeed serves a feed until the test ends.
 func serveFeed(t testing.TB, f *feed, size int) {
 	content := letters(size)
-	block := append([]byte{0x88}, 0x0f, 0x0d, byte(len(fmt.Sprint(size))))
-	block = append(block, fmt.Sprint(size)...)
+	block := wire.NewBlock(false, hpack.HeaderField{Name: "content-length", Value: strconv.Itoa(size)})
 	s := NewServer(Options{Hit: func(_ *ConnInfo, _ *Request, h *Hit) bool {
-		h.Blocks[0], h.Body = block, content
+		h.Status, h.Blocks[0], h.Body = http.StatusOK, block, content
 		return true
 	}})
 	done := make(chan struct{})

@@ -243,9 +243,6 @@ func (c *client) open(id, n uint32) {
 	c.must(c.framer.WriteWindowUpdate(id, n))
 }
 
-// block200 is the prepared header section of an answer with status 200.
-var block200 = []byte{0x88}
-
 // hits makes answers stand ready: the body of "/hit/N" are the first N bytes of content.
 func hits(content []byte) func(*ConnInfo, *Request, *Hit) bool {
 	return func(_ *ConnInfo, r *Request, h *Hit) bool {
@@ -253,7 +250,7 @@ func hits(content []byte) func(*ConnInfo, *Request, *Hit) bool {
 		if _, err := fmt.Sscanf(r.Path, "/hit/%d", &n); err != nil {
 			return false
 		}
-		h.Blocks[0], h.Body = block200, content[:n]
+		h.Status, h.Body = http.StatusOK, content[:n]
 		return true
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2/hpack"
+
+	"pennyfarthing/internal/serve/wire"
 )
 
 const (
@@ -53,9 +55,8 @@ type conn struct {
 	handlers   int       // that run, also those whose stream was reset
 	sendWindow int64
 	peerWindow int64 // SETTINGS_INITIAL_WINDOW_SIZE of the peer
-	encoder    *hpack.Encoder
-	encoded    bytes.Buffer
-	shrunk     bool     // the peer wants a smaller table, and the next header block must say so
+	table      *wire.Table
+	encoded    []byte   // a header block that is being made
 	opened     uint32   // highest stream of the peer
 	last       uint32   // highest stream that is answered, as GOAWAY said
 	broken     []broken // streams that were reset here a moment ago
@@ -90,7 +91,7 @@ var largeBuffers = sync.Pool{New: func() any { return new([largeRead]byte) }}
 func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
 	now := time.Now()
 	c := &conn{
-		server: s, nc: nc, streams: make(map[uint32]*stream), sendWindow: initialWindow, peerWindow: initialWindow,
+		server: s, nc: nc, table: wire.NewTable(), streams: make(map[uint32]*stream), sendWindow: initialWindow, peerWindow: initialWindow,
 		last: maxStreamID, budget: budget{since: now}, active: now,
 	}
 	c.info = ConnInfo{RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr()}
@@ -105,7 +106,6 @@ func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
 	}
 	c.info.Context, c.cancel = context.WithCancel(ctx)
 	c.room.L = &c.mu
-	c.encoder = hpack.NewEncoder(&c.encoded)
 	c.reader.buf = c.reader.small[:]
 	c.reader.section.conn = c
 	c.reader.decoder = hpack.NewDecoder(4096, c.reader.section.add)

@@ -1,12 +1,10 @@
 package h2
 
 import (
-	"bytes"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
-
-	"golang.org/x/net/http2/hpack"
 )
 
 // notSent are fields that HTTP/2 does not have (RFC 9113 §8.2.2).
@@ -17,8 +15,10 @@ const keepEncoded = 1 << 10
 
 // encode appends one field to the header block that is being made. mu is held.
 func (c *conn) encode(name, value string) {
-	// The encoder writes to a buffer, which takes everything.
-	_ = c.encoder.WriteField(hpack.HeaderField{Name: name, Value: value})
+	if len(c.encoded) == 0 {
+		c.encoded = c.table.Begin(c.encoded)
+	}
+	c.encoded = c.table.AppendField(c.encoded, name, value)
 }
 
 // encodeAll appends fields in the order of their names. mu is held.
@@ -46,7 +46,7 @@ func (c *conn) encodeAll(h http.Header) {
 // sendEncoded sends the header block that was made. mu is held, and was since
 // the first of its fields was encoded: the order counts (RFC 7541 §2.2).
 func (c *conn) sendEncoded(id uint32, ends bool) {
-	block := c.encoded.Bytes()
+	block := c.encoded
 	kind := frameHeaders
 	for {
 		n := min(len(block), maxFrame)
@@ -64,8 +64,23 @@ func (c *conn) sendEncoded(id uint32, ends bool) {
 			break
 		}
 	}
-	c.shrunk = false // the encoder has said so
-	if c.encoded.Reset(); c.encoded.Cap() > keepEncoded {
-		c.encoded = bytes.Buffer{}
+	if c.encoded = c.encoded[:0]; cap(c.encoded) > keepEncoded {
+		c.encoded = nil
 	}
+}
+
+// appendStatus appends ":status", by its index in the static table where it has one.
+// mu is held.
+func (c *conn) appendStatus(dst []byte, status int) []byte {
+	switch status {
+	case http.StatusOK:
+		return append(dst, 0x80|8)
+	case http.StatusPartialContent:
+		return append(dst, 0x80|10)
+	case http.StatusNotModified:
+		return append(dst, 0x80|11)
+	case http.StatusNotFound:
+		return append(dst, 0x80|13)
+	}
+	return c.table.AppendField(dst, ":status", strconv.Itoa(status))
 }

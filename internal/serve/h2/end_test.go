@@ -268,7 +268,7 @@ func TestAClientThatStopsReadingIsEndedAndBuffersLittle(t *testing.T) {
 					t.Errorf("it took %v", took)
 				}
 				synctest.Wait()
-				if sent > 4000 {
+				if sent > 7000 { // an answer that comes again may take eleven bytes
 					t.Errorf("the server took %d requests", sent)
 				}
 			})

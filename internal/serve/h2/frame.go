@@ -150,6 +150,11 @@ func appendHeader(b []byte, length int, kind frameType, flags uint8, stream uint
 		byte(stream>>24), byte(stream>>16), byte(stream>>8), byte(stream))
 }
 
+// setLength sets the length of a frame whose header b begins with.
+func setLength(b []byte, length int) {
+	b[0], b[1], b[2] = byte(length>>16), byte(length>>8), byte(length)
+}
+
 func appendUint32(b []byte, v uint32) []byte { return binary.BigEndian.AppendUint32(b, v) }
 
 func appendSetting(b []byte, id uint16, value uint32) []byte {

@@ -136,7 +136,7 @@ func (c *conn) request(id uint32, r *Request) error {
 	}
 	if r.ended && c.server.options.Hit != nil {
 		h := &c.reader.hit
-		found := c.server.options.Hit(&c.info, r, h)
+		found := c.server.options.Hit(&c.info, r, h) && h.sendable()
 		if found {
 			c.sendHit(id, h)
 		}

@@ -169,9 +169,7 @@ func (c *conn) handleSettings(f *frame) error {
 func (c *conn) setting(id uint16, value uint32) error {
 	switch id {
 	case settingHeaderTableSize:
-		before := c.encoder.MaxDynamicTableSize()
-		c.encoder.SetMaxDynamicTableSizeLimit(min(value, 4096))
-		c.shrunk = c.shrunk || c.encoder.MaxDynamicTableSize() < before
+		c.table.SetLimit(value)
 	case settingEnablePush:
 		if value > 1 {
 			return &connError{ProtocolError, "SETTINGS_ENABLE_PUSH is 0 or 1"}

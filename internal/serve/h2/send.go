@@ -25,28 +25,23 @@ type writeBuffer struct{ b []byte }
 
 var writeBuffers = sync.Pool{New: func() any { return &writeBuffer{make([]byte, 0, keepBuffer)} }}
 
-// sendHit appends an answer that stands ready, and its body if it is small. mu is held.
+// sendHit appends an answer that stands ready and is sendable, and its body if it
+// is small. mu is held.
 func (c *conn) sendHit(id uint32, h *Hit) {
-	date := c.server.date.get(c.now)
-	n := len(date)
-	for _, b := range h.Blocks {
-		n += len(b)
-	}
-	var update []byte
-	if c.shrunk {
-		c.shrunk = false
-		update = appendTableSize(nil, c.encoder.MaxDynamicTableSize())
-	}
 	var flags uint8 = flagEndHeaders
 	if len(h.Body) == 0 {
 		flags |= flagEndStream
 	}
-	c.begin(len(update)+n, frameHeaders, flags, id)
-	c.out = append(c.out, update...)
+	c.begin(0, frameHeaders, flags, id)
+	start := len(c.out)
+	c.out = c.appendStatus(c.table.Begin(c.out), h.Status)
 	for _, b := range h.Blocks {
-		c.out = append(c.out, b...)
+		if b != nil {
+			c.out = c.table.Append(c.out, b)
+		}
 	}
-	c.out = append(c.out, date...)
+	c.out = c.table.Append(c.out, c.server.date.get(c.now))
+	setLength(c.out[start-frameHeader:], len(c.out)-start)
 	size := int64(len(h.Body))
 	switch {
 	case size == 0:
@@ -62,17 +57,19 @@ func (c *conn) sendHit(id uint32, h *Hit) {
 	}
 }
 
-// appendTableSize appends a dynamic table size update (RFC 7541 §6.3).
-func appendTableSize(b []byte, size uint32) []byte {
-	if size < 31 {
-		return append(b, 0x20|byte(size))
+// sendable reports whether the header section of a hit fits one frame.
+func (h *Hit) sendable() bool {
+	size := hitOverhead
+	for _, b := range h.Blocks {
+		if b != nil {
+			size += b.Size()
+		}
 	}
-	b = append(b, 0x20|31)
-	for size -= 31; size >= 128; size >>= 7 {
-		b = append(b, 0x80|byte(size))
-	}
-	return append(b, byte(size))
+	return size <= maxFrame
 }
+
+// hitOverhead is more than the table's updates, ":status" and Date take, in bytes.
+const hitOverhead = 64
 
 // pump appends DATA frames of the bodies that wait, one frame of each in turn,
 // until enough is gathered. mu is held.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2/hpack"
+
+	"pennyfarthing/internal/serve/wire"
 )
 
 // A Request is a request as its header section came: regular fields in Fields,
@@ -26,10 +28,10 @@ type Request struct {
 
 // A Hit is an answer that stands ready.
 type Hit struct {
-	// Blocks are sent one after the other as the header section. They are HPACK
-	// (RFC 7541) without use of the dynamic table, hold ":status" first, and no
-	// Date, which is added.
-	Blocks [5][]byte
+	Status int
+	// Blocks are sent one after the other as the header section, behind ":status".
+	// They hold no Date, which is added. nil is none.
+	Blocks [4]*wire.Block
 	// Body is what follows; HEAD answers have none.
 	Body []byte
 	// Keep is kept reachable until Body has been sent.
@@ -169,20 +171,16 @@ type dateBlock struct {
 
 type datedBlock struct {
 	second int64
-	block  []byte
+	block  *wire.Block
 }
 
-// dateName is "literal field without indexing, name of static entry 33" (RFC 7541 §6.2.2).
-var dateName = []byte{0x0f, 33 - 15}
-
-func (d *dateBlock) get(now time.Time) []byte {
+func (d *dateBlock) get(now time.Time) *wire.Block {
 	second := now.Unix()
 	if b := d.current.Load(); b != nil && b.second == second {
 		return b.block
 	}
 	value := now.UTC().Format(http.TimeFormat)
-	block := append(append([]byte{}, dateName...), byte(len(value)))
-	b := &datedBlock{second: second, block: append(block, value...)}
+	b := &datedBlock{second, wire.NewBlock(false, hpack.HeaderField{Name: "date", Value: value})}
 	d.current.Store(b)
 	return b.block
 }

@@ -135,7 +135,9 @@ func (c *compiler) compile(ctx context.Context) (*Site, error) {
 		c.site.generation = c.prev.generation + 1
 	}
 	c.site.hsts = hstsField(c.HSTS)
-	c.site.hstsWire, _ = wireOf(c.site.hsts)
+	if len(c.site.hsts) > 0 {
+		c.site.hstsWire = WireOf(c.site.hsts[0].Name, c.site.hsts[0].Values[0])
+	}
 	if err := c.rules(); err != nil {
 		return nil, err
 	}

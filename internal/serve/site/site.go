@@ -24,7 +24,7 @@ type Site struct {
 	headers    *rules.Headers
 	dynamic    bool // some header rule looks at the host: fields are made for each request
 	hsts       []Field
-	hstsWire   Wire
+	hstsWire   *Wire
 	summary    Summary
 }
 
@@ -59,7 +59,7 @@ func (s *Site) Respond(q *Request) Answer {
 	answer := s.respond(q)
 	if len(s.hsts) > 0 && q.Scheme == "https" {
 		if len(answer.more) == 0 {
-			answer.more, answer.secured = s.hsts, &s.hstsWire
+			answer.more, answer.secured = s.hsts, s.hstsWire
 		} else {
 			answer.more = append(slices.Clip(answer.more), s.hsts...)
 		}

@@ -1,27 +1,27 @@
 package site
 
 import (
-	"bytes"
 	"strings"
 
 	"golang.org/x/net/http2/hpack"
 
 	"pennyfarthing/internal/serve/body"
+	"pennyfarthing/internal/serve/wire"
 )
 
 // A Wire is a run of header fields as HTTP/1.1 and HTTP/2 have them on the wire.
 // It may not be changed.
 type Wire struct {
 	H1 []byte // field lines, each with CRLF
-	H2 []byte // HPACK (RFC 7541) without use of the dynamic table
+	H2 *wire.Block
 }
 
 // A Prepared is an answer of which every byte stands ready, but for the date and
 // what belongs to the connection.
 type Prepared struct {
 	Status int // 200, 304 or 404
-	// Fields are to be sent in this order; some may be empty.
-	Fields [3]Wire
+	// Fields are to be sent in this order; nil is none.
+	Fields [3]*Wire
 	// Body is nil for HEAD requests and answers without one. It is valid while
 	// Keep is reachable.
 	Body []byte
@@ -35,14 +35,9 @@ func (a *Answer) Prepared(p *Prepared) bool {
 		return false
 	}
 	p.Status = a.Status
-	p.Fields[0] = a.shared.wire.all
+	p.Fields = [3]*Wire{&a.shared.wire.all, a.ready, a.secured}
 	if a.untyped {
-		p.Fields[0] = a.shared.wire.untyped
-	}
-	p.Fields[1] = *a.ready
-	p.Fields[2] = Wire{}
-	if a.secured != nil {
-		p.Fields[2] = *a.secured
+		p.Fields[0] = &a.shared.wire.untyped
 	}
 	p.Body, p.Keep = nil, nil
 	if !a.head && a.mem != nil {
@@ -60,8 +55,8 @@ func (l *fieldList) prepare() {
 	if len(l.fields) == 0 || l.fields[0].Name != "Content-Type" {
 		return
 	}
-	all, ends := wireOf(l.fields)
-	l.wire = &listWire{all: all, untyped: Wire{H1: all.H1[ends[0].h1:], H2: all.H2[ends[0].h2:]}}
+	all := newLines(l.fields, true)
+	l.wire = &listWire{all: all.slice(0, len(l.fields)), untyped: all.slice(1, len(l.fields))}
 }
 
 // formWire is the wire form of a form's own fields: all of them for 200, the
@@ -69,39 +64,45 @@ func (l *fieldList) prepare() {
 type formWire struct{ own, brief, bare Wire }
 
 func newFormWire(own []Field, brief int, validators int) *formWire {
-	all, ends := wireOf(own)
-	w := &formWire{own: all, bare: all}
-	if brief > 0 {
-		w.brief = Wire{H1: all.H1[:ends[brief-1].h1], H2: all.H2[:ends[brief-1].h2]}
-	}
-	if validators > 0 {
-		end := ends[validators-1]
-		w.bare = Wire{H1: all.H1[end.h1:], H2: all.H2[end.h2:]}
-	}
-	return w
+	all := newLines(own, false)
+	return &formWire{own: all.slice(0, len(own)), brief: all.slice(0, brief), bare: all.slice(validators, len(own))}
 }
 
-// WireOf returns the wire form of one field.
-func WireOf(name, value string) Wire {
-	w, _ := wireOf([]Field{field(name, value)})
-	return w
+// WireOf returns the wire form of one field that many answers have.
+func WireOf(name, value string) *Wire {
+	w := newLines([]Field{field(name, value)}, true).slice(0, 1)
+	return &w
 }
 
-// A wireEnd is where a field ends in both forms.
-type wireEnd struct{ h1, h2 int }
+// lines are fields in all forms, to be cut up.
+type lines struct {
+	h1   []byte
+	ends []int // of h1
+	h2   *wire.Block
+}
 
-// wireOf returns the wire form of fields, and where each ends.
-func wireOf(fields []Field) (Wire, []wireEnd) {
-	var h1, h2 bytes.Buffer
-	encoder := hpack.NewEncoder(&h2)
-	encoder.SetMaxDynamicTableSize(0)
-	_ = encoder.WriteField(hpack.HeaderField{Name: "a"}) // a Buffer takes everything; this field brings the update of the table's size, which goes
-	h2.Reset()
-	ends := make([]wireEnd, len(fields))
+// newLines prepares fields; common says that many answers have them.
+func newLines(fields []Field, common bool) *lines {
+	l := new(lines)
+	list := make([]hpack.HeaderField, len(fields))
 	for i, f := range fields {
-		h1.WriteString(f.Name + ": " + f.Values[0] + "\r\n")
-		_ = encoder.WriteField(hpack.HeaderField{Name: strings.ToLower(f.Name), Value: f.Values[0]})
-		ends[i] = wireEnd{h1.Len(), h2.Len()}
+		l.h1 = append(l.h1, f.Name+": "+f.Values[0]+"\r\n"...)
+		l.ends = append(l.ends, len(l.h1))
+		list[i] = hpack.HeaderField{Name: strings.ToLower(f.Name), Value: f.Values[0]}
 	}
-	return Wire{H1: bytes.Clone(h1.Bytes()), H2: bytes.Clone(h2.Bytes())}, ends
+	l.h1 = append([]byte(nil), l.h1...) // of the size that it has
+	l.h2 = wire.NewBlock(common, list...)
+	return l
+}
+
+// slice returns the fields from the first to before the last.
+func (l *lines) slice(first, last int) Wire {
+	start, end := 0, 0
+	if first > 0 {
+		start = l.ends[first-1]
+	}
+	if last > 0 {
+		end = l.ends[last-1]
+	}
+	return Wire{H1: l.h1[start:end], H2: l.h2.Slice(first, last)}
 }
