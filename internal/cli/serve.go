@@ -25,6 +25,7 @@ import (
 type runFlags struct {
 	admin        string
 	accessLog    string
+	logSample    int
 	memory       size
 	serverTiming bool
 	engine       engineFlag
@@ -33,6 +34,7 @@ type runFlags struct {
 func (f *runFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.admin, "admin", "127.0.0.1:0", "`address` for metrics and profiles; \"\" for none")
 	flags.StringVar(&f.accessLog, "access-log", "", "`file` for the access log, JSON lines, rotated")
+	flags.IntVar(&f.logSample, "access-log-sample", 1, "log one request in `N`, chosen at random; refusals are all logged")
 	flags.Var(&f.memory, "memory", "memory budget (default half of the machine's or its cgroup's)")
 	flags.Var(&f.engine, "engine", "what serves HTTP/1.1 and 2: plain (net/http) or fast (loops of our own)")
 	flags.BoolVar(&f.serverTiming, "server-timing", false, "tell clients how long an answer took to make")
@@ -43,7 +45,7 @@ func (f *runFlags) add(flags *pflag.FlagSet) {
 func (f *runFlags) common(g *globals, env Env) (up.Common, error) {
 	state, err := g.stateDir(env)
 	return up.Common{
-		State: state, Memory: int64(f.memory), Admin: f.admin, AccessLog: f.accessLog,
+		State: state, Memory: int64(f.memory), Admin: f.admin, AccessLog: f.accessLog, LogSample: f.logSample,
 		Engine: edge.Engine(f.engine), ServerTiming: f.serverTiming, Log: g.log(env),
 	}, err
 }
@@ -51,6 +53,9 @@ func (f *runFlags) common(g *globals, env Env) (up.Common, error) {
 func (f *runFlags) validate() error {
 	if f.admin != "" && !hasPort(f.admin) {
 		return &usageError{what: fmt.Sprintf("--admin %s is not an address with a port", f.admin), hint: "write --admin 127.0.0.1:9090"}
+	}
+	if f.logSample < 1 {
+		return &usageError{what: fmt.Sprintf("--access-log-sample %d is less than 1", f.logSample), hint: "write --access-log-sample 100 for one request in a hundred"}
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type Common struct {
 	Memory    int64  // budget in bytes; 0 is half of what the machine has
 	Admin     string // address for metrics and profiles; "" serves none
 	AccessLog string // file; "" writes none
+	LogSample int    // one request in so many is written; 0 is each
 	// Engine serves HTTP/1.1 and 2.
 	Engine edge.Engine
 	// ServerTiming tells clients how long an answer took to make.
@@ -116,7 +117,7 @@ func (p *process) openAccessLog() error {
 	if p.AccessLog == "" {
 		return nil
 	}
-	log, err := edge.OpenAccessLog(edge.AccessLogOptions{File: p.AccessLog, Log: p.Log})
+	log, err := edge.OpenAccessLog(edge.AccessLogOptions{File: p.AccessLog, Sample: p.LogSample, Log: p.Log})
 	if errors.Is(err, fs.ErrNotExist) {
 		return &mistake.Error{File: p.AccessLog, What: "the access log's directory is not there", Hint: "mkdir -p " + filepath.Dir(p.AccessLog)}
 	}

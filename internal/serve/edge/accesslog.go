@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 )
@@ -16,6 +17,7 @@ type AccessLogOptions struct {
 	MaxSize  int64         // bytes after which a file is rotated, 64 MiB
 	MaxAge   time.Duration // after which a file is rotated, 24 h
 	MaxTotal int64         // bytes of all files together, 512 MiB; the oldest go
+	Sample   int           // write one record in so many, chosen at random, and all of refusals; 1
 	Log      *slog.Logger  // told when the disk does not take the log
 }
 
@@ -28,6 +30,9 @@ func (o AccessLogOptions) withDefaults() AccessLogOptions {
 	}
 	if o.MaxTotal <= 0 {
 		o.MaxTotal = 512 << 20
+	}
+	if o.Sample <= 0 {
+		o.Sample = 1
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -63,6 +68,12 @@ func OpenAccessLog(o AccessLogOptions) (*AccessLog, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// Wants reports whether the request at hand is one of those that are written.
+// Refusals are in any case.
+func (l *AccessLog) Wants() bool {
+	return l.options.Sample == 1 || rand.IntN(l.options.Sample) == 0
 }
 
 // Add hands a record over. It never waits.
@@ -114,6 +125,9 @@ func (l *AccessLog) finish(ctx context.Context) error {
 
 func (l *AccessLog) write(ctx context.Context, r *Record) {
 	r.Client = cut(r.client, 24, 48).String()
+	if l.options.Sample > 1 && r.Refused == "" {
+		r.Sample = l.options.Sample
+	}
 	line, err := json.Marshal(r)
 	if err != nil { // a duration that is no number; there is none
 		l.fail(ctx, 1, err)

@@ -58,6 +58,38 @@ func TestARequestIsLoggedWithWhatIsWorthKnowing(t *testing.T) {
 	}
 }
 
+// Of ten thousand requests one in ten is written, more or less: the bounds are ten
+// standard deviations away.
+func TestASampleIsWrittenAndEveryRefusal(t *testing.T) {
+	const requests, refusals, sample = 10_000, 7, 10
+	r := start(t, setup{secure: true, log: true, sample: sample})
+	conn := r.dialTLS("localhost")
+	for range requests / 100 {
+		conn.send(strings.Repeat("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 100))
+		for range 100 {
+			conn.receive("GET")
+		}
+	}
+	client := r.overHTTP2("localhost")
+	for range refusals {
+		client.do("DELETE", "", "/")
+	}
+	written, refused := 0, 0
+	for _, rec := range r.records() {
+		switch {
+		case rec.Refused != "" && rec.Sample == 0:
+			refused++
+		case rec.Refused == "" && rec.Sample == sample:
+			written++
+		default:
+			t.Errorf("record %+v", rec)
+		}
+	}
+	if written < 700 || written > 1300 || refused != refusals {
+		t.Errorf("%d of %d requests and %d of %d refusals were written", written, requests, refused, refusals)
+	}
+}
+
 func TestEveryFieldStandsInALine(t *testing.T) {
 	l, file := openLog(t, AccessLogOptions{})
 	l.write(t.Context(), &Record{Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), POP: "au", Host: "h", Method: "GET", Path: "/", Status: 200, Bytes: 1, Duration: 0.25, Protocol: "HTTP/2", Cache: "hit", Agent: "a", Referrer: "r", client: netip.MustParseAddr("2001:db8:1:2::3")})

@@ -35,7 +35,7 @@ func newFastEngine(s *Server) *fastEngine {
 		e.altSvc = site.WireOf("Alt-Svc", s.altSvc[0])
 	}
 	e.h2 = h2.NewServer(h2.Options{
-		Handler: s, Hit: hitHTTP2,
+		Handler: s, Hit: hitHTTP2, Answered: answeredHTTP2,
 		HeaderBytes: s.limits.HeaderBytes, HeaderFields: s.limits.HeaderFields, Streams: s.limits.StreamsPerConnection,
 		Head: s.limits.HeaderTimeout, Idle: s.limits.IdleTimeout, Grace: s.limits.Grace, Rate: s.limits.MinRate,
 		OnTooLarge: e.tooLarge, OnAbuse: s.abuse, OnCrash: e.panicked,
@@ -63,7 +63,7 @@ func (e *fastEngine) serveHTTP1(_ context.Context, conn net.Conn, state *tls.Con
 	e.serving.Go(func() {
 		rest := h1.Loop(conn, h1.LoopOptions{
 			Options: e.server.limits.guard(state == nil, e.server.meters.refusal),
-			Hit:     f.hitHTTP1, Stopping: &e.stopping, OnPanic: e.panicked,
+			Hit:     f.hitHTTP1, Answered: f.answered, Stopping: &e.stopping, OnPanic: e.panicked,
 		})
 		e.leave(conn)
 		if rest != nil {
@@ -89,8 +89,8 @@ func (e *fastEngine) tooLarge(c *h2.ConnInfo, fields bool) {
 	}
 	s := e.server
 	s.meters.refused(why.String())
-	f, ok := c.Context.Value(fastConnKey{}).(*fastConn)
-	if !ok || s.options.AccessLog == nil {
+	f := fastConnOf(c)
+	if f == nil || s.options.AccessLog == nil {
 		return
 	}
 	s.options.AccessLog.Add(Record{
@@ -162,6 +162,40 @@ type fastConn struct {
 	live     *site.Live // nil if the host is not served here
 	meters   *siteMeters
 	prepared site.Prepared
+	tally    tally
+}
+
+// A tally is what is to be counted of some hits that are alike.
+type tally struct {
+	meters *siteMeters
+	class  int // of status
+	hits   int
+	bytes  int64
+}
+
+// count counts a hit, with those that are alike.
+func (f *fastConn) count(status int, bytes int64) {
+	t := &f.tally
+	if class := status / 100; t.meters != f.meters || t.class != class {
+		f.settle()
+		t.meters, t.class = f.meters, class
+	}
+	t.hits++
+	t.bytes += bytes
+}
+
+// settle counts the hits of the tally.
+func (f *fastConn) settle() {
+	if t := &f.tally; t.hits > 0 {
+		t.meters.add(f.protocol, t.class, t.hits, t.bytes)
+		t.hits, t.bytes = 0, 0
+	}
+}
+
+// answered counts hits that were found together: each took its share of the time.
+func (f *fastConn) answered(hits int, took time.Duration) {
+	f.settle()
+	f.server.meters.made(hits, took)
 }
 
 // route finds the site of a host.
@@ -190,24 +224,25 @@ func (f *fastConn) find(q *site.Request, host string, agent, referrer, forwarded
 		return false
 	}
 	q.Scheme, q.Host = f.scheme, f.name
-	start := time.Now()
+	var start time.Time
+	logging := s.options.AccessLog != nil && s.options.AccessLog.Wants()
+	if logging {
+		start = time.Now()
+	}
 	answer := f.live.Site().Respond(q)
 	if !answer.Prepared(&f.prepared) {
 		return false
 	}
-	took := time.Since(start)
-	s.meters.made(took)
-	length := int64(len(f.prepared.Body))
-	f.meters.count(f.protocol, f.prepared.Status, length)
-	if s.options.AccessLog != nil {
-		f.log(q, start, took, agent, referrer, forwarded)
+	f.count(f.prepared.Status, int64(len(f.prepared.Body)))
+	if logging {
+		f.log(q, start, agent, referrer, forwarded)
 	}
 	return true
 }
 
 // log hands the access log a record. Its strings are copied, because they may lie
 // in the connection's buffer.
-func (f *fastConn) log(q *site.Request, start time.Time, took time.Duration, agent, referrer, forwarded string) {
+func (f *fastConn) log(q *site.Request, start time.Time, agent, referrer, forwarded string) {
 	o := &f.server.options
 	client := f.visitor.peer
 	if forwarded != "" && trusted(o.TrustedProxies, client) {
@@ -219,7 +254,8 @@ func (f *fastConn) log(q *site.Request, start time.Time, took time.Duration, age
 	}
 	o.AccessLog.Add(Record{
 		Time: start, POP: o.Name, Host: f.name, Method: q.Method, Path: copied(q.Path, mostPath), Status: f.prepared.Status,
-		Bytes: int64(len(f.prepared.Body)), Duration: float64(took) / float64(time.Millisecond), Protocol: f.protocol.String(), Cache: cache,
+		Bytes: int64(len(f.prepared.Body)), Duration: float64(time.Since(start)) / float64(time.Millisecond),
+		Protocol: f.protocol.String(), Cache: cache,
 		Agent: copied(agent, mostAgent), Referrer: copied(withoutQuery(referrer), mostReferrer), client: client,
 	})
 }

@@ -3,6 +3,7 @@ package edge
 import (
 	"net/http"
 	"strings"
+	"time"
 	"unsafe"
 
 	"pennyfarthing/internal/serve/h1"
@@ -61,8 +62,8 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // hitHTTP2 is for [h2.Options.Hit].
 func hitHTTP2(c *h2.ConnInfo, r *h2.Request, h *h2.Hit) bool {
-	f, ok := c.Context.Value(fastConnKey{}).(*fastConn)
-	if !ok || r.Method != http.MethodGet && r.Method != http.MethodHead || len(r.Path) > f.server.limits.RequestLine {
+	f := fastConnOf(c)
+	if f == nil || r.Method != http.MethodGet && r.Method != http.MethodHead || len(r.Path) > f.server.limits.RequestLine {
 		return false
 	}
 	q := site.Request{Method: r.Method}
@@ -88,6 +89,23 @@ func hitHTTP2(c *h2.ConnInfo, r *h2.Request, h *h2.Hit) bool {
 	}
 	h.Body, h.Keep = p.Body, p.Keep
 	return true
+}
+
+// answeredHTTP2 is for [h2.Options.Answered].
+func answeredHTTP2(c *h2.ConnInfo, hits int, took time.Duration) {
+	if f := fastConnOf(c); f != nil {
+		f.answered(hits, took)
+	}
+}
+
+// fastConnOf returns what a connection of HTTP/2 was begun with.
+func fastConnOf(c *h2.ConnInfo) *fastConn {
+	f, ok := c.Data.(*fastConn)
+	if !ok {
+		f, _ = c.Context.Value(fastConnKey{}).(*fastConn)
+		c.Data = f
+	}
+	return f
 }
 
 // fastFields are the fields of a request that a site does not ask for.

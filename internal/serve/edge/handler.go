@@ -172,7 +172,7 @@ func (x *exchange) file(live *site.Live) {
 		return
 	}
 	took := time.Since(x.start)
-	x.server.meters.made(took)
+	x.server.meters.made(1, took)
 	x.fields(&answer, took)
 	x.pace(answer.Length)
 	x.w.WriteHeader(answer.Status)

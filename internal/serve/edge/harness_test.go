@@ -47,6 +47,7 @@ type setup struct {
 	fleet         bool              // hostA, hostB and hostWild instead of one site for every host
 	files         map[string]string // of every site; nil: an ordinary small site
 	log           bool              // write an access log
+	sample        int               // of one request in so many; 0 is each
 	address       string            // "127.0.0.1:0"
 	keepDir       *string           // [slowSite] tells its directory
 	edit          func(*Options)
@@ -75,7 +76,7 @@ func start(tb testing.TB, o setup) *running {
 	options := Options{Name: "au", Metrics: r.metrics, Engine: engineUnderTest}
 	r.sites(&options, o)
 	if o.log {
-		r.openLog(&options)
+		r.openLog(&options, o.sample)
 	}
 	if o.edit != nil {
 		o.edit(&options)
@@ -114,10 +115,10 @@ func (r *running) sites(options *Options, o setup) {
 	)
 }
 
-func (r *running) openLog(options *Options) {
+func (r *running) openLog(options *Options, sample int) {
 	r.tb.Helper()
 	r.logFile = filepath.Join(r.tb.TempDir(), "access.log")
-	access, err := OpenAccessLog(AccessLogOptions{File: r.logFile})
+	access, err := OpenAccessLog(AccessLogOptions{File: r.logFile, Sample: sample})
 	if err != nil {
 		r.tb.Fatal(err)
 	}

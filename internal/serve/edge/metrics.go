@@ -19,16 +19,13 @@ type Metrics struct {
 	registry   *prometheus.Registry
 	requests   *prometheus.CounterVec
 	bytes      *prometheus.CounterVec
-	answer     *prometheus.HistogramVec
+	answer     *timeHistograms
 	refusals   *prometheus.CounterVec
 	handshakes *prometheus.CounterVec
 
 	connections *prometheus.GaugeVec
 	panics      *prometheus.CounterVec
 }
-
-// answerBuckets are seconds: answers from memory take microseconds.
-var answerBuckets = []float64{1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 5e-3, 2.5e-2, 0.1, 1}
 
 // NewMetrics returns metrics with those of the Go runtime and of the process.
 func NewMetrics() *Metrics {
@@ -40,9 +37,8 @@ func NewMetrics() *Metrics {
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "penny_body_bytes_total", Help: "Bytes of bodies sent.",
 		}, []string{"pop", "site"}),
-		answer: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "penny_answer_seconds", Help: "Time that making an answer took, without sending it.", Buckets: answerBuckets,
-		}, []string{"pop"}),
+		answer: newTimeHistograms(prometheus.NewDesc(
+			"penny_answer_seconds", "Time that making an answer took, without sending it.", []string{"pop"}, nil)),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "penny_refusals_total", Help: "Requests and connections that were refused, by reason.",
 		}, []string{"pop", "reason"}),
@@ -137,9 +133,12 @@ func (m *Metrics) site(pop, name string) *siteMeters {
 	return s
 }
 
-func (s *siteMeters) count(p protocol, status int, bytes int64) {
-	if class := status / 100; class >= 1 && class < 6 {
-		s.requests[p][class].Inc()
+func (s *siteMeters) count(p protocol, status int, bytes int64) { s.add(p, status/100, 1, bytes) }
+
+// add counts requests that were answered with this class of status.
+func (s *siteMeters) add(p protocol, class, requests int, bytes int64) {
+	if class >= 1 && class < 6 {
+		s.requests[p][class].Add(float64(requests))
 	}
 	s.bytes.Add(float64(bytes))
 }
@@ -148,7 +147,7 @@ func (s *siteMeters) count(p protocol, status int, bytes int64) {
 type popMeters struct {
 	metrics *Metrics
 	pop     string
-	answer  prometheus.Observer
+	answer  *timeHistogram
 	nobody  *siteMeters // requests that belong to no site
 
 	connections prometheus.Gauge
@@ -157,12 +156,13 @@ type popMeters struct {
 
 func (m *Metrics) pop(name string) *popMeters {
 	return &popMeters{
-		metrics: m, pop: name, answer: m.answer.WithLabelValues(name), nobody: m.site(name, ""),
+		metrics: m, pop: name, answer: m.answer.with(name), nobody: m.site(name, ""),
 		connections: m.connections.WithLabelValues(name), panics: m.panics.WithLabelValues(name),
 	}
 }
 
-func (p *popMeters) made(d time.Duration) { p.answer.Observe(d.Seconds()) }
+// made notes that making some answers took so long, all together.
+func (p *popMeters) made(answers int, took time.Duration) { p.answer.observe(answers, took) }
 
 func (p *popMeters) refused(reason string) {
 	p.metrics.refusals.WithLabelValues(p.pop, reason).Inc()

@@ -99,7 +99,7 @@ func TestTheAccessLogIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, field := range []string{"time", "pop", "client", "host", "method", "path", "status", "bytes", "ms", "protocol", "cache", "refused", "user_agent", "referrer"} {
+	for _, field := range []string{"time", "pop", "client", "host", "method", "path", "status", "bytes", "ms", "protocol", "cache", "refused", "user_agent", "referrer", "sample"} {
 		if !strings.Contains(string(page), "| `"+field+"` |") || !strings.Contains(string(page), `"`+field+`":`) {
 			t.Errorf("docs/access-log.md lacks %s in its table or its examples", field)
 		}

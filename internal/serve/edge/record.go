@@ -24,6 +24,7 @@ type Record struct {
 	Refused  string    `json:"refused,omitempty"`
 	Agent    string    `json:"user_agent,omitempty"`
 	Referrer string    `json:"referrer,omitempty"`
+	Sample   int       `json:"sample,omitempty"` // how many requests it stands for, if more than one
 
 	client netip.Addr // until it is written
 }
@@ -42,7 +43,7 @@ const (
 // caller has filled in what became of the request.
 func (x *exchange) log(rec Record) {
 	x.meters.count(x.protocol, rec.Status, rec.Bytes)
-	if x.server.options.AccessLog == nil {
+	if log := x.server.options.AccessLog; log == nil || rec.Refused == "" && !log.Wants() {
 		return
 	}
 	rec.Time, rec.POP, rec.client = x.start, x.server.options.Name, x.client()

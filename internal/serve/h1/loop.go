@@ -39,6 +39,9 @@ type LoopOptions struct {
 	// in. head describes raw, which is valid until Hit returns: a well-formed GET
 	// or HEAD over HTTP/1.1 without a body.
 	Hit func(head *Head, raw []byte, h *Hit) bool
+	// Answered is told of hits before they are written: how many, and how long
+	// finding them took, all together. It must be quick; nil is not told.
+	Answered func(hits int, took time.Duration)
 	// Stopping is set when the server drains: the last answer to what has been read
 	// then says "Connection: close", and only the rest of a head that has begun is
 	// waited for. Whoever sets it must afterwards make a read of the connection end,
@@ -101,6 +104,7 @@ type loop struct {
 	begun   time.Time // when the first byte of an unfinished head came
 	armed   time.Time // the read deadline that is set, which may be too early
 	writeBy time.Time // the write deadline that is set, which may be too late
+	settled time.Time // when the hits at hand were found, as long as it is nearly now
 }
 
 // contain runs f and reports whether it came to its end without a panic.
@@ -175,7 +179,7 @@ func (l *loop) handOver() *Conn {
 // answer gathers the answers to the requests that are in the buffer. It reports
 // whether it met something that is not for it.
 func (l *loop) answer() (handOver bool) {
-	now := time.Now()
+	now, hits := time.Now(), 0
 	for l.used < l.have && !l.last && l.err == nil {
 		rest := l.buf[l.used:l.have]
 		n, refusal := ScanHead(rest, l.o.Limits, &l.head)
@@ -190,8 +194,15 @@ func (l *loop) answer() (handOver bool) {
 		l.used += n
 		// What was read is answered before the connection ends.
 		l.last = l.head.Close || l.used == l.have && l.stopping()
+		hits++
 		l.gather(now)
 		l.head, l.hit = Head{}, Hit{}
+	}
+	if hits > 0 {
+		l.settled = time.Now()
+		if l.o.Answered != nil {
+			l.o.Answered(hits, l.settled.Sub(now))
+		}
 	}
 	l.compact()
 	return handOver
@@ -311,7 +322,11 @@ func (l *loop) setWriteDeadline(n int) error {
 	if l.o.Grace < 0 {
 		return nil
 	}
-	now := time.Now()
+	now := l.settled
+	if now.IsZero() {
+		now = time.Now()
+	}
+	l.settled = time.Time{}
 	allowed := l.o.Grace + atRate(int64(n), l.o.Rate)
 	if left := l.writeBy.Sub(now); allowed <= left && left <= 2*allowed {
 		return nil

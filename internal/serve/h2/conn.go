@@ -28,6 +28,7 @@ type ConnInfo struct {
 	RemoteAddr net.Addr
 	LocalAddr  net.Addr
 	TLS        *tls.ConnectionState // nil without TLS
+	Data       any                  // whatever Options.Hit wants to keep
 }
 
 // A conn is one connection.
@@ -61,7 +62,9 @@ type conn struct {
 	last       uint32   // highest stream that is answered, as GOAWAY said
 	broken     []broken // streams that were reset here a moment ago
 	budget     budget
-	now        time.Time // when the current batch began
+	now        time.Time // when the current batch began, or was last settled
+	hits       int       // of the batch, not yet settled
+	settled    time.Time // when, as long as it is nearly now
 	sent       int64     // DATA, in all
 	got        int64     // DATA, in all
 	received   int64     // DATA since the last update of the connection's window
@@ -206,8 +209,22 @@ func (c *conn) batch() error {
 		c.awaitRoom()
 	}
 	c.reader.drop(at)
+	c.settle()
 	c.flush()
+	c.settled = time.Time{}
 	return nil
+}
+
+// settle tells of the hits of the batch. mu is held.
+func (c *conn) settle() {
+	if c.hits == 0 {
+		return
+	}
+	c.settled = time.Now()
+	if tell := c.server.options.Answered; tell != nil {
+		tell(&c.info, c.hits, c.settled.Sub(c.now))
+	}
+	c.hits, c.now = 0, c.settled
 }
 
 // drop removes n handled bytes from the front of the buffer, and gives a borrowed

@@ -138,6 +138,7 @@ func (c *conn) request(id uint32, r *Request) error {
 		h := &c.reader.hit
 		found := c.server.options.Hit(&c.info, r, h) && h.sendable()
 		if found {
+			c.hits++
 			c.sendHit(id, h)
 		}
 		*h = Hit{} // it would keep what is in it for as long as the connection is idle

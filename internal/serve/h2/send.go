@@ -219,6 +219,7 @@ func (c *conn) awaitRoom() {
 	if len(c.out) < flushAt {
 		return
 	}
+	c.settle()
 	c.flush()
 	for c.writing && len(c.out) >= flushAt && !c.closed {
 		c.room.Wait()
@@ -260,7 +261,11 @@ func (c *conn) setWriteDeadline(n int) {
 	if c.lastWords {
 		return
 	}
-	now, allowed := time.Now(), c.allowed(int64(n))
+	now, allowed := c.settled, c.allowed(int64(n))
+	if now.IsZero() {
+		now = time.Now()
+	}
+	c.settled = time.Time{}
 	if left := c.wroteUntil.Sub(now); left > allowed/2 && left < 2*allowed {
 		return
 	}

@@ -46,7 +46,10 @@ type Options struct {
 	// Hit returns whether a request without a body has an answer that stands
 	// ready, and fills it in. It runs on the connection's goroutine and must be
 	// quick. nil finds none.
-	Hit          func(c *ConnInfo, r *Request, h *Hit) bool
+	Hit func(c *ConnInfo, r *Request, h *Hit) bool
+	// Answered is told of hits before they are written: how many, and how long
+	// finding them took, all together. It must be quick; nil is not told.
+	Answered     func(c *ConnInfo, hits int, took time.Duration)
 	HeaderBytes  int           // of a decoded header list (RFC 9113 §10.5.1), 32 KiB; more is answered 431
 	HeaderFields int           // 128; more is answered 431
 	Streams      int           // at once, 128

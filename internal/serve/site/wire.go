@@ -50,12 +50,19 @@ func (a *Answer) Prepared(p *Prepared) bool {
 // and without.
 type listWire struct{ all, untyped Wire }
 
+// mostPrepared is how many bytes of fields stand ready for many answers: they and
+// an answer's own fit one frame of HTTP/2 with room to spare.
+const mostPrepared = 8 << 10
+
 // prepare makes the wire form of a list that many answers will have.
 func (l *fieldList) prepare() {
 	if len(l.fields) == 0 || l.fields[0].Name != "Content-Type" {
 		return
 	}
 	all := newLines(l.fields, true)
+	if all.h2.Size() > mostPrepared {
+		return
+	}
 	l.wire = &listWire{all: all.slice(0, len(l.fields)), untyped: all.slice(1, len(l.fields))}
 }
 
