@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/http2/hpack"
-
 	"pennyfarthing/internal/serve/wire"
 )
 
@@ -82,9 +80,10 @@ type reader struct {
 	buf      []byte    // small or borrowed
 	have     int       // bytes in buf that are not yet handled
 	began    time.Time // when what is incomplete began
-	decoder  *hpack.Decoder
+	decoder  *wire.Decoder
 	block    headerBlock
 	section  section
+	addField func(*wire.Field) bool // section.add
 	hit      Hit
 	settings bool // the first SETTINGS have come
 }
@@ -111,8 +110,8 @@ func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
 	c.room.L = &c.mu
 	c.reader.buf = c.reader.small[:]
 	c.reader.section.conn = c
-	c.reader.decoder = hpack.NewDecoder(4096, c.reader.section.add)
-	c.reader.decoder.SetMaxStringLength(maxBlock)
+	c.reader.decoder = fieldClasses.NewDecoder()
+	c.reader.addField = c.reader.section.add
 	return c
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"pennyfarthing/internal/serve/wire"
 )
 
 // A script is a connection of which the client has said everything beforehand,
@@ -152,8 +154,13 @@ func accepts(t *testing.T, fields []hpack.HeaderField) bool {
 	defer c.cancel()
 	s := &c.reader.section
 	s.reset(false)
+	var block []byte
+	table := wire.NewTable()
 	for _, f := range fields {
-		s.add(f)
+		block = table.AppendField(block, f.Name, f.Value)
+	}
+	if err := c.reader.decoder.Decode(block, s.add); err != nil {
+		t.Fatal(err)
 	}
 	s.request.ended = true
 	return s.check() == ""

@@ -17,7 +17,8 @@ func (c *conn) startHandler(id uint32, r *Request) error {
 	if c.handlers >= 2*c.server.options.Streams {
 		return &streamError{id, RefusedStream, "too many handlers"}
 	}
-	target, err := url.ParseRequestURI(r.Path)
+	path := strings.Clone(r.Path) // the request's strings are not its own
+	target, err := url.ParseRequestURI(path)
 	if err != nil {
 		c.answerError(id, http.StatusBadRequest, r.ended)
 		return nil
@@ -33,8 +34,8 @@ func (c *conn) startHandler(id uint32, r *Request) error {
 		delete(header, "Expect")
 	}
 	req := (&http.Request{
-		Method: r.Method, URL: target, RequestURI: r.Path, Proto: "HTTP/2.0", ProtoMajor: 2,
-		Header: header, Host: r.Authority, RemoteAddr: c.remote, TLS: c.info.TLS, Body: http.NoBody, Trailer: announcedTrailers(header),
+		Method: strings.Clone(r.Method), URL: target, RequestURI: path, Proto: "HTTP/2.0", ProtoMajor: 2,
+		Header: header, Host: strings.Clone(r.Authority), RemoteAddr: c.remote, TLS: c.info.TLS, Body: http.NoBody, Trailer: announcedTrailers(header),
 	}).WithContext(ctx)
 	delete(header, "Host")
 	delete(header, "Trailer")
@@ -43,7 +44,7 @@ func (c *conn) startHandler(id uint32, r *Request) error {
 		st.in = &requestBody{st: st, want: r.length, request: req, expects: expects, gotBefore: c.got}
 		req.Body = st.in
 	}
-	go c.runHandler(&responseWriter{st: st, header: make(http.Header), method: r.Method, length: -1}, req)
+	go c.runHandler(&responseWriter{st: st, header: make(http.Header), method: req.Method, length: -1}, req)
 	return nil
 }
 

@@ -78,12 +78,8 @@ func (c *conn) headers(id uint32, ends bool, block []byte, wrong string) error {
 	defer s.forget()
 	s.reset(st != nil)
 	s.malformed = wrong
-	c.reader.decoder.SetEmitEnabled(true)
-	if _, err := c.reader.decoder.Write(block); err != nil {
-		return &connError{CompressionError, "header block: " + err.Error()}
-	}
-	if err := c.reader.decoder.Close(); err != nil {
-		return &connError{CompressionError, "header block: " + err.Error()}
+	if err := c.reader.decoder.Decode(block, c.reader.addField); err != nil {
+		return &connError{CompressionError, err.Error()}
 	}
 	switch {
 	case st != nil:

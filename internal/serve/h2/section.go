@@ -2,11 +2,13 @@ package h2
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
-	"golang.org/x/net/http2/hpack"
+
+	"pennyfarthing/internal/serve/wire"
 )
 
 // A section collects and checks the fields of a header section (RFC 9113 §8.2, §8.3).
@@ -47,84 +49,137 @@ const (
 	seenPath
 )
 
-// add takes a field that was decoded.
-func (s *section) add(f hpack.HeaderField) {
+// Classes of fields. Those from classMalformed on are malformed wherever they
+// stand.
+const (
+	classOther = iota
+	classHost
+	classContentLength
+	classMethod
+	classScheme
+	classAuthority
+	classPath
+	classMalformed
+)
+
+// whyMalformed says what is wrong with fields of the classes from classMalformed on.
+var whyMalformed = [...]string{
+	"unknown pseudo-header field", "invalid pseudo-header field value", "invalid field name", "invalid field value", "connection-specific field",
+	"TE other than trailers", "invalid Content-Length",
+}
+
+var fieldClasses = wire.NewClassifier(func(name, value string) uint8 {
+	class, why := classify(name, value)
+	if why != "" {
+		return uint8(classMalformed + slices.Index(whyMalformed[:], why))
+	}
+	return class
+})
+
+// classify looks at one field by itself, and says what is wrong with it if
+// anything is.
+func classify(name, value string) (class uint8, why string) {
+	if strings.HasPrefix(name, ":") {
+		switch {
+		case name != ":method" && name != ":scheme" && name != ":authority" && name != ":path":
+			return 0, "unknown pseudo-header field"
+		case !validValue(value):
+			return 0, "invalid pseudo-header field value"
+		}
+	} else if !validName(name) {
+		return 0, "invalid field name"
+	} else if !validValue(value) {
+		return 0, "invalid field value"
+	}
+	switch name {
+	case ":method":
+		return classMethod, ""
+	case ":scheme":
+		return classScheme, ""
+	case ":authority":
+		return classAuthority, ""
+	case ":path":
+		return classPath, ""
+	case "host":
+		return classHost, ""
+	case "content-length":
+		if _, err := strconv.ParseUint(value, 10, 63); err != nil {
+			return 0, "invalid Content-Length"
+		}
+		return classContentLength, ""
+	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
+		return 0, "connection-specific field"
+	case "te":
+		if !strings.EqualFold(value, "trailers") {
+			return 0, "TE other than trailers"
+		}
+	}
+	return classOther, ""
+}
+
+// add takes a field that was decoded, and reports whether it wants more of them.
+func (s *section) add(f *wire.Field) bool {
 	o := &s.conn.server.options
 	s.size += len(f.Name) + len(f.Value) + fieldOverhead
 	if s.size > o.HeaderBytes || len(s.request.Fields) >= o.HeaderFields {
 		s.tooLarge = true
-		s.conn.reader.decoder.SetEmitEnabled(false) // what follows need not even be made
-		return
+		return false // what follows need not even be made
 	}
-	if strings.HasPrefix(f.Name, ":") {
-		s.pseudo(f)
-		return
+	r := &s.request
+	switch f.Class {
+	case classMethod:
+		s.pseudo(seenMethod, &r.Method, f)
+		return true
+	case classScheme:
+		s.pseudo(seenScheme, &r.Scheme, f)
+		return true
+	case classAuthority:
+		s.pseudo(seenAuthority, &r.Authority, f)
+		return true
+	case classPath:
+		s.pseudo(seenPath, &r.Path, f)
+		return true
 	}
 	s.regulars = true
-	if why := s.regularField(f); why != "" {
-		s.malformed = why
+	if f.Class != classOther || s.trailers {
+		if why := s.special(f); why != "" {
+			s.malformed = why
+			return true
+		}
+	}
+	r.Fields = append(r.Fields, *f)
+	return true
+}
+
+func (s *section) pseudo(bit uint8, to *string, f *wire.Field) {
+	if s.trailers || s.regulars || s.seen&bit != 0 {
+		s.malformed = "pseudo-header field in the wrong place"
 		return
 	}
-	f.Sensitive = false
-	s.request.Fields = append(s.request.Fields, f)
+	s.seen |= bit
+	*to = f.Value
 }
 
-func (s *section) pseudo(f hpack.HeaderField) {
-	r := &s.request
-	var bit uint8
-	var to *string
-	switch f.Name {
-	case ":method":
-		bit, to = seenMethod, &r.Method
-	case ":scheme":
-		bit, to = seenScheme, &r.Scheme
-	case ":authority":
-		bit, to = seenAuthority, &r.Authority
-	case ":path":
-		bit, to = seenPath, &r.Path
-	}
-	switch {
-	case bit == 0:
-		s.malformed = "unknown pseudo-header field"
-	case s.trailers || s.regulars || s.seen&bit != 0:
-		s.malformed = "pseudo-header field in the wrong place"
-	case !validValue(f.Value):
-		s.malformed = "invalid pseudo-header field value"
-	default:
-		s.seen |= bit
-		*to = f.Value
-	}
-}
-
-// regularField returns what is wrong with a field, or "".
-func (s *section) regularField(f hpack.HeaderField) string {
-	if !validName(f.Name) {
-		return "invalid field name"
-	}
-	if !validValue(f.Value) {
-		return "invalid field value"
+// special returns what is wrong with a field that is not just any, or "".
+func (s *section) special(f *wire.Field) string {
+	if f.Class >= classMalformed {
+		return whyMalformed[f.Class-classMalformed]
 	}
 	if s.trailers && !httpguts.ValidTrailerHeader(f.Name) {
 		return "field that trailers may not have"
 	}
-	switch f.Name {
-	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
-		return "connection-specific field"
-	case "te":
-		if !strings.EqualFold(f.Value, "trailers") {
-			return "TE other than trailers"
-		}
-	case "host":
+	switch f.Class {
+	case classHost:
 		if s.hosts++; s.hosts > 1 {
 			return "two Host fields"
 		}
 		s.host = f.Value
-	case "content-length":
-		n, err := strconv.ParseUint(f.Value, 10, 63)
-		if err != nil || s.request.length >= 0 && s.request.length != int64(n) {
+	case classContentLength:
+		n, err := strconv.ParseInt(f.Value, 10, 64)
+		if err != nil || s.request.length >= 0 && s.request.length != n {
 			return "invalid Content-Length"
 		}
-		s.request.length = int64(n)
+		s.request.length = n
 	}
 	return ""
 }
@@ -158,16 +213,16 @@ func (s *section) check() string {
 	return ""
 }
 
-// regular returns the regular fields as an http.Header.
+// regular returns the regular fields as an http.Header of its own.
 func (s *section) regular() http.Header {
 	h := make(http.Header, len(s.request.Fields))
 	for _, f := range s.request.Fields {
-		name := http.CanonicalHeaderKey(f.Name)
+		name := strings.Clone(http.CanonicalHeaderKey(f.Name))
 		if name == "Cookie" && len(h[name]) > 0 { // may come in crumbs (RFC 9113 §8.2.3)
 			h[name][0] += "; " + f.Value
 			continue
 		}
-		h[name] = append(h[name], f.Value)
+		h[name] = append(h[name], strings.Clone(f.Value))
 	}
 	return h
 }

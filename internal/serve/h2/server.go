@@ -21,7 +21,7 @@ type Request struct {
 	Scheme    string
 	Authority string // or the Host field's value where there is no :authority
 	Path      string
-	Fields    []hpack.HeaderField
+	Fields    []wire.Field
 	ended     bool // no body follows
 	length    int64
 }
