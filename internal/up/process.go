@@ -189,7 +189,7 @@ func (p *process) run(ctx context.Context) error {
 		logs.run(logging, stopServing, p.access.Run)
 	}
 	if p.admin != nil {
-		logs.run(logging, stopServing, func(ctx context.Context) error { return edge.ServeAdmin(ctx, p.admin, p.metrics) })
+		logs.run(logging, stopServing, func(ctx context.Context) error { return edge.ServeAdmin(ctx, p.admin, p.metrics, p.servers) })
 	}
 	err := p.waitFor(serving, &servers)
 	stopBehind()

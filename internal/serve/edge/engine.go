@@ -1,6 +1,11 @@
 package edge
 
-import "fmt"
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
 
 // An Engine is what serves HTTP/1.1 and HTTP/2. Both give the same answers.
 type Engine uint8
@@ -37,6 +42,42 @@ func ParseEngine(name string) (Engine, error) {
 // Engine returns the engine that new connections get.
 func (s *Server) Engine() Engine { return Engine(s.engine.Load()) }
 
-// SetEngine chooses the engine for new connections. Those that are open keep
-// theirs.
-func (s *Server) SetEngine(e Engine) { s.engine.Store(uint32(e)) }
+// SetEngine chooses the engine for new connections. No connection is lost: those
+// on the plain engine keep it, and those on the fast one leave it in good order,
+// over HTTP/1.1 with their next request, over HTTP/2 with GOAWAY.
+func (s *Server) SetEngine(e Engine) {
+	if s.engine.Swap(uint32(e)) == uint32(Fast) && e != Fast {
+		s.fast.h2.GoAway()
+	}
+}
+
+// engineHandler tells which engine serves, and with PUT changes it.
+func engineHandler(servers []*Server) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			name, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 64))
+			var engine Engine
+			if err == nil {
+				engine, err = ParseEngine(strings.TrimSpace(string(name)))
+			}
+			if err != nil {
+				http.Error(w, err.Error()+": send plain or fast", http.StatusBadRequest)
+				return
+			}
+			for _, s := range servers {
+				s.SetEngine(engine)
+			}
+		}
+		for _, s := range servers {
+			_, _ = fmt.Fprintf(w, "%s%s\n", s.label(), s.Engine()) // nobody to tell
+		}
+	}
+}
+
+// label is the server's name in front of something, or nothing.
+func (s *Server) label() string {
+	if s.options.Name == "" {
+		return ""
+	}
+	return s.options.Name + " "
+}

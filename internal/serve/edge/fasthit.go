@@ -20,6 +20,9 @@ var statusLines = map[int][]byte{
 
 // hitHTTP1 is for [h1.LoopOptions.Hit].
 func (f *fastConn) hitHTTP1(head *h1.Head, raw []byte, h *h1.Hit) bool {
+	if f.server.Engine() != Fast {
+		return false
+	}
 	var q site.Request
 	var other fastFields
 	q.Method = methodOf(head)

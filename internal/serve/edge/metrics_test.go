@@ -113,7 +113,7 @@ func TestAdminServesItsOwnerAndNoBrowserFromElsewhere(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- ServeAdmin(ctx, ln, NewMetrics()) }()
+	go func() { ended <- ServeAdmin(ctx, ln, NewMetrics(), nil) }()
 	c := client{t, "http://" + ln.Addr().String(), &http.Transport{DisableKeepAlives: true}}
 	for _, test := range []struct {
 		method, host, path string
@@ -145,7 +145,7 @@ func TestAdminServesItsOwnerAndNoBrowserFromElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	bad.Close()
-	if err := ServeAdmin(t.Context(), bad, NewMetrics()); !errors.Is(err, net.ErrClosed) {
+	if err := ServeAdmin(t.Context(), bad, NewMetrics(), nil); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a listener that fails: %v", err)
 	}
 }

@@ -66,12 +66,14 @@ type Server struct {
 	sites        sync.Map                // name -> *siteMeters
 	inFlight     [protocols]atomic.Int64 // requests that are being answered
 
-	engine   atomic.Uint32
-	fast     *fastEngine
-	tickets  *ticketKeys
-	plain    *http.Server // HTTP/1.1 and 2
-	accepted chanListener
-	h3       *http3.Server
+	engine  atomic.Uint32
+	fast    *fastEngine
+	tickets *ticketKeys
+
+	handshakes chan struct{} // holds one for each that is being worked on
+	plain      *http.Server  // HTTP/1.1 and 2
+	accepted   chanListener
+	h3         *http3.Server
 }
 
 // New returns a server that owns the listeners.
@@ -93,7 +95,7 @@ func New(o Options, l Listeners) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.tickets = tickets
+	s.tickets, s.handshakes = tickets, newTurns()
 	s.accepted = newChanListener()
 	s.plain = s.plainEngine()
 	if len(l.QUIC) > 0 {
@@ -101,7 +103,7 @@ func New(o Options, l Listeners) (*Server, error) {
 		s.h3 = s.h3Engine()
 	}
 	s.fast = newFastEngine(s)
-	s.SetEngine(o.Engine)
+	s.engine.Store(uint32(o.Engine))
 	return s, nil
 }
 

@@ -134,6 +134,16 @@ func (s *Server) remove(c *conn) {
 	s.serving.Done()
 }
 
+// GoAway tells the connections that are open to go away (RFC 9113 §6.8): what they
+// have asked for is answered, and new connections are served.
+func (s *Server) GoAway() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		go c.goAway()
+	}
+}
+
 // Shutdown tells all connections to go away (RFC 9113 §6.8), waits until their
 // streams have ended, and closes what is left when ctx ends, whose error it then
 // returns.

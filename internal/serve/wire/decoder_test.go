@@ -2,7 +2,7 @@ package wire
 
 import (
 	"bytes"
-
+	"errors"
 	"strings"
 	"testing"
 
@@ -165,7 +165,7 @@ func FuzzDecoder(f *testing.F) {
 				wantErr = theirs.Close()
 			}
 			if err != nil {
-				if wantErr == nil && err != errUpdate {
+				if wantErr == nil && !errors.Is(err, errUpdate) {
 					t.Fatalf("%x: %v, and no error of x/net", block, err)
 				}
 				return
