@@ -38,7 +38,7 @@ func newFastEngine(s *Server) *fastEngine {
 		Handler: s, Hit: hitHTTP2,
 		HeaderBytes: s.limits.HeaderBytes, HeaderFields: s.limits.HeaderFields, Streams: s.limits.StreamsPerConnection,
 		Idle: s.limits.IdleTimeout, Grace: s.limits.Grace, Rate: s.limits.MinRate,
-		OnAbuse: func(k h2.Kind) { s.meters.refused("HTTP/2: " + k.String()) }, OnCrash: e.panicked,
+		OnAbuse: func(k h2.Kind) { s.meters.refused("HTTP/2: " + k.String()) }, OnCrash: s.crashed,
 	})
 	return e
 }
@@ -63,7 +63,7 @@ func (e *fastEngine) serveHTTP1(_ context.Context, conn net.Conn, state *tls.Con
 	e.serving.Go(func() {
 		rest := h1.Loop(conn, h1.LoopOptions{
 			Options: e.server.limits.guard(state == nil, e.server.meters.refusal),
-			Hit:     f.hitHTTP1, Stopping: &e.stopping, OnPanic: e.panicked,
+			Hit:     f.hitHTTP1, Stopping: &e.stopping, OnPanic: e.server.crashed,
 		})
 		e.leave(conn)
 		if rest != nil {
@@ -80,11 +80,11 @@ func (e *fastEngine) newConn(conn net.Conn, state *tls.ConnectionState, over pro
 	return f
 }
 
-// panicked contains a panic to its connection.
-func (e *fastEngine) panicked(value any, input []byte) {
+// crashed tells of a panic that is contained to its connection.
+func (s *Server) crashed(value any, input []byte) {
 	const most = 4 << 10 // bytes that are worth looking at
-	e.server.meters.panics.Inc()
-	e.server.options.Log.Error("panic", slog.String("pop", e.server.options.Name), slog.Any("err", value), slog.String("input", string(input[:min(most, len(input))])))
+	s.meters.panics.Inc()
+	s.options.Log.Error("panic", slog.String("pop", s.options.Name), slog.Any("err", value), slog.String("input", string(input[:min(most, len(input))])))
 }
 
 func (e *fastEngine) enter(conn net.Conn) bool {

@@ -5,16 +5,19 @@ import (
 	"strings"
 	"unsafe"
 
+	"golang.org/x/net/http2/hpack"
+
 	"pennyfarthing/internal/serve/h1"
 	"pennyfarthing/internal/serve/h2"
+	"pennyfarthing/internal/serve/h3"
 	"pennyfarthing/internal/serve/site"
 )
 
 // statusWires are the statuses that prepared answers have.
 var statusWires = map[int]*site.Wire{
-	http.StatusOK:          {H1: []byte("HTTP/1.1 200 OK\r\n"), H2: []byte{0x80 | 8}},
-	http.StatusNotModified: {H1: []byte("HTTP/1.1 304 Not Modified\r\n"), H2: []byte{0x80 | 11}},
-	http.StatusNotFound:    {H1: []byte("HTTP/1.1 404 Not Found\r\n"), H2: []byte{0x80 | 13}},
+	http.StatusOK:          {H1: []byte("HTTP/1.1 200 OK\r\n"), H2: []byte{0x80 | 8}, H3: []byte{0xc0 | 25}},
+	http.StatusNotModified: {H1: []byte("HTTP/1.1 304 Not Modified\r\n"), H2: []byte{0x80 | 11}, H3: []byte{0xc0 | 26}},
+	http.StatusNotFound:    {H1: []byte("HTTP/1.1 404 Not Found\r\n"), H2: []byte{0x80 | 13}, H3: []byte{0xc0 | 27}},
 }
 
 // hitHTTP1 is for [h1.LoopOptions.Hit].
@@ -60,18 +63,7 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 // hitHTTP2 is for [h2.Options.Hit].
 func hitHTTP2(c *h2.ConnInfo, r *h2.Request, h *h2.Hit) bool {
 	f, ok := c.Context.Value(fastConnKey{}).(*fastConn)
-	if !ok || r.Method != http.MethodGet && r.Method != http.MethodHead || len(r.Path) > f.server.limits.RequestLine {
-		return false
-	}
-	q := site.Request{Method: r.Method}
-	var other fastFields
-	q.Path, q.Query, _ = strings.Cut(r.Path, "?")
-	for i := range r.Fields {
-		if !other.take(&q, r.Fields[i].Name, r.Fields[i].Value) {
-			return false
-		}
-	}
-	if other.hasHost && other.host != r.Authority || !f.find(&q, r.Authority, other.agent, other.referrer, other.forwarded) {
+	if !ok || !f.findFields(r.Method, r.Authority, r.Path, r.Fields) {
 		return false
 	}
 	p := &f.prepared
@@ -82,6 +74,37 @@ func hitHTTP2(c *h2.ConnInfo, r *h2.Request, h *h2.Hit) bool {
 	h.Blocks[4] = f.altSvc.H2
 	h.Body, h.Keep = p.Body, p.Keep
 	return true
+}
+
+// hitHTTP3 is for [h3.Options.Hit].
+func hitHTTP3(c *h3.ConnInfo, r *h3.Request, h *h3.Hit) bool {
+	f, ok := c.Context.Value(fastConnKey{}).(*fastConn)
+	if !ok || !f.findFields(r.Method, r.Authority, r.Path, r.Fields) {
+		return false
+	}
+	p := &f.prepared
+	h.Blocks[0] = statusWires[p.Status].H3
+	for i := range p.Fields {
+		h.Blocks[1+i] = p.Fields[i].H3
+	}
+	h.Body, h.Keep = p.Body, p.Keep
+	return true
+}
+
+// findFields looks for an answer to a request of HTTP/2 or 3.
+func (f *fastConn) findFields(method, authority, path string, fields []hpack.HeaderField) bool {
+	if method != http.MethodGet && method != http.MethodHead || len(path) > f.server.limits.RequestLine {
+		return false
+	}
+	q := site.Request{Method: method}
+	var other fastFields
+	q.Path, q.Query, _ = strings.Cut(path, "?")
+	for i := range fields {
+		if !other.take(&q, fields[i].Name, fields[i].Value) {
+			return false
+		}
+	}
+	return (!other.hasHost || other.host == authority) && f.find(&q, authority, other.agent, other.referrer, other.forwarded)
 }
 
 // fastFields are the fields of a request that a site does not ask for.

@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go/http3"
+	"pennyfarthing/internal/serve/h3"
 )
 
 // Options are what a server is made of. Table is required, and Certificates for
@@ -30,7 +30,7 @@ type Options struct {
 	// ProxyProtocol demands a PROXY header, version 1 or 2, of connections from
 	// TrustedProxies.
 	ProxyProtocol bool
-	// Engine serves HTTP/1.1 and 2; see [Server.SetEngine].
+	// Engine serves what stands ready; see [Server.SetEngine].
 	Engine Engine
 	// ServerTiming adds Server-Timing to answers.
 	ServerTiming bool
@@ -71,7 +71,10 @@ type Server struct {
 	tickets  *ticketKeys
 	plain    *http.Server // HTTP/1.1 and 2
 	accepted chanListener
-	h3       *http3.Server
+	h3       *h3.Server
+
+	handshakes handshakes
+	advised    sync.Once
 }
 
 // New returns a server that owns the listeners.

@@ -2,18 +2,21 @@ package site
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/http2/hpack"
 
 	"pennyfarthing/internal/serve/body"
+	"pennyfarthing/internal/serve/qpack"
 )
 
-// A Wire is a run of header fields as HTTP/1.1 and HTTP/2 have them on the wire.
+// A Wire is a run of header fields as HTTP/1.1, 2 and 3 have them on the wire.
 // It may not be changed.
 type Wire struct {
 	H1 []byte // field lines, each with CRLF
 	H2 []byte // HPACK (RFC 7541) without use of the dynamic table
+	H3 []byte // QPACK (RFC 9204) likewise, without a section's prefix
 }
 
 // A Prepared is an answer of which every byte stands ready, but for the date and
@@ -61,7 +64,7 @@ func (l *fieldList) prepare() {
 		return
 	}
 	all, ends := wireOf(l.fields)
-	l.wire = &listWire{all: all, untyped: Wire{H1: all.H1[ends[0].h1:], H2: all.H2[ends[0].h2:]}}
+	l.wire = &listWire{all: all, untyped: all.from(ends[0])}
 }
 
 // formWire is the wire form of a form's own fields: all of them for 200, the
@@ -72,11 +75,10 @@ func newFormWire(own []Field, brief int, validators int) *formWire {
 	all, ends := wireOf(own)
 	w := &formWire{own: all, bare: all}
 	if brief > 0 {
-		w.brief = Wire{H1: all.H1[:ends[brief-1].h1], H2: all.H2[:ends[brief-1].h2]}
+		w.brief = all.to(ends[brief-1])
 	}
 	if validators > 0 {
-		end := ends[validators-1]
-		w.bare = Wire{H1: all.H1[end.h1:], H2: all.H2[end.h2:]}
+		w.bare = all.from(ends[validators-1])
 	}
 	return w
 }
@@ -87,21 +89,33 @@ func WireOf(name, value string) Wire {
 	return w
 }
 
-// A wireEnd is where a field ends in both forms.
-type wireEnd struct{ h1, h2 int }
+// A wireEnd is where a field ends in all forms.
+type wireEnd struct{ h1, h2, h3 int }
+
+// to is w as far as a field's end, from is w behind it.
+func (w *Wire) to(end wireEnd) Wire {
+	return Wire{H1: w.H1[:end.h1], H2: w.H2[:end.h2], H3: w.H3[:end.h3]}
+}
+
+func (w *Wire) from(end wireEnd) Wire {
+	return Wire{H1: w.H1[end.h1:], H2: w.H2[end.h2:], H3: w.H3[end.h3:]}
+}
 
 // wireOf returns the wire form of fields, and where each ends.
 func wireOf(fields []Field) (Wire, []wireEnd) {
 	var h1, h2 bytes.Buffer
+	var h3 []byte
 	encoder := hpack.NewEncoder(&h2)
 	encoder.SetMaxDynamicTableSize(0)
 	_ = encoder.WriteField(hpack.HeaderField{Name: "a"}) // a Buffer takes everything; this field brings the update of the table's size, which goes
 	h2.Reset()
 	ends := make([]wireEnd, len(fields))
 	for i, f := range fields {
+		name := strings.ToLower(f.Name)
 		h1.WriteString(f.Name + ": " + f.Values[0] + "\r\n")
-		_ = encoder.WriteField(hpack.HeaderField{Name: strings.ToLower(f.Name), Value: f.Values[0]})
-		ends[i] = wireEnd{h1.Len(), h2.Len()}
+		_ = encoder.WriteField(hpack.HeaderField{Name: name, Value: f.Values[0]})
+		h3 = qpack.AppendField(h3, name, f.Values[0])
+		ends[i] = wireEnd{h1.Len(), h2.Len(), len(h3)}
 	}
-	return Wire{H1: bytes.Clone(h1.Bytes()), H2: bytes.Clone(h2.Bytes())}, ends
+	return Wire{H1: bytes.Clone(h1.Bytes()), H2: bytes.Clone(h2.Bytes()), H3: slices.Clip(h3)}, ends
 }
