@@ -54,8 +54,7 @@ func h3Twice(kind uint64) func(*h3Client) h3Outcome {
 func h3EndedControl(end func(h3Ender), wire ...[]byte) func(*h3Client) h3Outcome {
 	return func(c *h3Client) h3Outcome {
 		c.openControl(wire...)
-		// What is reset may never arrive: an answer shows that the type has.
-		if got := c.usable(); got != h3Ignored {
+		if got := c.hasBeenRead(); got != h3Ignored {
 			return got
 		}
 		end(c.control)
