@@ -309,7 +309,9 @@ func (c *client) end() string {
 func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
 
 // letters is n bytes of content.
-func letters(n int) []byte { return bytes.Repeat([]byte("abcdefghijklmnopqrstuvwxyz012345"), n/32+1)[:n] }
+func letters(n int) []byte {
+	return bytes.Repeat([]byte("abcdefghijklmnopqrstuvwxyz012345"), n/32+1)[:n]
+}
 
 // talkOptions are those of a server that answers in as many ways as there are.
 func talkOptions() Options {

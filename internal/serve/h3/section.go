@@ -167,7 +167,7 @@ func (s *section) check() string {
 		if s.seen&(seenScheme|seenPath) != 0 || r.Authority == "" {
 			return "malformed CONNECT"
 		}
-	case s.seen&need != need || !validName(strings.ToLower(r.Method)) || r.Scheme == "":
+	case s.seen&need != need || !httpguts.ValidHeaderFieldName(r.Method) || r.Scheme == "":
 		return "missing pseudo-header fields"
 	case !strings.HasPrefix(r.Path, "/") && (r.Path != "*" || r.Method != http.MethodOptions):
 		return "invalid :path"
