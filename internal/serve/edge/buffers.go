@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"os"
 )
 
 // silenceQUIC keeps quic-go from telling the standard logger what adviseBuffers
@@ -15,7 +14,6 @@ const silenceQUIC = "QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING"
 // QUIC needs: packets that find none are lost, and each is as a lost packet on the
 // line.
 func (s *Server) adviseBuffers(ctx context.Context, pc net.PacketConn) {
-	_ = os.Setenv(silenceQUIC, "true") // only a name with NUL or "=" is refused
 	got, known := receiveBuffer(pc)
 	if !known || got >= udpBuffer {
 		return
