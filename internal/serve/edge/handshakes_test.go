@@ -71,7 +71,7 @@ func (r *running) retries(t *testing.T) int64 {
 // TestQUICClientsProveTheirAddressesUnderLoad begins many handshakes of which the
 // client never hears again, as if they came from somebody else's address.
 func TestQUICClientsProveTheirAddressesUnderLoad(t *testing.T) {
-	r := start(t, setup{secure: true, edit: func(o *Options) { o.Limits.Handshake = 2 * time.Second }})
+	r := start(t, setup{secure: true, edit: func(o *Options) { o.Limits.Handshake = 8 * time.Second }})
 	if n := r.retries(t); n != 0 {
 		t.Errorf("without load there are %d Retry packets", n)
 	}
