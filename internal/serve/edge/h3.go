@@ -84,7 +84,7 @@ func (s *Server) acceptQUIC(ctx context.Context, ln *quic.Listener, serving *syn
 		if err != nil {
 			return err
 		}
-		s.handshakes.end(conn.Context())
+		s.handshakes.end(conn.Context()) //nolint:contextcheck // it is the connection's that counts
 		leave, ok := s.enter(addrOf(conn.RemoteAddr()))
 		if !ok {
 			_ = conn.CloseWithError(quic.ApplicationErrorCode(h3.ExcessiveLoad), "too many connections")

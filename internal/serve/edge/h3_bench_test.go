@@ -1,5 +1,3 @@
-//go:build unix
-
 package edge
 
 import (
@@ -14,7 +12,6 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/quic-go/quic-go/http3"
@@ -78,13 +75,6 @@ func (r *running) loadH3(b *testing.B, path string, streams int) {
 	if err := cmd.Wait(); err != nil {
 		b.Fatal(err)
 	}
-}
-
-// ownTime is what this process has used of all processors, in nanoseconds.
-func ownTime() int64 {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // it fails for other arguments only
-	return u.Utime.Nano() + u.Stime.Nano()
 }
 
 // loadHTTP3 is the client of [BenchmarkH3Hit].

@@ -136,7 +136,7 @@ func (in *input) fill() error {
 	}
 	n, err := in.from.Read(in.buf[len(in.buf):cap(in.buf)])
 	in.buf = in.buf[:len(in.buf)+n]
-	if err == io.EOF { //nolint:errorlint // as quic-go has it
+	if err == io.EOF {
 		in.ended = true
 		return nil
 	}
