@@ -81,7 +81,7 @@ func (s *Server) admitTLS(config *tls.Config) func(context.Context, net.Conn) er
 		if err != nil {
 			return err
 		}
-		secure := newSecureConn(conn, config, s.handshakes)
+		secure := newSecureConn(conn, config, s.turns)
 		handshaking, cancel := context.WithTimeoutCause(ctx, s.limits.Handshake, errors.New("TLS handshake took too long"))
 		defer cancel()
 		err = secure.HandshakeContext(handshaking)

@@ -10,7 +10,8 @@
 //     net/http; in front of HTTP/1.1 stands the strict scanner of package h1, and
 //     net/http sees only what passed. The fast one answers what stands ready on
 //     the loops of packages h1 and h2 and leaves the rest to the plain one.
-//     HTTP/3 is quic-go's.
+//   - HTTP/3 is package h3's with either, on the QUIC of quic-go; with the fast
+//     one it, too, answers what stands ready.
 //
 // A host that the table does not know, or that the certificate of the connection
 // does not cover, is answered 421 (RFC 9110 §15.5.20): never with somebody

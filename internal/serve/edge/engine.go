@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// An Engine is what serves HTTP/1.1 and HTTP/2. Both give the same answers.
+// An Engine is what serves HTTP/1.1 and HTTP/2, and answers that stand ready over
+// HTTP/3. Both give the same answers.
 type Engine uint8
 
 const (

@@ -120,7 +120,7 @@ func TestTheAdminChangesTheEngine(t *testing.T) {
 // Handshakes take turns; whoever begins one and is silent has none.
 func TestSilentHandshakesKeepNobodyWaiting(t *testing.T) {
 	r := start(t, setup{secure: true})
-	for range 4 * cap(r.server.handshakes) {
+	for range 4 * cap(r.server.turns) {
 		conn, err := net.Dial("tcp", r.secure)
 		if err != nil {
 			t.Fatal(err)
@@ -130,7 +130,7 @@ func TestSilentHandshakesKeepNobodyWaiting(t *testing.T) {
 		go func() { _ = tls.Client(silent, clientTLS("localhost")).HandshakeContext(t.Context()) }() // it never gets on
 	}
 	var visitors sync.WaitGroup
-	for range 4 * cap(r.server.handshakes) {
+	for range 4 * cap(r.server.turns) {
 		visitors.Go(func() {
 			conn, err := tls.Dial("tcp", r.secure, clientTLS("localhost"))
 			if err != nil {
@@ -141,7 +141,7 @@ func TestSilentHandshakesKeepNobodyWaiting(t *testing.T) {
 		})
 	}
 	visitors.Wait()
-	eventually(t, "nobody has a turn", func() bool { return len(r.server.handshakes) == 0 })
+	eventually(t, "nobody has a turn", func() bool { return len(r.server.turns) == 0 })
 }
 
 // A silentConn says something, and then hears nothing for as long as it is open.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +39,7 @@ func newFastEngine(s *Server) *fastEngine {
 		Handler: s, Hit: hitHTTP2, Answered: answeredHTTP2,
 		HeaderBytes: s.limits.HeaderBytes, HeaderFields: s.limits.HeaderFields, Streams: s.limits.StreamsPerConnection,
 		Head: s.limits.HeaderTimeout, Idle: s.limits.IdleTimeout, Grace: s.limits.Grace, Rate: s.limits.MinRate,
-		OnTooLarge: e.tooLarge, OnAbuse: s.abuse, OnCrash: e.panicked,
+		OnTooLarge: e.tooLarge, OnAbuse: s.abuse, OnCrash: s.crashed,
 	})
 	return e
 }
@@ -63,7 +64,7 @@ func (e *fastEngine) serveHTTP1(_ context.Context, conn net.Conn, state *tls.Con
 	e.serving.Go(func() {
 		rest := h1.Loop(conn, h1.LoopOptions{
 			Options: e.server.limits.guard(state == nil, e.server.meters.refusal),
-			Hit:     f.hitHTTP1, Answered: f.answered, Stopping: &e.stopping, OnPanic: e.panicked,
+			Hit:     f.hitHTTP1, Answered: f.answered, Stopping: &e.stopping, OnPanic: e.server.crashed,
 		})
 		e.leave(conn)
 		if rest != nil {
@@ -99,11 +100,11 @@ func (e *fastEngine) tooLarge(c *h2.ConnInfo, fields bool) {
 	})
 }
 
-// panicked contains a panic to its connection.
-func (e *fastEngine) panicked(value any, input []byte) {
+// crashed tells of a panic that is contained to its connection.
+func (s *Server) crashed(value any, input []byte) {
 	const most = 4 << 10 // bytes that are worth looking at
-	e.server.meters.panics.Inc()
-	e.server.options.Log.Error("panic", slog.String("pop", e.server.options.Name), slog.Any("err", value), slog.String("input", string(input[:min(most, len(input))])))
+	s.meters.panics.Inc()
+	s.options.Log.Error("panic", slog.String("pop", s.options.Name), slog.Any("err", value), slog.String("input", string(input[:min(most, len(input))])), slog.String("stack", string(debug.Stack())))
 }
 
 func (e *fastEngine) enter(conn net.Conn) bool {

@@ -8,6 +8,7 @@ import (
 
 	"pennyfarthing/internal/serve/h1"
 	"pennyfarthing/internal/serve/h2"
+	"pennyfarthing/internal/serve/h3"
 	"pennyfarthing/internal/serve/site"
 )
 
@@ -17,6 +18,9 @@ var statusLines = map[int][]byte{
 	http.StatusNotModified: []byte("HTTP/1.1 304 Not Modified\r\n"),
 	http.StatusNotFound:    []byte("HTTP/1.1 404 Not Found\r\n"),
 }
+
+// statusLinesH3 are the same as indexes of QPACK's static table (RFC 9204 appendix A).
+var statusLinesH3 = map[int][]byte{http.StatusOK: {0xc0 | 25}, http.StatusNotModified: {0xc0 | 26}, http.StatusNotFound: {0xc0 | 27}}
 
 // hitHTTP1 is for [h1.LoopOptions.Hit].
 func (f *fastConn) hitHTTP1(head *h1.Head, raw []byte, h *h1.Hit) bool {
@@ -66,18 +70,16 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 // hitHTTP2 is for [h2.Options.Hit].
 func hitHTTP2(c *h2.ConnInfo, r *h2.Request, h *h2.Hit) bool {
 	f := fastConnOf(c)
-	if f == nil || r.Method != http.MethodGet && r.Method != http.MethodHead || len(r.Path) > f.server.limits.RequestLine {
+	var w wanted
+	if f == nil || !f.wants(&w, r.Method, r.Path) {
 		return false
 	}
-	q := site.Request{Method: r.Method}
-	var other fastFields
-	q.Path, q.Query, _ = strings.Cut(r.Path, "?")
 	for i := range r.Fields {
-		if !other.take(&q, r.Fields[i].Name, r.Fields[i].Value) {
+		if !w.other.take(&w.Request, r.Fields[i].Name, r.Fields[i].Value) {
 			return false
 		}
 	}
-	if other.hasHost && other.host != r.Authority || !f.find(&q, r.Authority, other.agent, other.referrer, other.forwarded) {
+	if !f.findWanted(&w, r.Authority) {
 		return false
 	}
 	p := &f.prepared
@@ -109,6 +111,53 @@ func fastConnOf(c *h2.ConnInfo) *fastConn {
 		c.Data = f
 	}
 	return f
+}
+
+// hitHTTP3 is for [h3.Options.Hit].
+func hitHTTP3(c *h3.ConnInfo, r *h3.Request, h *h3.Hit) bool {
+	f, ok := c.Context.Value(fastConnKey{}).(*fastConn)
+	var w wanted
+	if !ok || !f.wants(&w, r.Method, r.Path) {
+		return false
+	}
+	start := time.Now()
+	for i := range r.Fields {
+		if !w.other.take(&w.Request, r.Fields[i].Name, r.Fields[i].Value) {
+			return false
+		}
+	}
+	if !f.findWanted(&w, r.Authority) {
+		return false
+	}
+	f.answered(1, time.Since(start))
+	p := &f.prepared
+	h.Blocks[0] = statusLinesH3[p.Status]
+	for i, wire := range p.Fields {
+		if wire != nil {
+			h.Blocks[1+i] = wire.H3
+		}
+	}
+	h.Body, h.Keep = p.Body, p.Keep
+	return true
+}
+
+// A wanted is a request of HTTP/2 or 3.
+type wanted struct {
+	site.Request
+	other fastFields
+}
+
+// wants reports whether a request may be a hit, and begins w.
+func (f *fastConn) wants(w *wanted, method, path string) bool {
+	w.Method = method
+	w.Path, w.Query, _ = strings.Cut(path, "?")
+	return (method == http.MethodGet || method == http.MethodHead) && len(path) <= f.server.limits.RequestLine
+}
+
+// findWanted is find for a request whose fields have been taken.
+func (f *fastConn) findWanted(w *wanted, authority string) bool {
+	o := &w.other
+	return (!o.hasHost || o.host == authority) && f.find(&w.Request, authority, o.agent, o.referrer, o.forwarded)
 }
 
 // fastFields are the fields of a request that a site does not ask for.

@@ -6,24 +6,25 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"os"
 	"sync"
-	"time"
 
 	"github.com/quic-go/quic-go"
-	"github.com/quic-go/quic-go/http3"
+
+	"pennyfarthing/internal/serve/h1"
+	"pennyfarthing/internal/serve/h3"
 )
 
-// Error codes of RFC 9114 §8.1.
-const (
-	noError       quic.ApplicationErrorCode = 0x100
-	excessiveLoad quic.ApplicationErrorCode = 0x107
-)
-
-func (s *Server) h3Engine() *http3.Server {
-	return &http3.Server{
-		Handler: s, MaxHeaderBytes: s.limits.HeaderBytes, IdleTimeout: s.limits.IdleTimeout, ConnContext: s.quicContext,
-		Logger: slog.New(slog.DiscardHandler), // it tells of every client that goes away; panics are told by the handler
-	}
+// h3Engine serves HTTP/3, whatever the engine for the other versions is; what
+// stands ready it answers by itself if that is the fast one.
+func (s *Server) h3Engine() *h3.Server {
+	return h3.NewServer(h3.Options{
+		Handler: s, Hit: hitHTTP3, Refuse: s.refuseHTTP3,
+		HeaderBytes: s.limits.HeaderBytes, HeaderFields: s.limits.HeaderFields, Streams: s.limits.StreamsPerConnection,
+		Head: s.limits.HeaderTimeout, Idle: s.limits.IdleTimeout, Grace: s.limits.Grace, Rate: s.limits.MinRate,
+		OnAbuse: func(k h3.Kind) { s.meters.refused("HTTP/3: " + k.String()) }, OnCrash: s.crashed,
+	})
 }
 
 func (s *Server) quicConfig() *quic.Config {
@@ -36,72 +37,87 @@ func (s *Server) quicConfig() *quic.Config {
 		MaxStreamReceiveWindow:         256 << 10,
 		InitialConnectionReceiveWindow: 256 << 10,
 		MaxConnectionReceiveWindow:     1 << 20,
+		RequireStreamCreditRelease:     true, // handlers of streams that were reset count
 	}
 }
 
 // serveQUIC serves HTTP/3 on one socket. New connections are refused once ctx
 // ends; those that there are stay until over does.
 func (s *Server) serveQUIC(ctx, over context.Context, pc net.PacketConn) error {
-	transport := &quic.Transport{Conn: pc, ConnContext: func(conn context.Context, _ *quic.ClientInfo) (context.Context, error) {
-		return conn, ctx.Err() // an error is answered with CONNECTION_REFUSED; a listener that is closed is silent
-	}}
-	ln, err := transport.ListenEarly(http3.ConfigureTLSConfig(tlsConfig(s.certificates.Load, s.tickets)), s.quicConfig())
+	_ = os.Setenv(silenceQUIC, "true") // only a name with NUL or "=" is refused
+	transport := &quic.Transport{
+		Conn: pc, VerifySourceAddress: s.handshakes.suspicious,
+		ConnContext: func(conn context.Context, _ *quic.ClientInfo) (context.Context, error) {
+			if err := ctx.Err(); err != nil {
+				return nil, err // it is answered with CONNECTION_REFUSED; a listener that is closed is silent
+			}
+			return s.handshakes.begin(conn), nil
+		},
+	}
+	config := tlsConfig(s.certificates.Load, s.tickets)
+	config.NextProtos = []string{h3.NextProto}
+	ln, err := transport.Listen(config, s.quicConfig())
 	if err != nil {
 		return fmt.Errorf("serve HTTP/3 on %s: %w", pc.LocalAddr(), err)
 	}
-	err = s.h3.ServeListener(countedListener{ln, s})
+	s.adviseBuffers(ctx, pc) // quic-go has done for them what it can
+	var serving sync.WaitGroup
+	err = s.acceptQUIC(ctx, ln, &serving)
 	if ctx.Err() == nil { // the socket failed
-		return errors.Join(fmt.Errorf("serve HTTP/3 on %s: %w", pc.LocalAddr(), err), transport.Close())
+		err = errors.Join(fmt.Errorf("serve HTTP/3 on %s: %w", pc.LocalAddr(), err), transport.Close())
+		serving.Wait()
+		return err
 	}
 	for over.Err() == nil { // closing the transport would cut off the answers in flight
 		if late, err := ln.Accept(over); err == nil {
-			_ = late.CloseWithError(noError, "the server is going away")
+			_ = late.CloseWithError(quic.ApplicationErrorCode(h3.NoError), "the server is going away")
 		}
 	}
+	serving.Wait()
 	return transport.Close()
 }
 
-// h3Linger is how long clients have, after the last answer, to acknowledge it and
-// to close their connections as GOAWAY asks them to. Some never do, and QUIC does
-// not tell when an answer has arrived.
-const h3Linger = time.Second
+// acceptQUIC serves connections until ctx ends or the listener fails.
+func (s *Server) acceptQUIC(ctx context.Context, ln *quic.Listener, serving *sync.WaitGroup) error {
+	for {
+		conn, err := ln.Accept(ctx)
+		if err != nil {
+			return err
+		}
+		s.handshakes.end(conn.Context()) //nolint:contextcheck // it is the connection's that counts
+		leave, ok := s.enter(addrOf(conn.RemoteAddr()))
+		if !ok {
+			_ = conn.CloseWithError(quic.ApplicationErrorCode(h3.ExcessiveLoad), "too many connections")
+			continue
+		}
+		serving.Go(func() {
+			defer leave()
+			s.h3.ServeConn(s.quicContext(context.WithoutCancel(ctx), conn), conn)
+		})
+	}
+}
 
 // finishH3 sends GOAWAY, waits, and closes what is left.
 func (s *Server) finishH3(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		defer cancel()
-		s.awaitQuiet(ctx, h3Linger, overHTTP3)
-	})
 	if err := s.h3.Shutdown(ctx); err != nil {
-		_ = s.h3.Close()
+		s.options.Log.LogAttrs(ctx, slog.LevelWarn, "requests broken off", slog.String("pop", s.options.Name), slog.Any("err", err))
 	}
-	cancel()
-	watching.Wait()
 }
 
-// A countedListener applies the limit of connections to QUIC.
-type countedListener struct {
-	*quic.EarlyListener
-	server *Server
-}
-
-var _ http3.QUICListener = countedListener{}
-
-// Accept returns the next connection that may stay.
-func (l countedListener) Accept(ctx context.Context) (*quic.Conn, error) {
-	for {
-		conn, err := l.EarlyListener.Accept(ctx)
-		if err != nil {
-			return nil, err // the listener's own, which http3 looks at
-		}
-		leave, ok := l.server.enter(addrOf(conn.RemoteAddr()))
-		if ok {
-			context.AfterFunc(conn.Context(), leave) //nolint:contextcheck // the connection outlives the call
-			return conn, nil
-		}
-		_ = conn.CloseWithError(excessiveLoad, "too many connections")
+// refuseHTTP3 is for [h3.Options.Refuse].
+func (s *Server) refuseHTTP3(w http.ResponseWriter, r *http.Request, why h3.Refusal) {
+	x := s.exchange(w, r)
+	defer x.end()
+	x.method, x.host, x.path, x.query = "", "", "", "" // nothing of it was taken
+	reason := h1.ReasonTarget
+	switch why {
+	case h3.SlowHead:
+		reason = h1.ReasonSlowHead
+	case h3.HeadTooLarge:
+		reason = h1.ReasonHeadSize
+	case h3.TooManyFields:
+		reason = h1.ReasonFieldCount
+	case h3.BadTarget, h3.NotRefused:
 	}
+	x.refuse(why.Status(), reason.String())
 }

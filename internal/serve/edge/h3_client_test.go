@@ -83,7 +83,7 @@ func h3ServeWith(t *testing.T, limits edge.Limits) *h3Edge {
 		t.Fatal(err)
 	}
 	e.addr = listeners.QUIC[0].LocalAddr().String()
-	server, err := edge.New(edge.Options{Table: table, Certificates: certificates, Limits: limits}, listeners)
+	server, err := edge.New(edge.Options{Table: table, Certificates: certificates, Limits: limits, Engine: edge.EngineUnderTest()}, listeners)
 	if err != nil {
 		t.Fatal(err)
 	}

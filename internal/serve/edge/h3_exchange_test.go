@@ -308,7 +308,7 @@ func TestH3NoHandlerOutlivesItsConnection(t *testing.T) {
 	e.stop()
 	e.ends(t)
 	stacks := make([]byte, 1<<20)
-	if all := string(stacks[:runtime.Stack(stacks, true)]); strings.Contains(all, "edge.(*exchange)") || strings.Contains(all, "handleRequestStream") {
+	if all := string(stacks[:runtime.Stack(stacks, true)]); strings.Contains(all, "edge.(*exchange)") || strings.Contains(all, "h3.(*stream)") {
 		t.Errorf("Run has ended, requests have not:\n%s", all)
 	}
 }

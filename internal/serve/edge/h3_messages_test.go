@@ -22,28 +22,27 @@ func h3Sorted(rows []h3Row) []h3Row {
 func h3RequestRows() []h3Row {
 	unexpected := []h3Outcome{h3Connection(h3FrameUnexpected)}
 	broken := []h3Outcome{h3Connection(h3FrameError)}
-	incomplete := &h3Deviation{h3Reset(h3RequestIncomplete), h3NoSplit}
 	get := h3Headers(h3Get("/")...)
 	rows := []h3Row{
 		{name: "DATA before HEADERS", rfc: "RFC 9114 §4.1", send: h3On(h3Frame(h3FrameData, []byte("x")), get), want: unexpected},
 		{name: "SETTINGS before HEADERS on a request stream", rfc: "RFC 9114 §7.2.4", send: h3On(h3Settings(), get), want: unexpected},
 		{name: "GOAWAY before HEADERS on a request stream", rfc: "RFC 9114 §7.2.6", send: h3On(h3Frame(h3FrameGoAway, h3Int(0)), get), want: unexpected},
 		{name: "PRIORITY_UPDATE before HEADERS on a request stream", rfc: "RFC 9218 §7.2", send: h3On(h3Frame(0xf0700, h3Int(0), []byte("u=1")), get), want: unexpected},
-		{name: "CANCEL_PUSH before HEADERS on a request stream", rfc: "RFC 9114 §7.2.3", send: h3On(h3Frame(h3FrameCancelPush, h3Int(0)), get), want: unexpected, deviates: &h3Deviation{h3Status(200), h3NoPush}},
-		{name: "MAX_PUSH_ID before HEADERS on a request stream", rfc: "RFC 9114 §7.2.7", send: h3On(h3Frame(h3FrameMaxPushID, h3Int(0)), get), want: unexpected, deviates: &h3Deviation{h3Status(200), h3NoPush}},
-		{name: "PUSH_PROMISE before HEADERS on a request stream", rfc: "RFC 9114 §7.2.5", send: h3On(h3Frame(h3FramePushPromise, h3Int(0), h3Section()), get), want: unexpected, deviates: &h3Deviation{h3Status(200), h3NoPush}},
+		{name: "CANCEL_PUSH before HEADERS on a request stream", rfc: "RFC 9114 §7.2.3", send: h3On(h3Frame(h3FrameCancelPush, h3Int(0)), get), want: unexpected},
+		{name: "MAX_PUSH_ID before HEADERS on a request stream", rfc: "RFC 9114 §7.2.7", send: h3On(h3Frame(h3FrameMaxPushID, h3Int(0)), get), want: unexpected},
+		{name: "PUSH_PROMISE before HEADERS on a request stream", rfc: "RFC 9114 §7.2.5", send: h3On(h3Frame(h3FramePushPromise, h3Int(0), h3Section()), get), want: unexpected},
 		{name: "unknown frames before and behind HEADERS", rfc: "RFC 9114 §9", send: h3On(h3Frame(h3FrameGrease, []byte("grease")), h3Frame(h3FrameGrease+0x1f), get, h3Frame(h3FrameGrease, []byte("more"))), want: []h3Outcome{h3Status(200)}},
 		{name: "a request stream without a byte", rfc: "RFC 9114 §4.1", send: h3On(), want: []h3Outcome{h3Reset(h3RequestIncomplete)}},
 		{name: "a request stream of unknown frames only", rfc: "RFC 9114 §4.1", send: h3On(h3Frame(h3FrameGrease, []byte("grease"))), want: []h3Outcome{h3Reset(h3RequestIncomplete)}},
 		{name: "a request stream that is reset within HEADERS", rfc: "RFC 9114 §7.1", send: h3ResetWithin, want: []h3Outcome{h3Ignored}},
-		{name: "HEADERS cut behind their type", rfc: "RFC 9114 §7.1", send: h3On([]byte{0x1}), want: broken, deviates: incomplete},
-		{name: "HEADERS cut within their length", rfc: "RFC 9114 §7.1", send: h3On([]byte{0x1, 0x40}), want: broken, deviates: incomplete},
-		{name: "HEADERS longer than their stream", rfc: "RFC 9114 §7.1", send: h3On(h3FrameOfLength(h3FrameHeaders, 1000), h3Section(h3Lines(h3Get("/")...))), want: broken, deviates: incomplete},
-		{name: "HEADERS shorter than their fields", rfc: "RFC 9204 §2.2", send: h3On(h3FrameOfLength(h3FrameHeaders, 40), h3Section(h3Lines(h3Get("/")...))), want: []h3Outcome{h3Connection(h3DecompressionFailed)}, deviates: &h3Deviation{h3Reset(h3DecompressionFailed), h3NoTable}},
-		{name: "HEADERS without a byte", rfc: "RFC 9204 §4.5.1", send: h3On(h3Frame(h3FrameHeaders)), want: []h3Outcome{h3Connection(h3DecompressionFailed)}, deviates: &h3Deviation{h3Reset(h3DecompressionFailed), h3NoTable}},
+		{name: "HEADERS cut behind their type", rfc: "RFC 9114 §7.1", send: h3On([]byte{0x1}), want: broken},
+		{name: "HEADERS cut within their length", rfc: "RFC 9114 §7.1", send: h3On([]byte{0x1, 0x40}), want: broken},
+		{name: "HEADERS longer than their stream", rfc: "RFC 9114 §7.1", send: h3On(h3FrameOfLength(h3FrameHeaders, 1000), h3Section(h3Lines(h3Get("/")...))), want: broken},
+		{name: "HEADERS shorter than their fields", rfc: "RFC 9204 §2.2", send: h3On(h3FrameOfLength(h3FrameHeaders, 40), h3Section(h3Lines(h3Get("/")...))), want: []h3Outcome{h3Connection(h3DecompressionFailed)}},
+		{name: "HEADERS without a byte", rfc: "RFC 9204 §4.5.1", send: h3On(h3Frame(h3FrameHeaders)), want: []h3Outcome{h3Connection(h3DecompressionFailed)}},
 		{name: "HEADERS without a field", rfc: "RFC 9114 §4.1.2", send: h3On(h3Headers()), want: []h3Outcome{h3Reset(h3MessageError)}},
 		{name: "HEADERS of four exabytes", rfc: "RFC 9114 §4.2.2", send: h3On(h3FrameOfLength(h3FrameHeaders, 1<<62-1), []byte("x")), want: []h3Outcome{h3Status(431), broken[0]}},
-		{name: "an unknown frame longer than its stream", rfc: "RFC 9114 §7.1", send: h3On(h3FrameOfLength(h3FrameGrease, 1000), get), want: broken, deviates: incomplete},
+		{name: "an unknown frame longer than its stream", rfc: "RFC 9114 §7.1", send: h3On(h3FrameOfLength(h3FrameGrease, 1000), get), want: broken},
 	}
 	for kind, name := range h3HTTP2Frames {
 		rows = append(rows, h3Row{name: "HTTP/2's " + name + " before HEADERS", rfc: "RFC 9114 §7.2.8", send: h3On(h3Frame(kind, make([]byte, 8)), get), want: unexpected})
@@ -65,7 +64,6 @@ func h3BodyRows() []h3Row {
 	unexpected := []h3Outcome{h3Connection(h3FrameUnexpected)}
 	message := []h3Outcome{h3Reset(h3MessageError)}
 	get, data, trailers := h3Headers(h3Get("/")...), h3Frame(h3FrameData, []byte("12345")), h3Headers("x-checksum", "1")
-	unread := func(status int) *h3Deviation { return &h3Deviation{h3Status(status), h3Unread} }
 	post := func(length string) []byte { return h3Headers(h3Request("POST", "/", "content-length", length)...) }
 	ping := h3Frame(0x6, make([]byte, 8))
 	rows := []h3Row{
@@ -75,25 +73,25 @@ func h3BodyRows() []h3Row {
 		{name: "trailers alone", rfc: "RFC 9114 §4.1", send: h3On(get, trailers), want: []h3Outcome{h3Status(200)}},
 		{name: "a body of the length that is told", rfc: "RFC 9114 §4.1.2", send: h3On(post("5"), data), want: []h3Outcome{h3Status(405)}},
 		{name: "a GET with a body that it tells of", rfc: "RFC 9110 §9.3.1", send: h3On(h3Headers(h3Request("GET", "/", "content-length", "5")...), data), want: []h3Outcome{h3Status(413)}},
-		{name: "HEADERS behind trailers", rfc: "RFC 9114 §4.1", send: h3On(get, trailers, trailers), want: unexpected, deviates: &h3Deviation{h3Status(408), h3NotWhole}},
-		{name: "DATA behind trailers", rfc: "RFC 9114 §4.1", send: h3On(get, trailers, data), want: unexpected, deviates: &h3Deviation{h3Status(408), h3NotWhole}},
-		{name: "HEADERS behind a body and trailers", rfc: "RFC 9114 §4.1", send: h3On(get, data, trailers, trailers), want: unexpected, deviates: unread(413)},
+		{name: "HEADERS behind trailers", rfc: "RFC 9114 §4.1", send: h3On(get, trailers, trailers), want: unexpected},
+		{name: "DATA behind trailers", rfc: "RFC 9114 §4.1", send: h3On(get, trailers, data), want: unexpected},
+		{name: "HEADERS behind a body and trailers", rfc: "RFC 9114 §4.1", send: h3On(get, data, trailers, trailers), want: unexpected},
 		{name: "SETTINGS behind HEADERS", rfc: "RFC 9114 §7.2.4", send: h3On(get, h3Settings()), want: unexpected},
 		{name: "GOAWAY behind HEADERS", rfc: "RFC 9114 §7.2.6", send: h3On(get, h3Frame(h3FrameGoAway, h3Int(0))), want: unexpected},
-		{name: "CANCEL_PUSH behind HEADERS", rfc: "RFC 9114 §7.2.3", send: h3On(get, h3Frame(h3FrameCancelPush, h3Int(0))), want: unexpected, deviates: &h3Deviation{h3Status(200), h3NoPush}},
-		{name: "MAX_PUSH_ID behind HEADERS", rfc: "RFC 9114 §7.2.7", send: h3On(get, h3Frame(h3FrameMaxPushID, h3Int(0))), want: unexpected, deviates: &h3Deviation{h3Status(200), h3NoPush}},
-		{name: "PUSH_PROMISE behind HEADERS", rfc: "RFC 9114 §7.2.5", send: h3On(get, h3Frame(h3FramePushPromise, h3Int(0), h3Section())), want: unexpected, deviates: &h3Deviation{h3Status(200), h3NoPush}},
-		{name: "HTTP/2's PING behind the HEADERS of a POST", rfc: "RFC 9114 §7.2.8", send: h3On(h3Headers(h3Request("POST", "/")...), ping), want: unexpected, deviates: unread(405)},
-		{name: "HTTP/2's PING behind a body", rfc: "RFC 9114 §7.2.8", send: h3On(get, data, ping), want: unexpected, deviates: unread(413)},
-		{name: "DATA longer than its stream", rfc: "RFC 9114 §7.1", send: h3On(get, h3FrameOfLength(h3FrameData, 1000), []byte("x")), want: []h3Outcome{h3Connection(h3FrameError)}, deviates: unread(413)},
-		{name: "DATA cut within its length", rfc: "RFC 9114 §7.1", send: h3On(get, []byte{0x0, 0x40}), want: []h3Outcome{h3Connection(h3FrameError)}, deviates: &h3Deviation{h3Status(200), "nothing of the body has come"}},
-		{name: "a pseudo-header in trailers", rfc: "RFC 9114 §4.3", send: h3On(get, h3Headers(":path", "/")), want: message, deviates: &h3Deviation{h3Status(408), h3NotWhole}},
-		{name: "a capital letter in trailers", rfc: "RFC 9114 §4.2", send: h3On(get, h3Headers("X-Checksum", "1")), want: message, deviates: &h3Deviation{h3Status(408), h3NotWhole}},
-		{name: "a static index out of range in trailers", rfc: "RFC 9204 §3.1", send: h3On(get, h3Frame(h3FrameHeaders, h3Section(h3Prefixed(nil, h3StaticLine, 6, h3StaticLast+1)))), want: []h3Outcome{h3Connection(h3DecompressionFailed)}, deviates: &h3Deviation{h3Status(408), h3NotWhole}},
-		{name: "a body shorter than content-length", rfc: "RFC 9114 §4.1.2", send: h3On(post("10"), data), want: message, deviates: unread(405)},
-		{name: "a body longer than content-length", rfc: "RFC 9114 §4.1.2", send: h3On(post("3"), data), want: message, deviates: unread(405)},
-		{name: "a body where content-length is 0", rfc: "RFC 9114 §4.1.2", send: h3On(h3Headers(h3Request("GET", "/", "content-length", "0")...), data), want: message, deviates: unread(200)},
-		{name: "no body where content-length is 5", rfc: "RFC 9114 §4.1.2", send: h3On(post("5")), want: message, deviates: unread(405)},
+		{name: "CANCEL_PUSH behind HEADERS", rfc: "RFC 9114 §7.2.3", send: h3On(get, h3Frame(h3FrameCancelPush, h3Int(0))), want: unexpected},
+		{name: "MAX_PUSH_ID behind HEADERS", rfc: "RFC 9114 §7.2.7", send: h3On(get, h3Frame(h3FrameMaxPushID, h3Int(0))), want: unexpected},
+		{name: "PUSH_PROMISE behind HEADERS", rfc: "RFC 9114 §7.2.5", send: h3On(get, h3Frame(h3FramePushPromise, h3Int(0), h3Section())), want: unexpected},
+		{name: "HTTP/2's PING behind the HEADERS of a POST", rfc: "RFC 9114 §7.2.8", send: h3On(h3Headers(h3Request("POST", "/")...), ping), want: unexpected},
+		{name: "HTTP/2's PING behind a body", rfc: "RFC 9114 §7.2.8", send: h3On(get, data, ping), want: unexpected},
+		{name: "DATA longer than its stream", rfc: "RFC 9114 §7.1", send: h3On(get, h3FrameOfLength(h3FrameData, 1000), []byte("x")), want: []h3Outcome{h3Connection(h3FrameError)}},
+		{name: "DATA cut within its length", rfc: "RFC 9114 §7.1", send: h3On(get, []byte{0x0, 0x40}), want: []h3Outcome{h3Connection(h3FrameError)}},
+		{name: "a pseudo-header in trailers", rfc: "RFC 9114 §4.3", send: h3On(get, h3Headers(":path", "/")), want: message},
+		{name: "a capital letter in trailers", rfc: "RFC 9114 §4.2", send: h3On(get, h3Headers("X-Checksum", "1")), want: message},
+		{name: "a static index out of range in trailers", rfc: "RFC 9204 §3.1", send: h3On(get, h3Frame(h3FrameHeaders, h3Section(h3Prefixed(nil, h3StaticLine, 6, h3StaticLast+1)))), want: []h3Outcome{h3Connection(h3DecompressionFailed)}},
+		{name: "a body shorter than content-length", rfc: "RFC 9114 §4.1.2", send: h3On(post("10"), data), want: message},
+		{name: "a body longer than content-length", rfc: "RFC 9114 §4.1.2", send: h3On(post("3"), data), want: message},
+		{name: "a body where content-length is 0", rfc: "RFC 9114 §4.1.2", send: h3On(h3Headers(h3Request("GET", "/", "content-length", "0")...), data), want: message},
+		{name: "no body where content-length is 5", rfc: "RFC 9114 §4.1.2", send: h3On(post("5")), want: message},
 	}
 	for kind, name := range h3HTTP2Frames {
 		rows = append(rows, h3Row{name: "HTTP/2's " + name + " behind HEADERS", rfc: "RFC 9114 §7.2.8", send: h3On(get, h3Frame(kind, make([]byte, 8))), want: unexpected})
@@ -104,8 +102,8 @@ func h3BodyRows() []h3Row {
 // h3FieldRows are about the fields of a request.
 func h3FieldRows() []h3Row {
 	rows := []h3Row{
-		{name: "no :scheme", rfc: "RFC 9114 §4.3.1", send: h3Asking(h3Without(":scheme")...), want: []h3Outcome{h3Reset(h3MessageError)}, deviates: &h3Deviation{h3Status(200), "the edge takes the scheme from the connection, never from the request"}},
-		{name: "an empty :scheme", rfc: "RFC 9114 §4.3.1", send: h3Asking(h3Without(":scheme", ":scheme", "")...), want: []h3Outcome{h3Reset(h3MessageError)}, deviates: &h3Deviation{h3Status(200), "the edge takes the scheme from the connection, never from the request"}},
+		{name: "no :scheme", rfc: "RFC 9114 §4.3.1", send: h3Asking(h3Without(":scheme")...), want: []h3Outcome{h3Reset(h3MessageError)}},
+		{name: "an empty :scheme", rfc: "RFC 9114 §4.3.1", send: h3Asking(h3Without(":scheme", ":scheme", "")...), want: []h3Outcome{h3Reset(h3MessageError)}},
 		{name: "Host alone", rfc: "RFC 9114 §4.3.1", send: h3Asking(h3Without(":authority", "host", h3Host)...), want: []h3Outcome{h3Status(200)}},
 		{name: "Host and the same :authority", rfc: "RFC 9114 §4.3.1", send: h3Asking(append(h3Get("/"), "host", h3Host)...), want: []h3Outcome{h3Status(200)}},
 		{name: "a host that is not served here", rfc: "RFC 9110 §15.5.20", send: h3Asking(h3Without(":authority", ":authority", "elsewhere.test")...), want: []h3Outcome{h3Status(421)}},

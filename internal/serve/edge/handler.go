@@ -19,15 +19,20 @@ import (
 
 // ServeHTTP answers a request of any protocol version.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := s.exchange(w, r)
+	defer x.end()
+	x.answer()
+}
+
+// exchange begins one, for which end must be called.
+func (s *Server) exchange(w http.ResponseWriter, r *http.Request) exchange {
 	x := exchange{
 		server: s, visitor: visitorOf(r), w: w, r: r, start: time.Now(), protocol: protocolOf(r), meters: s.meters.nobody,
 		method: r.Method, host: normalHost(r.Host),
 	}
 	x.path, x.query = splitTarget(r.RequestURI)
 	s.inFlight[x.protocol].Add(1)
-	x.visitor.idle.begin()
-	defer x.end()
-	x.answer()
+	return x
 }
 
 // An exchange is one request and what became of it.
@@ -48,7 +53,6 @@ type exchange struct {
 // themselves; the client sees the answer break off.
 func (x *exchange) end() {
 	p := recover()
-	x.visitor.idle.end()
 	x.server.inFlight[x.protocol].Add(-1)
 	if p == nil {
 		return

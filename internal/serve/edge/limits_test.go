@@ -14,7 +14,8 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
-	"github.com/quic-go/quic-go/http3"
+
+	"pennyfarthing/internal/serve/h3"
 )
 
 // brief is a limit that a test waits out.
@@ -169,7 +170,7 @@ func TestConnectionsOfOneClientAreLimited(t *testing.T) {
 	}
 	app, isApp := errors.AsType[*quic.ApplicationError](err)
 	transport, isTransport := errors.AsType[*quic.TransportError](err) // within a handshake the code is hidden (RFC 9000 §10.2.3)
-	if !(isApp && app.ErrorCode == excessiveLoad) && !(isTransport && transport.ErrorCode == quic.ApplicationErrorErrorCode) {
+	if !(isApp && app.ErrorCode == quic.ApplicationErrorCode(h3.ExcessiveLoad)) && !(isTransport && transport.ErrorCode == quic.ApplicationErrorErrorCode) {
 		t.Errorf("a third connection, over QUIC: %v, want H3_EXCESSIVE_LOAD", err)
 	}
 	if got := refused(); got != 2 {
@@ -179,7 +180,7 @@ func TestConnectionsOfOneClientAreLimited(t *testing.T) {
 	tcp.Close()
 	eventually(t, "the one that was closed is no longer counted", func() bool { return open() == 1 })
 	r.dialTLS("localhost").send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").receive("GET")
-	_ = overQUIC.CloseWithError(noError, "")
+	_ = overQUIC.CloseWithError(quic.ApplicationErrorCode(h3.NoError), "")
 	eventually(t, "nor is that over QUIC", func() bool { return open() == 1 })
 	r.overHTTP3("localhost").do("GET", "", "/")
 }
@@ -240,7 +241,7 @@ func TestAQUICConnectionWithoutARequestIsClosed(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("it stays open")
 	}
-	if e, ok := errors.AsType[*quic.ApplicationError](context.Cause(conn.Context())); !ok || e.ErrorCode != noError {
+	if e, ok := errors.AsType[*quic.ApplicationError](context.Cause(conn.Context())); !ok || e.ErrorCode != quic.ApplicationErrorCode(h3.NoError) {
 		t.Errorf("it ended with %v, want H3_NO_ERROR", context.Cause(conn.Context()))
 	}
 }
@@ -249,9 +250,9 @@ func (r *running) dialQUIC(config *quic.Config) (*quic.Conn, error) {
 	r.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, err := quic.DialAddr(ctx, r.secure, clientTLS("localhost", http3.NextProtoH3), config)
+	conn, err := quic.DialAddr(ctx, r.secure, clientTLS("localhost", h3.NextProto), config)
 	if err == nil {
-		r.tb.Cleanup(func() { _ = conn.CloseWithError(noError, "") })
+		r.tb.Cleanup(func() { _ = conn.CloseWithError(quic.ApplicationErrorCode(h3.NoError), "") })
 	}
 	return conn, err
 }

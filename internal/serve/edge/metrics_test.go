@@ -197,7 +197,7 @@ func TestAPanicIsToldCountedAndBreaksTheAnswerOff(t *testing.T) {
 	eventually(t, "the panics are counted", func() bool { return r.counter(`penny_panics_total{pop="au"}`) >= 3 })
 	log.mu.Lock()
 	defer log.mu.Unlock()
-	if !strings.Contains(told.String(), "msg=panic") || !strings.Contains(told.String(), "(*exchange).answer") {
+	if !strings.Contains(told.String(), "msg=panic") || !strings.Contains(told.String(), "(*Table).lookup") {
 		t.Errorf("told was %q", told.String())
 	}
 }

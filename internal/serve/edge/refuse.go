@@ -107,14 +107,15 @@ func (x *exchange) refuseHead(refusal h1.Refusal) {
 // dismiss sees to a body that nobody wants. What has been sent of it is read and
 // thrown away, for a moment at most. Over HTTP/1 the connection ends, and a reset
 // would destroy the answer; net/http reads what is left, but would wait for the
-// rest, too. Over HTTP/2 only who reads is told that a body is not as long as its
-// head said (RFC 9113 §8.1.1): the engine has reset the stream then.
+// rest, too. Over HTTP/2 and 3 only who reads is told that a body is not as long as
+// its head said (RFC 9113 §8.1.1, RFC 9114 §4.1.2): the engine has reset the stream
+// then.
 func (x *exchange) dismiss() {
-	if x.r.ContentLength == 0 || x.protocol == overHTTP3 {
+	if x.r.ContentLength == 0 {
 		return
 	}
 	_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(lingerTime)) // both engines have it
-	if x.protocol == overHTTP2 {
+	if x.protocol >= overHTTP2 {
 		_, _ = io.CopyN(io.Discard, x.r.Body, lingerBytes) // however it ends, the answer is the same
 		return
 	}

@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go/http3"
+	"pennyfarthing/internal/serve/h3"
 )
 
 // Options are what a server is made of. Table is required, and Certificates for
@@ -30,7 +30,7 @@ type Options struct {
 	// ProxyProtocol demands a PROXY header, version 1 or 2, of connections from
 	// TrustedProxies.
 	ProxyProtocol bool
-	// Engine serves HTTP/1.1 and 2; see [Server.SetEngine].
+	// Engine serves what stands ready; see [Server.SetEngine].
 	Engine Engine
 	// ServerTiming adds Server-Timing to answers.
 	ServerTiming bool
@@ -66,14 +66,16 @@ type Server struct {
 	sites        sync.Map                // name -> *siteMeters
 	inFlight     [protocols]atomic.Int64 // requests that are being answered
 
-	engine  atomic.Uint32
-	fast    *fastEngine
-	tickets *ticketKeys
+	engine   atomic.Uint32
+	fast     *fastEngine
+	tickets  *ticketKeys
+	turns    chan struct{} // holds one for each TLS handshake over TCP that is being worked on
+	plain    *http.Server  // HTTP/1.1 and 2
+	accepted chanListener
+	h3       *h3.Server
 
-	handshakes chan struct{} // holds one for each that is being worked on
-	plain      *http.Server  // HTTP/1.1 and 2
-	accepted   chanListener
-	h3         *http3.Server
+	handshakes handshakes
+	advised    sync.Once
 }
 
 // New returns a server that owns the listeners.
@@ -95,7 +97,7 @@ func New(o Options, l Listeners) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.tickets, s.handshakes = tickets, newTurns()
+	s.tickets, s.turns = tickets, newTurns()
 	s.accepted = newChanListener()
 	s.plain = s.plainEngine()
 	if len(l.QUIC) > 0 {

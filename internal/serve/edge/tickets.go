@@ -22,7 +22,7 @@ const (
 
 // ticketKeys seal and open TLS session tickets, over TCP and QUIC alike. The set
 // of keys is one atomic value: a key that was withdrawn opens nothing from then on,
-// whoever has copied the tls.Config (http3.Server does).
+// whoever has copied the tls.Config (quic-go does).
 type ticketKeys struct {
 	current atomic.Pointer[[]ticketKey]
 }

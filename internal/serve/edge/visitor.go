@@ -6,8 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"sync"
-	"time"
 
 	"github.com/quic-go/quic-go"
 
@@ -23,7 +21,6 @@ type visitor struct {
 	secure     bool     // the connection is encrypted
 	serverName string   // of its TLS handshake
 	peer       netip.Addr
-	idle       *idleTimer // of HTTP/3, else nil
 }
 
 type visitorKey struct{}
@@ -40,12 +37,15 @@ func (s *Server) plainContext(ctx context.Context, conn net.Conn) context.Contex
 	return context.WithValue(ctx, visitorKey{}, v)
 }
 
-// quicContext puts the visitor of a QUIC connection into its requests' context.
+// quicContext puts the visitor of a QUIC connection into its requests' context,
+// and with the fast engine what finds answers that stand ready.
 func (s *Server) quicContext(ctx context.Context, conn *quic.Conn) context.Context {
-	return context.WithValue(ctx, visitorKey{}, &visitor{
-		secure: true, serverName: conn.ConnectionState().TLS.ServerName, peer: addrOf(conn.RemoteAddr()),
-		idle: newIdleTimer(s.limits.IdleTimeout, conn),
-	})
+	v := &visitor{secure: true, serverName: conn.ConnectionState().TLS.ServerName, peer: addrOf(conn.RemoteAddr())}
+	if s.Engine() == Fast {
+		f := &fastConn{server: s, protocol: overHTTP3, scheme: "https", visitor: *v}
+		ctx = context.WithValue(ctx, fastConnKey{}, f)
+	}
+	return context.WithValue(ctx, visitorKey{}, v)
 }
 
 // visitorOf returns the visitor that a request is from; one that came through no
@@ -62,44 +62,4 @@ func visitorOf(r *http.Request) *visitor {
 		v.peer = peer.Addr().Unmap()
 	}
 	return v
-}
-
-// An idleTimer closes a QUIC connection on which no request is being answered for
-// too long. The engine's own timer stops as soon as a stream is open, and QUIC's
-// at every PING: a client that never ends a head would stay for ever.
-type idleTimer struct {
-	after time.Duration
-	timer *time.Timer
-
-	mu     sync.Mutex // guards active
-	active int
-}
-
-func newIdleTimer(after time.Duration, conn *quic.Conn) *idleTimer {
-	t := &idleTimer{after: after, timer: time.AfterFunc(after, func() { _ = conn.CloseWithError(noError, "idle") })}
-	context.AfterFunc(conn.Context(), func() { t.timer.Stop() })
-	return t
-}
-
-// begin is called when a request begins to be answered, end when it has been. A
-// nil timer does nothing.
-func (t *idleTimer) begin() {
-	if t == nil {
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.active++
-	t.timer.Stop()
-}
-
-func (t *idleTimer) end() {
-	if t == nil {
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.active--; t.active == 0 {
-		t.timer.Reset(t.after)
-	}
 }

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2/hpack"
+	xhpack "golang.org/x/net/http2/hpack"
 
-	"pennyfarthing/internal/serve/wire"
+	"pennyfarthing/internal/serve/hpack"
 )
 
 // A feed is a connection whose reads the test makes up: after the preface, each
@@ -35,11 +35,11 @@ type feed struct {
 // give back the window of n answers of a size.
 func newFeed(n, size int) *feed {
 	var block bytes.Buffer
-	enc := hpack.NewEncoder(&block)
+	enc := xhpack.NewEncoder(&block)
 	request := func() []byte {
 		block.Reset()
 		for _, f := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", "a.example"}, {":path", "/"}, {"user-agent", "test"}} {
-			_ = enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+			_ = enc.WriteField(xhpack.HeaderField{Name: f[0], Value: f[1]})
 		}
 		return append(appendHeader(nil, block.Len(), frameHeaders, flagEndStream|flagEndHeaders, 1), block.Bytes()...)
 	}
@@ -122,7 +122,7 @@ func (f *feed) SetWriteDeadline(time.Time) error { return nil }
 // serveFeed serves a feed until the test ends.
 func serveFeed(t testing.TB, f *feed, size int) {
 	content := letters(size)
-	block := wire.NewBlock(false, hpack.HeaderField{Name: "content-length", Value: strconv.Itoa(size)})
+	block := hpack.NewBlock(false, hpack.Field{Name: "content-length", Value: strconv.Itoa(size)})
 	s := NewServer(Options{Hit: func(_ *ConnInfo, _ *Request, h *Hit) bool {
 		h.Status, h.Blocks[0], h.Body = http.StatusOK, block, content
 		return true

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"pennyfarthing/internal/serve/wire"
+	"pennyfarthing/internal/serve/hpack"
 )
 
 const (
@@ -54,7 +54,7 @@ type conn struct {
 	handlers   int       // that run, also those whose stream was reset
 	sendWindow int64
 	peerWindow int64 // SETTINGS_INITIAL_WINDOW_SIZE of the peer
-	table      *wire.Table
+	table      *hpack.Table
 	encoded    []byte   // a header block that is being made
 	opened     uint32   // highest stream of the peer
 	last       uint32   // highest stream that is answered, as GOAWAY said
@@ -80,10 +80,10 @@ type reader struct {
 	buf      []byte    // small or borrowed
 	have     int       // bytes in buf that are not yet handled
 	began    time.Time // when what is incomplete began
-	decoder  *wire.Decoder
+	decoder  *hpack.Decoder
 	block    headerBlock
 	section  section
-	addField func(*wire.Field) bool // section.add
+	addField func(*hpack.Field) bool // section.add
 	hit      Hit
 	settings bool // the first SETTINGS have come
 }
@@ -93,7 +93,7 @@ var largeBuffers = sync.Pool{New: func() any { return new([largeRead]byte) }}
 func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
 	now := time.Now()
 	c := &conn{
-		server: s, nc: nc, table: wire.NewTable(), streams: make(map[uint32]*stream), sendWindow: initialWindow, peerWindow: initialWindow,
+		server: s, nc: nc, table: hpack.NewTable(), streams: make(map[uint32]*stream), sendWindow: initialWindow, peerWindow: initialWindow,
 		last: maxStreamID, budget: budget{since: now}, active: now,
 	}
 	c.info = ConnInfo{RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr()}

@@ -11,9 +11,9 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
+	xhpack "golang.org/x/net/http2/hpack"
 
-	"pennyfarthing/internal/serve/wire"
+	"pennyfarthing/internal/serve/hpack"
 )
 
 // A script is a connection of which the client has said everything beforehand,
@@ -53,7 +53,7 @@ func recorded(send ...func(c *client)) []byte {
 	c := &client{framer: http2.NewFramer(&out, nil)}
 	c.t = &testing.T{}
 	c.framer.AllowIllegalWrites = true
-	c.hpack = hpack.NewEncoder(&c.block)
+	c.hpack = xhpack.NewEncoder(&c.block)
 	_ = c.framer.WriteSettings()
 	for _, f := range send {
 		f(c)
@@ -95,7 +95,7 @@ func FuzzConn(f *testing.F) {
 func checkOutput(t *testing.T, out []byte) {
 	framer := http2.NewFramer(nil, bytes.NewReader(out))
 	framer.SetMaxReadFrameSize(maxFrame)
-	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	framer.ReadMetaHeaders = xhpack.NewDecoder(4096, nil)
 	over := map[uint32]string{}
 	for {
 		f, err := framer.ReadFrame()
@@ -134,9 +134,9 @@ func FuzzHeaders(f *testing.F) {
 		if len(parts)%2 != 0 || len(parts) > 100 || len(list) > 5000 {
 			t.Skip("no list of fields")
 		}
-		var fields []hpack.HeaderField
+		var fields []xhpack.HeaderField
 		for pair := range slices.Chunk(parts, 2) {
-			fields = append(fields, hpack.HeaderField{Name: pair[0], Value: pair[1]})
+			fields = append(fields, xhpack.HeaderField{Name: pair[0], Value: pair[1]})
 		}
 		got := accepts(t, fields)
 		if want := plainlyValid(fields); got != want {
@@ -149,13 +149,13 @@ func FuzzHeaders(f *testing.F) {
 }
 
 // accepts reports whether the server takes a field list for a request.
-func accepts(t *testing.T, fields []hpack.HeaderField) bool {
+func accepts(t *testing.T, fields []xhpack.HeaderField) bool {
 	c := newConn(t.Context(), NewServer(Options{}), &feed{})
 	defer c.cancel()
 	s := &c.reader.section
 	s.reset(false)
 	var block []byte
-	table := wire.NewTable()
+	table := hpack.NewTable()
 	for _, f := range fields {
 		block = table.AppendField(block, f.Name, f.Value)
 	}
@@ -167,7 +167,7 @@ func accepts(t *testing.T, fields []hpack.HeaderField) bool {
 }
 
 // plainlyValid is RFC 9113 §8.2 and §8.3 word by word.
-func plainlyValid(fields []hpack.HeaderField) bool {
+func plainlyValid(fields []xhpack.HeaderField) bool {
 	pseudo, regular := map[string]string{}, map[string][]string{}
 	for _, f := range fields {
 		if strings.ContainsFunc(f.Value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) || strings.Trim(f.Value, " \t") != f.Value {
@@ -233,14 +233,14 @@ func plainlyComplete(pseudo map[string]string, regular map[string][]string) bool
 }
 
 // framerAccepts is the verdict of x/net.
-func framerAccepts(t *testing.T, fields []hpack.HeaderField) bool {
+func framerAccepts(t *testing.T, fields []xhpack.HeaderField) bool {
 	var block, out bytes.Buffer
-	enc := hpack.NewEncoder(&block)
+	enc := xhpack.NewEncoder(&block)
 	for _, f := range fields {
 		_ = enc.WriteField(f)
 	}
 	framer := http2.NewFramer(&out, &out)
-	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	framer.ReadMetaHeaders = xhpack.NewDecoder(4096, nil)
 	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true}); err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
-	"pennyfarthing/internal/serve/wire"
+	"pennyfarthing/internal/serve/hpack"
 )
 
 // A section collects and checks the fields of a header section (RFC 9113 §8.2, §8.3).
@@ -68,7 +68,7 @@ var whyMalformed = [...]string{
 	"TE other than trailers", "invalid Content-Length",
 }
 
-var fieldClasses = wire.NewClassifier(func(name, value string) uint8 {
+var fieldClasses = hpack.NewClassifier(func(name, value string) uint8 {
 	class, why := classify(name, value)
 	if why != "" {
 		return uint8(classMalformed + slices.Index(whyMalformed[:], why))
@@ -118,7 +118,7 @@ func classify(name, value string) (class uint8, why string) {
 }
 
 // add takes a field that was decoded, and reports whether it wants more of them.
-func (s *section) add(f *wire.Field) bool {
+func (s *section) add(f *hpack.Field) bool {
 	o := &s.conn.server.options
 	s.size += len(f.Name) + len(f.Value) + fieldOverhead
 	if s.size > o.HeaderBytes || len(s.request.Fields) >= o.HeaderFields {
@@ -151,7 +151,7 @@ func (s *section) add(f *wire.Field) bool {
 	return true
 }
 
-func (s *section) pseudo(bit uint8, to *string, f *wire.Field) {
+func (s *section) pseudo(bit uint8, to *string, f *hpack.Field) {
 	if s.trailers || s.regulars || s.seen&bit != 0 {
 		s.malformed = "pseudo-header field in the wrong place"
 		return
@@ -161,7 +161,7 @@ func (s *section) pseudo(bit uint8, to *string, f *wire.Field) {
 }
 
 // special returns what is wrong with a field that is not just any, or "".
-func (s *section) special(f *wire.Field) string {
+func (s *section) special(f *hpack.Field) string {
 	if f.Class >= classMalformed {
 		return whyMalformed[f.Class-classMalformed]
 	}

@@ -9,9 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/http2/hpack"
-
-	"pennyfarthing/internal/serve/wire"
+	"pennyfarthing/internal/serve/hpack"
 )
 
 // A Request is a request as its header section came: regular fields in Fields,
@@ -21,7 +19,7 @@ type Request struct {
 	Scheme    string
 	Authority string // or the Host field's value where there is no :authority
 	Path      string
-	Fields    []wire.Field
+	Fields    []hpack.Field
 	ended     bool // no body follows
 	length    int64
 }
@@ -31,7 +29,7 @@ type Hit struct {
 	Status int
 	// Blocks are sent one after the other as the header section, behind ":status".
 	// They hold no Date, which is added. nil is none.
-	Blocks [4]*wire.Block
+	Blocks [4]*hpack.Block
 	// Body is what follows; HEAD answers have none.
 	Body []byte
 	// Keep is kept reachable until Body has been sent.
@@ -184,16 +182,16 @@ type dateBlock struct {
 
 type datedBlock struct {
 	second int64
-	block  *wire.Block
+	block  *hpack.Block
 }
 
-func (d *dateBlock) get(now time.Time) *wire.Block {
+func (d *dateBlock) get(now time.Time) *hpack.Block {
 	second := now.Unix()
 	if b := d.current.Load(); b != nil && b.second == second {
 		return b.block
 	}
 	value := now.UTC().Format(http.TimeFormat)
-	b := &datedBlock{second, wire.NewBlock(false, hpack.HeaderField{Name: "date", Value: value})}
+	b := &datedBlock{second, hpack.NewBlock(false, hpack.Field{Name: "date", Value: value})}
 	d.current.Store(b)
 	return b.block
 }

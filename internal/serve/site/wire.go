@@ -1,19 +1,20 @@
 package site
 
 import (
+	"bytes"
 	"strings"
 
-	"golang.org/x/net/http2/hpack"
-
 	"pennyfarthing/internal/serve/body"
-	"pennyfarthing/internal/serve/wire"
+	"pennyfarthing/internal/serve/hpack"
+	"pennyfarthing/internal/serve/qpack"
 )
 
-// A Wire is a run of header fields as HTTP/1.1 and HTTP/2 have them on the wire.
+// A Wire is a run of header fields as HTTP/1.1, 2 and 3 have them on the wire.
 // It may not be changed.
 type Wire struct {
 	H1 []byte // field lines, each with CRLF
-	H2 *wire.Block
+	H2 *hpack.Block
+	H3 []byte // QPACK (RFC 9204) without use of the dynamic table, and without a section's prefix
 }
 
 // A Prepared is an answer of which every byte stands ready, but for the date and
@@ -83,33 +84,38 @@ func WireOf(name, value string) *Wire {
 
 // lines are fields in all forms, to be cut up.
 type lines struct {
-	h1   []byte
-	ends []int // of h1
-	h2   *wire.Block
+	h1, h3 []byte
+	ends   []lineEnd
+	h2     *hpack.Block
 }
+
+// A lineEnd is where a field ends.
+type lineEnd struct{ h1, h3 int }
 
 // newLines prepares fields; common says that many answers have them.
 func newLines(fields []Field, common bool) *lines {
 	l := new(lines)
-	list := make([]hpack.HeaderField, len(fields))
+	list := make([]hpack.Field, len(fields))
 	for i, f := range fields {
+		name := strings.ToLower(f.Name)
 		l.h1 = append(l.h1, f.Name+": "+f.Values[0]+"\r\n"...)
-		l.ends = append(l.ends, len(l.h1))
-		list[i] = hpack.HeaderField{Name: strings.ToLower(f.Name), Value: f.Values[0]}
+		l.h3 = qpack.AppendField(l.h3, name, f.Values[0])
+		l.ends = append(l.ends, lineEnd{len(l.h1), len(l.h3)})
+		list[i] = hpack.Field{Name: name, Value: f.Values[0]}
 	}
-	l.h1 = append([]byte(nil), l.h1...) // of the size that it has
-	l.h2 = wire.NewBlock(common, list...)
+	l.h1, l.h3 = bytes.Clone(l.h1), bytes.Clone(l.h3) // of the size that they have
+	l.h2 = hpack.NewBlock(common, list...)
 	return l
 }
 
 // slice returns the fields from the first to before the last.
 func (l *lines) slice(first, last int) Wire {
-	start, end := 0, 0
+	var start, end lineEnd
 	if first > 0 {
 		start = l.ends[first-1]
 	}
 	if last > 0 {
 		end = l.ends[last-1]
 	}
-	return Wire{H1: l.h1[start:end], H2: l.h2.Slice(first, last)}
+	return Wire{H1: l.h1[start.h1:end.h1], H2: l.h2.Slice(first, last), H3: l.h3[start.h3:end.h3]}
 }

@@ -1,10 +1,10 @@
-package wire
+package hpack
 
 import (
 	"errors"
 	"unsafe"
 
-	"golang.org/x/net/http2/hpack"
+	xhpack "golang.org/x/net/http2/hpack"
 )
 
 // Errors of [Decoder.Decode]: the connection ends with COMPRESSION_ERROR (RFC 9113 §4.3).
@@ -201,7 +201,7 @@ func (d *Decoder) text(p []byte, keep bool) (string, []byte, error) {
 	b, rest := p[:n], p[n:]
 	if huffman {
 		start := len(d.scratch)
-		if _, err := hpack.HuffmanDecode(&d.scratch, b); err != nil {
+		if _, err := xhpack.HuffmanDecode(&d.scratch, b); err != nil {
 			return "", nil, err
 		}
 		b = d.scratch[start:]

@@ -1,4 +1,4 @@
-package wire
+package hpack
 
 import (
 	"fmt"
@@ -7,20 +7,30 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/net/http2/hpack"
+	xhpack "golang.org/x/net/http2/hpack"
 )
 
-func field(name, value string) hpack.HeaderField { return hpack.HeaderField{Name: name, Value: value} }
+func field(name, value string) xhpack.HeaderField {
+	return xhpack.HeaderField{Name: name, Value: value}
+}
+
+func block(common bool, fields ...xhpack.HeaderField) *Block {
+	var all []Field
+	for _, f := range fields {
+		all = append(all, Field{Name: f.Name, Value: f.Value})
+	}
+	return NewBlock(common, all...)
+}
 
 // A peer decodes what a table writes.
 type peer struct {
 	t       testing.TB
 	table   *Table
-	decoder *hpack.Decoder
+	decoder *xhpack.Decoder
 }
 
 func newPeer(t testing.TB) *peer {
-	return &peer{t, NewTable(), hpack.NewDecoder(tableSize, nil)}
+	return &peer{t, NewTable(), xhpack.NewDecoder(tableSize, nil)}
 }
 
 // limit is what happens when SETTINGS_HEADER_TABLE_SIZE has come and was acknowledged.
@@ -33,7 +43,7 @@ func (p *peer) limit(n uint32) {
 func (p *peer) section(blocks ...*Block) int {
 	p.t.Helper()
 	out := p.table.Begin(nil)
-	var want []hpack.HeaderField
+	var want []xhpack.HeaderField
 	for _, b := range blocks {
 		before := len(out)
 		if out = p.table.Append(out, b); len(out)-before > b.Size() {
@@ -46,7 +56,7 @@ func (p *peer) section(blocks ...*Block) int {
 }
 
 // fields writes a section of single fields and returns how long it is.
-func (p *peer) fields(fields ...hpack.HeaderField) int {
+func (p *peer) fields(fields ...xhpack.HeaderField) int {
 	p.t.Helper()
 	out := p.table.Begin(nil)
 	for _, f := range fields {
@@ -56,7 +66,7 @@ func (p *peer) fields(fields ...hpack.HeaderField) int {
 	return len(out)
 }
 
-func (p *peer) decode(out []byte, want []hpack.HeaderField) {
+func (p *peer) decode(out []byte, want []xhpack.HeaderField) {
 	p.t.Helper()
 	got, err := p.decoder.DecodeFull(out)
 	if err != nil {
@@ -71,9 +81,9 @@ func (p *peer) decode(out []byte, want []hpack.HeaderField) {
 }
 
 // fieldsOf decodes a block by itself.
-func fieldsOf(t testing.TB, b *Block) []hpack.HeaderField {
+func fieldsOf(t testing.TB, b *Block) []xhpack.HeaderField {
 	t.Helper()
-	fields, err := hpack.NewDecoder(0, nil).DecodeFull(b.appendPlain(nil))
+	fields, err := xhpack.NewDecoder(0, nil).DecodeFull(b.appendPlain(nil))
 	if err != nil {
 		t.Fatalf("a plain block: %v", err)
 	}
@@ -82,8 +92,8 @@ func fieldsOf(t testing.TB, b *Block) []hpack.HeaderField {
 
 func TestWhatComesAgainIsShort(t *testing.T) {
 	p := newPeer(t)
-	common := NewBlock(true, field("cache-control", "public, max-age=0, must-revalidate"), field("referrer-policy", "strict-origin-when-cross-origin"))
-	own := NewBlock(false, field("etag", `"0123456789abcdef"`), field("content-length", "1024"), field("x-empty", ""))
+	common := block(true, field("cache-control", "public, max-age=0, must-revalidate"), field("referrer-policy", "strict-origin-when-cross-origin"))
+	own := block(false, field("etag", `"0123456789abcdef"`), field("content-length", "1024"), field("x-empty", ""))
 	both := len(common.text) + len(own.appendPlain(nil))
 	for i, want := range []int{both, 2 + len(own.text), 2 + 3, 2 + 3} {
 		if got := p.section(common, own); got != want {
@@ -99,10 +109,10 @@ func TestWhatComesAgainIsShort(t *testing.T) {
 
 func TestWhatWasPushedOutIsEnteredAgain(t *testing.T) {
 	p := newPeer(t)
-	first := NewBlock(true, field("x-first", "value"))
+	first := block(true, field("x-first", "value"))
 	p.section(first)
 	for i := range mostKnown - 2 { // few enough for first to be remembered
-		p.section(NewBlock(true, field("x-other", strings.Repeat(string(rune('a'+i)), 400))))
+		p.section(block(true, field("x-other", strings.Repeat(string(rune('a'+i)), 400))))
 	}
 	if got := p.section(first); got != len(first.text) {
 		t.Errorf("what was pushed out takes %d bytes, want the whole block of %d", got, len(first.text))
@@ -114,7 +124,7 @@ func TestWhatWasPushedOutIsEnteredAgain(t *testing.T) {
 
 func TestALargeBlockIsNotEntered(t *testing.T) {
 	p := newPeer(t)
-	small, large := NewBlock(true, field("x-small", "1")), NewBlock(true, field("x-large", strings.Repeat("x", tableSize/2)))
+	small, large := block(true, field("x-small", "1")), block(true, field("x-large", strings.Repeat("x", tableSize/2)))
 	p.section(small)
 	for range 3 {
 		p.section(large)
@@ -125,7 +135,7 @@ func TestALargeBlockIsNotEntered(t *testing.T) {
 }
 
 func TestTheLimitOfThePeerIsKept(t *testing.T) {
-	b := NewBlock(true, field("x-name", strings.Repeat("v", 100)))
+	b := block(true, field("x-name", strings.Repeat("v", 100)))
 	again := []*Block{b, b}
 	for _, test := range []struct {
 		name   string
@@ -160,7 +170,7 @@ func TestSingleFieldsAreEnteredToo(t *testing.T) {
 	passes, secret := field("date", "Sat, 21 Nov 2026 18:00:00 GMT"), field("set-cookie", "session=1")
 	p.fields(static, repeats, passes, secret)
 	for _, test := range []struct {
-		f    hpack.HeaderField
+		f    xhpack.HeaderField
 		most int
 	}{{static, 1}, {repeats, 1}, {passes, 40}, {secret, 40}} {
 		got := p.fields(test.f)
@@ -177,12 +187,12 @@ func TestSingleFieldsAreEnteredToo(t *testing.T) {
 }
 
 func TestSlicesOfABlock(t *testing.T) {
-	var all []hpack.HeaderField
+	var all []xhpack.HeaderField
 	for i := range 5 {
 		all = append(all, field(fmt.Sprintf("x-%d", i), strings.Repeat("v", i*50)))
 	}
 	all = append(all, field("content-type", "text/html"), field("a", "b"))
-	b := NewBlock(true, all...)
+	b := block(true, all...)
 	for first := range len(all) + 1 {
 		for last := first; last <= len(all); last++ {
 			p := newPeer(t)
@@ -204,7 +214,7 @@ func TestAppendAllocatesNothing(t *testing.T) {
 	table, out := NewTable(), make([]byte, 0, 4096)
 	var blocks []*Block
 	for i := range 40 {
-		blocks = append(blocks, NewBlock(i%3 == 0, field("x-name", strings.Repeat("v", 10*i)), field("etag", fmt.Sprint(i))))
+		blocks = append(blocks, block(i%3 == 0, field("x-name", strings.Repeat("v", 10*i)), field("etag", fmt.Sprint(i))))
 	}
 	i := 0
 	if n := testing.AllocsPerRun(1000, func() {
@@ -223,12 +233,12 @@ func FuzzTable(f *testing.F) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		var blocks []*Block
 		for i := range 40 {
-			fields := make([]hpack.HeaderField, random.IntN(7))
+			fields := make([]xhpack.HeaderField, random.IntN(7))
 			for j := range fields {
 				name := []string{"etag", "content-type", "x-a", "date", "www-authenticate", "x-long-name-of-a-field"}[random.IntN(6)]
 				fields[j] = field(name, strings.Repeat(string(rune(' '+1+random.IntN(90))), random.IntN(1<<random.IntN(12))))
 			}
-			blocks = append(blocks, NewBlock(i%2 == 0, fields...))
+			blocks = append(blocks, block(i%2 == 0, fields...))
 		}
 		p := newPeer(t)
 		for len(script) > 1 {

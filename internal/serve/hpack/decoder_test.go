@@ -1,4 +1,4 @@
-package wire
+package hpack
 
 import (
 	"bytes"
@@ -7,15 +7,15 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/net/http2/hpack"
+	xhpack "golang.org/x/net/http2/hpack"
 )
 
 var lengths = NewClassifier(func(name, value string) uint8 { return uint8(len(name) + len(value)) })
 
 // decode returns copies of the fields of a block.
-func decode(t testing.TB, d *Decoder, block []byte) ([]hpack.HeaderField, error) {
+func decode(t testing.TB, d *Decoder, block []byte) ([]xhpack.HeaderField, error) {
 	t.Helper()
-	var fields []hpack.HeaderField
+	var fields []xhpack.HeaderField
 	err := d.Decode(block, func(f *Field) bool {
 		if f.Class != uint8(len(f.Name)+len(f.Value)) {
 			t.Errorf("%s: %s has the class %d", f.Name, f.Value, f.Class)
@@ -42,8 +42,8 @@ func TestTheExamplesOfTheRFCAreDecoded(t *testing.T) {
 		},
 	} {
 		d := lengths.NewDecoder()
-		common := []hpack.HeaderField{field(":method", "GET"), field(":scheme", "http"), field(":path", "/"), field(":authority", "www.example.com")}
-		for i, want := range [][]hpack.HeaderField{
+		common := []xhpack.HeaderField{field(":method", "GET"), field(":scheme", "http"), field(":path", "/"), field(":authority", "www.example.com")}
+		for i, want := range [][]xhpack.HeaderField{
 			common,
 			append(common[:4:4], field("cache-control", "no-cache")),
 			{field(":method", "GET"), field(":scheme", "https"), field(":path", "/index.html"), field(":authority", "www.example.com"), field("custom-key", "custom-value")},
@@ -105,7 +105,7 @@ func TestWhatIsNotWantedStillCountsForTheTable(t *testing.T) {
 	if err != nil || seen != 1 {
 		t.Fatal(seen, err)
 	}
-	if diff := cmp.Diff([]hpack.HeaderField{field("e", "f"), field("a", "b")}, got); diff != "" {
+	if diff := cmp.Diff([]xhpack.HeaderField{field("e", "f"), field("a", "b")}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -113,7 +113,7 @@ func TestWhatIsNotWantedStillCountsForTheTable(t *testing.T) {
 func TestAFieldThatIsLargerThanTheTableEmptiesIt(t *testing.T) {
 	d := lengths.NewDecoder()
 	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
+	encoder := xhpack.NewEncoder(&block)
 	_ = encoder.WriteField(field("a", "b"))
 	block.Write(appendLiteral(nil, 0x40, 6, "large", strings.Repeat("x", tableSize)))
 	if got, err := decode(t, d, block.Bytes()); err != nil || len(got) != 2 || len(got[1].Value) != tableSize {
@@ -151,8 +151,8 @@ func FuzzDecoder(f *testing.F) {
 	f.Add([]byte("\x40\x8a\x25\xa8\x49\xe9\x5b\xa9\x7d\x7f\x89\x25\xa8\x49\xe9\x5b\xb8\xe8\xb4\xbf"), byte(9))
 	f.Fuzz(func(t *testing.T, data []byte, cut byte) {
 		ours := lengths.NewDecoder()
-		var want []hpack.HeaderField
-		theirs := hpack.NewDecoder(tableSize, func(f hpack.HeaderField) { want = append(want, field(f.Name, f.Value)) })
+		var want []xhpack.HeaderField
+		theirs := xhpack.NewDecoder(tableSize, func(f xhpack.HeaderField) { want = append(want, field(f.Name, f.Value)) })
 		theirs.SetAllowedMaxDynamicTableSize(tableSize)
 		for len(data) > 0 {
 			n := min(len(data), int(cut)+1)
@@ -197,7 +197,7 @@ func BenchmarkDecode(b *testing.B) {
 	})
 	b.Run("x-net", func(b *testing.B) {
 		n := 0
-		d := hpack.NewDecoder(tableSize, func(f hpack.HeaderField) { n += len(f.Value) })
+		d := xhpack.NewDecoder(tableSize, func(f xhpack.HeaderField) { n += len(f.Value) })
 		_, _ = d.Write(block)
 		b.ReportAllocs()
 		for b.Loop() {

@@ -1,6 +1,6 @@
-package wire
+package hpack
 
-import "golang.org/x/net/http2/hpack"
+import xhpack "golang.org/x/net/http2/hpack"
 
 // entryOverhead is added to the size of each entry of a dynamic table (RFC 7541 §4.1).
 const entryOverhead = 32
@@ -18,10 +18,11 @@ type Block struct {
 // dynamic table, in bytes.
 type position struct{ end, size int32 }
 
-// NewBlock prepares fields, whose names are in lower case. common says that many
+// NewBlock prepares fields, whose names are in lower case and whose classes mean
+// nothing. common says that many
 // answers on one connection will have them: they are then kept in the client's
 // table from the first time on, others from the second.
-func NewBlock(common bool, fields ...hpack.HeaderField) *Block {
+func NewBlock(common bool, fields ...Field) *Block {
 	b := &Block{common: common, fields: make([]position, len(fields))}
 	size := 0
 	for _, f := range fields {
@@ -30,8 +31,8 @@ func NewBlock(common bool, fields ...hpack.HeaderField) *Block {
 	b.text = make([]byte, 0, size)
 	for i, f := range fields {
 		b.text = appendLiteral(b.text, 0x40, 6, f.Name, f.Value)
-		b.fields[i] = position{int32(len(b.text)), int32(f.Size())}
-		b.kept += int(f.Size())
+		b.fields[i] = position{int32(len(b.text)), int32(f.size())}
+		b.kept += f.size()
 	}
 	return b
 }
@@ -100,8 +101,8 @@ func appendInteger(dst []byte, pattern byte, bits, n int) []byte {
 // appendString appends a string literal (RFC 7541 §5.2), in Huffman's code where
 // that is shorter.
 func appendString(dst []byte, s string) []byte {
-	if n := int(hpack.HuffmanEncodeLength(s)); n < len(s) {
-		return hpack.AppendHuffmanString(appendInteger(dst, 0x80, 7, n), s)
+	if n := int(xhpack.HuffmanEncodeLength(s)); n < len(s) {
+		return xhpack.AppendHuffmanString(appendInteger(dst, 0x80, 7, n), s)
 	}
 	return append(appendInteger(dst, 0, 7, len(s)), s...)
 }
@@ -113,19 +114,19 @@ const staticLength = 61
 // staticFields that of each field.
 var staticNames, staticFields = readStatic()
 
-func readStatic() (map[string]int, map[hpack.HeaderField]int) {
-	names, fields := make(map[string]int), make(map[hpack.HeaderField]int)
-	decoder := hpack.NewDecoder(0, nil)
+func readStatic() (map[string]int, map[xhpack.HeaderField]int) {
+	names, fields := make(map[string]int), make(map[xhpack.HeaderField]int)
+	decoder := xhpack.NewDecoder(0, nil)
 	for i := 1; i <= staticLength; i++ {
 		decoded, err := decoder.DecodeFull([]byte{0x80 | byte(i)})
 		if err != nil {
-			panic("wire: the static table has no entry " + string(rune('0'+i%10)) + ": " + err.Error()) // it is a constant of RFC 7541
+			panic("hpack: the static table has no entry " + string(rune('0'+i%10)) + ": " + err.Error()) // it is a constant of RFC 7541
 		}
 		f := decoded[0]
 		if _, known := names[f.Name]; !known {
 			names[f.Name] = i
 		}
-		fields[hpack.HeaderField{Name: f.Name, Value: f.Value}] = i
+		fields[xhpack.HeaderField{Name: f.Name, Value: f.Value}] = i
 	}
 	return names, fields
 }

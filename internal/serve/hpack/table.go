@@ -1,6 +1,6 @@
-package wire
+package hpack
 
-import "golang.org/x/net/http2/hpack"
+import xhpack "golang.org/x/net/http2/hpack"
 
 const (
 	// tableSize is how many bytes of a client's dynamic table are used; it is the
@@ -24,8 +24,8 @@ type Table struct {
 	evicted uint64              // of them
 
 	known [mostKnown]known
-	next  int                          // of known, the one that makes room
-	loose map[hpack.HeaderField]uint64 // the entries of fields that came alone; some may be evicted
+	next  int                           // of known, the one that makes room
+	loose map[xhpack.HeaderField]uint64 // the entries of fields that came alone; some may be evicted
 }
 
 // A known block was written before.
@@ -100,7 +100,7 @@ func (t *Table) appendIndexes(dst []byte, k *known) []byte {
 
 // AppendField appends one field, whose name is in lower case, to the header section.
 func (t *Table) AppendField(dst []byte, name, value string) []byte {
-	f := hpack.HeaderField{Name: name, Value: value}
+	f := xhpack.HeaderField{Name: name, Value: value}
 	if exact, ok := staticFields[f]; ok {
 		return append(dst, 0x80|byte(exact))
 	}
@@ -114,7 +114,7 @@ func (t *Table) AppendField(dst []byte, name, value string) []byte {
 	case passing[name] || 2*size > t.limit:
 		return appendLiteral(dst, 0, 4, name, value)
 	case t.loose == nil || len(t.loose) == 2*mostEntries:
-		t.loose = make(map[hpack.HeaderField]uint64) // what is forgotten may be entered again
+		t.loose = make(map[xhpack.HeaderField]uint64) // what is forgotten may be entered again
 	}
 	t.loose[f] = t.added
 	t.add(size)

@@ -1,0 +1,4 @@
+package edge
+
+// EngineUnderTest is the engine that this run of the suite is for.
+func EngineUnderTest() Engine { return engineUnderTest }
