@@ -1,0 +1,115 @@
+package weather_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+
+	"pennyfarthing/test/link"
+	"pennyfarthing/test/program"
+)
+
+func TestGoFetchesAThousandFilesOverABadLineOfIPv6(t *testing.T) {
+	s := newSite(t)
+	for i, engine := range engines {
+		for j, protocol := range protocols {
+			t.Run(engine+" "+protocol.alpn, func(t *testing.T) {
+				t.Parallel()
+				l, url, ca := serve(t, s, engine, (*link.Host).At6, uint64(100+10*i+j))
+				client := program.Client(t, protocol.inGo, ca)
+				dialFrom(t, l.Client, client)
+				start := time.Now()
+				got := getAll(t.Context(), client, url, s.names)
+				report(t, l, s, start)
+				s.compare(t, got)
+				for _, f := range got {
+					if f.Error == "" && f.Protocol != protocol.inGo {
+						t.Errorf("%s came over %s, want %s", f.Name, f.Protocol, protocol.inGo)
+					}
+				}
+			})
+		}
+	}
+}
+
+// dialFrom lets a client make its connections in the network of a host.
+func dialFrom(t *testing.T, h *link.Host, client *http.Client) {
+	t.Helper()
+	switch transport := client.Transport.(type) {
+	case *http.Transport:
+		transport.MaxConnsPerHost = 32
+		transport.DialContext = func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+			h.Do(func() { conn, err = new(net.Dialer).DialContext(ctx, network, address) })
+			return conn, err
+		}
+	case *http3.Transport:
+		var socket net.PacketConn
+		var err error
+		h.Do(func() { socket, err = net.ListenPacket("udp", h.At6(0)) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		over := &quic.Transport{Conn: socket}
+		t.Cleanup(func() {
+			_ = over.Close() // the test is over
+			socket.Close()
+		})
+		transport.Dial = func(ctx context.Context, address string, trust *tls.Config, config *quic.Config) (*quic.Conn, error) {
+			to, err := net.ResolveUDPAddr("udp", address)
+			if err != nil {
+				return nil, err
+			}
+			return over.DialEarly(ctx, to, trust, config)
+		}
+	default:
+		t.Fatalf("a transport of type %T", transport)
+	}
+}
+
+// getAll fetches files, a hundred at a time: penny takes 128 on one connection.
+func getAll(ctx context.Context, client *http.Client, url string, names []string) []file {
+	all := make([]file, len(names))
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range 100 {
+		workers.Go(func() {
+			for i := range next {
+				all[i] = get(ctx, client, url, names[i])
+			}
+		})
+	}
+	for i := range names {
+		next <- i
+	}
+	close(next)
+	workers.Wait()
+	return all
+}
+
+func get(ctx context.Context, client *http.Client, url, name string) file {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+name, http.NoBody)
+	if err != nil {
+		return file{Name: name, Error: err.Error()}
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return file{Name: name, Error: err.Error()}
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return file{Name: name, Status: resp.StatusCode, Error: err.Error()}
+	}
+	sum := sha256.Sum256(body)
+	return file{Name: name, Status: resp.StatusCode, Size: len(body), Sum: hex.EncodeToString(sum[:]), Protocol: resp.Proto}
+}
