@@ -3,17 +3,12 @@ package weather_test
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/hex"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/quic-go/quic-go"
-	"github.com/quic-go/quic-go/http3"
 
 	"pennyfarthing/test/link"
 	"pennyfarthing/test/program"
@@ -27,7 +22,10 @@ func TestGoFetchesAThousandFilesOverABadLineOfIPv6(t *testing.T) {
 				t.Parallel()
 				l, url, ca := serve(t, s, engine, (*link.Host).At6, uint64(100+10*i+j))
 				client := program.Client(t, protocol.inGo, ca)
-				dialFrom(t, l.Client, client)
+				program.From(t, client, l.Client.IPv6, l.Client.Do)
+				if transport, ok := client.Transport.(*http.Transport); ok {
+					transport.MaxConnsPerHost = 32
+				}
 				start := time.Now()
 				got := getAll(t.Context(), client, url, s.names)
 				report(t, l, s, start)
@@ -39,40 +37,6 @@ func TestGoFetchesAThousandFilesOverABadLineOfIPv6(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-// dialFrom lets a client make its connections in the network of a host.
-func dialFrom(t *testing.T, h *link.Host, client *http.Client) {
-	t.Helper()
-	switch transport := client.Transport.(type) {
-	case *http.Transport:
-		transport.MaxConnsPerHost = 32
-		transport.DialContext = func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-			h.Do(func() { conn, err = new(net.Dialer).DialContext(ctx, network, address) })
-			return conn, err
-		}
-	case *http3.Transport:
-		var socket net.PacketConn
-		var err error
-		h.Do(func() { socket, err = net.ListenPacket("udp", h.At6(0)) })
-		if err != nil {
-			t.Fatal(err)
-		}
-		over := &quic.Transport{Conn: socket}
-		t.Cleanup(func() {
-			_ = over.Close() // the test is over
-			socket.Close()
-		})
-		transport.Dial = func(ctx context.Context, address string, trust *tls.Config, config *quic.Config) (*quic.Conn, error) {
-			to, err := net.ResolveUDPAddr("udp", address)
-			if err != nil {
-				return nil, err
-			}
-			return over.DialEarly(ctx, to, trust, config)
-		}
-	default:
-		t.Fatalf("a transport of type %T", transport)
 	}
 }
 
