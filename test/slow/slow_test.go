@@ -152,11 +152,10 @@ func (a attack) judge(t *testing.T, seconds []second) {
 		}
 	}
 	last := seconds[len(seconds)-1]
-	if made := last.closed + last.connected; made < connections/2 { // the last line may be a second old
-		t.Errorf("slowhttptest came to make %d connections, want %d", made, connections)
-	}
-	if a.holds && held < connections*9/10 {
-		t.Errorf("slowhttptest came to hold %d connections at once, want nearly %d", held, connections)
+	// The last line may be a second old, and penny has closed the first connections
+	// before a machine that is busy has made the last.
+	if made := last.closed + last.connected; made < connections/2 || a.holds && held < connections/2 {
+		t.Errorf("slowhttptest came to make %d connections and to hold %d at once, want %d", made, held, connections)
 	}
 }
 
