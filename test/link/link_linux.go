@@ -48,6 +48,9 @@ func newLink(t testing.TB, o Options) *Link {
 func newHost(t testing.TB, ip string, v4, v6 netip.Addr) (*Host, *os.File) {
 	t.Helper()
 	ns, err := newNamespace()
+	if errors.Is(err, syscall.EPERM) {
+		t.Skipf("cannot run: this root may not make network namespaces, as that of a container without CAP_SYS_ADMIN: %v", err)
+	}
 	if err != nil {
 		t.Fatalf("make a network namespace: %v", err)
 	}

@@ -23,7 +23,7 @@ const patience = 10 * time.Second
 
 // What takes its time here takes it on a machine that does other things, too. So
 // nothing may be faster than the link allows, ever, and slower only by far.
-func TestAnEchoTakesTwiceTheDelay(t *testing.T) {
+func TestLinkDelaysAnEchoTwice(t *testing.T) {
 	const delay = 30 * time.Millisecond
 	l := link.New(t, link.Options{Delay: delay})
 	for name, address := range map[string]string{"IPv4": l.Server.At4(port), "IPv6": l.Server.At6(port)} {
@@ -70,7 +70,7 @@ func echo(server net.PacketConn) {
 
 // Packets are sent in bursts that the buffer of a socket takes, each with its
 // number; ten at the end of a burst, one of which will arrive, say that it is over.
-func TestPacketsAreLostAtRandomAndComeInOrder(t *testing.T) {
+func TestLinkLosesPacketsAtRandomAndKeepsTheirOrder(t *testing.T) {
 	const (
 		n     = 5000
 		burst = 50
@@ -133,7 +133,7 @@ func receive(t *testing.T, conn net.PacketConn) uint32 {
 	return binary.BigEndian.Uint32(buffer)
 }
 
-func TestNothingIsFasterThanTheRate(t *testing.T) {
+func TestLinkIsNoFasterThanItsRate(t *testing.T) {
 	const (
 		rate  = 16_000_000
 		size  = 2_000_000 // a second
@@ -168,7 +168,7 @@ func TestNothingIsFasterThanTheRate(t *testing.T) {
 	}
 }
 
-func TestAQueueThatIsFullDrops(t *testing.T) {
+func TestLinkDropsWhatFindsItsQueueFull(t *testing.T) {
 	const (
 		n    = 200
 		size = 1000 // with its heads
@@ -201,7 +201,7 @@ func TestAQueueThatIsFullDrops(t *testing.T) {
 }
 
 // A process that is started in a host has its network and no other.
-func TestAProcessIsInTheHostThatStartsIt(t *testing.T) {
+func TestLinkHasProcessesInItsHosts(t *testing.T) {
 	l := link.New(t, link.Options{})
 	var out []byte
 	var err error
