@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -227,8 +228,11 @@ func anyBody(answer) error { return nil }
 // checkParts compares the parts of a multipart/byteranges.
 func checkParts(a answer, want ...[]byte) error {
 	kind, parameters, err := mime.ParseMediaType(a.field("content-type"))
-	if err != nil || kind != "multipart/byteranges" {
-		return fmt.Errorf("it is %q: %v", a.field("content-type"), err)
+	if err != nil {
+		return err
+	}
+	if kind != "multipart/byteranges" {
+		return fmt.Errorf("its type is %q", kind)
 	}
 	parts := multipart.NewReader(bytes.NewReader(a.Body), parameters["boundary"])
 	for i, data := range want {
@@ -236,12 +240,16 @@ func checkParts(a answer, want ...[]byte) error {
 		if err != nil {
 			return fmt.Errorf("part %d: %w", i, err)
 		}
-		if got, err := io.ReadAll(part); err != nil || !bytes.Equal(got, data) {
-			return fmt.Errorf("part %d has %d bytes, want %d: %v", i, len(got), len(data), err)
+		got, err := io.ReadAll(part)
+		if err != nil {
+			return fmt.Errorf("part %d: %w", i, err)
+		}
+		if !bytes.Equal(got, data) {
+			return fmt.Errorf("part %d has %d bytes, want %d, or others", i, len(got), len(data))
 		}
 	}
-	if _, err := parts.NextPart(); err != io.EOF {
-		return fmt.Errorf("behind the last part: %v", err)
+	if _, err := parts.NextPart(); !errors.Is(err, io.EOF) {
+		return errors.Join(errors.New("the last part is not the end"), err)
 	}
 	return nil
 }
@@ -255,8 +263,12 @@ func checkGzip(a answer, want []byte) error {
 	if err != nil {
 		return err
 	}
-	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, want) {
-		return fmt.Errorf("%d bytes unpack to %d, want %d: %v", len(a.Body), len(got), len(want), err)
+	got, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("%d bytes unpack to %d, want %d, or others", len(a.Body), len(got), len(want))
 	}
 	return nil
 }
