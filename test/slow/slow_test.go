@@ -186,9 +186,9 @@ func (a attack) judge(t *testing.T, seconds []second) {
 		}
 	}
 	last := seconds[len(seconds)-1]
-	// The last line may be a second old, and penny has closed the first connections
-	// before a machine that is busy has made the last.
-	if made := last.closed + last.connected; made < connections/2 || a.holds && held < connections/2 {
+	// The last line may be a second old, and on a machine that is busy penny has
+	// closed the first connections long before slowhttptest comes to make the last.
+	if made := last.closed + last.connected; made < connections/2 || a.holds && held < connections/5 {
 		t.Errorf("slowhttptest came to make %d connections and to hold %d at once, want %d", made, held, connections)
 	}
 }

@@ -210,12 +210,12 @@ func fetchAll(t *testing.T, c *chromium.Browser, url string, names []string) []f
 	}
 	c.Evaluate(fmt.Sprintf("fetchAll(%s); 0", list), nil)
 	var got []file
-	for deadline := time.Now().Add(limit); got == nil; {
+	for deadline := time.Now().Add(limit); got == nil; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the files have not all come in %v", limit)
 		}
 		c.Complaints() // makes room for more
-		c.Evaluate("new Promise(resolve => setTimeout(() => resolve(outcome), 100))", &got)
+		c.Evaluate("outcome", &got)
 	}
 	return got
 }
