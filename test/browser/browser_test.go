@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"pennyfarthing/test/chromium"
 	"pennyfarthing/test/program"
 )
 
@@ -47,43 +48,43 @@ func up(t *testing.T) running {
 // makes the browser overlook a certificate.
 func TestTheWelcomeSiteInABrowserThatTrustsTheCA(t *testing.T) {
 	r := up(t)
-	c := newChromium(t, trust(t, r.CA))
+	c := chromium.Start(t, chromium.Trust(t, r.CA))
 	for _, window := range []struct {
 		name          string
 		width, height int
 		mobile        bool
 	}{{"desktop", 1280, 900, false}, {"phone", 390, 844, true}} {
-		c.resize(window.width, window.height, window.mobile)
-		c.navigate(r.POPs[0].HTTPS + "/")
-		checkPicture(t, c.screenshot(), window.name, window.width)
+		c.Resize(window.width, window.height, window.mobile)
+		c.Navigate(r.POPs[0].HTTPS + "/")
+		checkPicture(t, c.Screenshot(), window.name, window.width)
 		var overflow int
-		c.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth", &overflow)
+		c.Evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth", &overflow)
 		if overflow > 0 {
 			t.Errorf("%s: the page is %d pixels wider than the window", window.name, overflow)
 		}
 	}
 	checkPage(t, c, r)
 	for _, p := range r.POPs[1:] {
-		c.navigate(p.HTTPS + "/about")
+		c.Navigate(p.HTTPS + "/about")
 	}
-	c.navigate(r.POPs[0].HTTP + "/docs?q=1") // to HTTPS, and by _redirects
+	c.Navigate(r.POPs[0].HTTP + "/docs?q=1") // to HTTPS, and by _redirects
 	var at string
-	c.evaluate("location.href", &at)
+	c.Evaluate("location.href", &at)
 	if want := r.POPs[0].HTTPS + "/about"; !strings.HasPrefix(at, want) {
 		t.Errorf("the plain port leads to %s, want %s", at, want)
 	}
-	if all := c.complaints(); len(all) > 0 {
+	if all := c.Complaints(); len(all) > 0 {
 		t.Errorf("the browser complains:\n%s", strings.Join(all, "\n"))
 	}
 	// That nothing was heard means something only if this is.
-	c.evaluate(`console.error("on purpose"); fetch("https://elsewhere.invalid/").catch(() => {})`, nil)
-	if all := c.complaints(); len(all) < 2 {
+	c.Evaluate(`console.error("on purpose"); fetch("https://elsewhere.invalid/").catch(() => {})`, nil)
+	if all := c.Complaints(); len(all) < 2 {
 		t.Errorf("of an error and a breach of the Content-Security-Policy only this is heard: %q", all)
 	}
 }
 
 // checkPage looks at what the page holds once its script has run.
-func checkPage(t *testing.T, c *chromium, r running) {
+func checkPage(t *testing.T, c *chromium.Browser, r running) {
 	t.Helper()
 	var page struct {
 		Title  string   `json:"title"`
@@ -91,7 +92,7 @@ func checkPage(t *testing.T, c *chromium, r running) {
 		Rows   []string `json:"rows"`
 		Links  []string `json:"links"`
 	}
-	c.evaluate(`({
+	c.Evaluate(`({
 		title: document.title, secure: isSecureContext,
 		rows: [...document.querySelectorAll("table tbody tr")].map(r => r.innerText),
 		links: [...document.querySelectorAll("table a")].map(a => a.href),
@@ -147,10 +148,10 @@ func TestABrowserSpeaksHTTP3(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := newChromium(t, trust(t, r.CA), "--origin-to-force-quic-on="+base.Host)
-	c.navigate(base.String() + "/")
+	c := chromium.Start(t, chromium.Trust(t, r.CA), "--origin-to-force-quic-on="+base.Host)
+	c.Navigate(base.String() + "/")
 	var protocols []string
-	c.evaluate(`[...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+	c.Evaluate(`[...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
 		.map(e => e.nextHopProtocol + " " + new URL(e.name).pathname)`, &protocols)
 	t.Logf("%q", protocols)
 	if len(protocols) < 3 {
@@ -163,13 +164,13 @@ func TestABrowserSpeaksHTTP3(t *testing.T) {
 	}
 	const sentence = "This page came from Sydney (au) over HTTP/3"
 	var says string
-	for deadline := time.Now().Add(limit); !strings.Contains(says, sentence) && time.Now().Before(deadline); {
-		c.evaluate("document.body.innerText", &says) // its script is told of the answer a little later
+	for deadline := time.Now().Add(chromium.Limit); !strings.Contains(says, sentence) && time.Now().Before(deadline); {
+		c.Evaluate("document.body.innerText", &says) // its script is told of the answer a little later
 	}
 	if !strings.Contains(says, sentence) {
 		t.Errorf("the page does not say %q", sentence)
 	}
-	if all := c.complaints(); len(all) > 0 {
+	if all := c.Complaints(); len(all) > 0 {
 		t.Errorf("the browser complains:\n%s", strings.Join(all, "\n"))
 	}
 }

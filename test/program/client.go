@@ -1,13 +1,17 @@
 package program
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
 
+	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 )
 
@@ -45,4 +49,42 @@ func Client(t testing.TB, protocol, caFile string) *http.Client {
 	t.Cleanup(transport.CloseIdleConnections)
 	client.Transport = transport
 	return client
+}
+
+// From lets a client of [Client] connect from an address. Its sockets are opened
+// within do, which may be that of a host of a link; nil stands for here.
+func From(t testing.TB, client *http.Client, from netip.Addr, do func(func())) {
+	t.Helper()
+	if do == nil {
+		do = func(f func()) { f() }
+	}
+	switch transport := client.Transport.(type) {
+	case *http.Transport:
+		dialer := &net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
+		transport.DialContext = func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+			do(func() { conn, err = dialer.DialContext(ctx, network, address) })
+			return conn, err
+		}
+	case *http3.Transport:
+		var socket *net.UDPConn
+		var err error
+		do(func() { socket, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0))) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := &quic.Transport{Conn: socket}
+		t.Cleanup(func() {
+			_ = all.Close() // the test is over
+			socket.Close()
+		})
+		transport.Dial = func(ctx context.Context, address string, trust *tls.Config, config *quic.Config) (*quic.Conn, error) {
+			to, err := netip.ParseAddrPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return all.DialEarly(ctx, net.UDPAddrFromAddrPort(to), trust, config)
+		}
+	default:
+		t.Fatalf("a transport of type %T has no address to come from", transport)
+	}
 }

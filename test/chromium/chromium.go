@@ -1,4 +1,11 @@
-package browser_test
+// Package chromium runs a real browser, Chromium, without a window, for the tests
+// below test/: it opens pages, runs scripts in them, takes pictures and hears what
+// pages complain of.
+//
+// A browser that a test starts has a home of its own and ends with the test; if
+// the test failed, what the browser printed is logged. It is used by one goroutine,
+// that of the test.
+package chromium
 
 import (
 	"bufio"
@@ -17,12 +24,13 @@ import (
 	"time"
 )
 
-// limit bounds every wait for Chromium.
-const limit = 30 * time.Second
+// Limit bounds every wait for Chromium. A machine with other work to do has let it
+// wait for half a minute.
+const Limit = time.Minute
 
-// A chromium is a running browser without a window. We speak the DevTools
+// A Browser is a running Chromium with one page. We speak the DevTools
 // protocol with it over two pipes: JSON messages with a NUL behind each.
-type chromium struct {
+type Browser struct {
 	t       *testing.T
 	to      io.WriteCloser
 	session string // of the page, "" for the browser itself
@@ -49,8 +57,8 @@ type message struct {
 	raw json.RawMessage // params of an event
 }
 
-// newChromium starts a browser with a home of its own, and opens a page in it.
-func newChromium(t *testing.T, home string, flags ...string) *chromium {
+// Start starts a browser with a home, which [Trust] makes, and opens a page in it.
+func Start(t *testing.T, home string, flags ...string) *Browser {
 	t.Helper()
 	path := ""
 	for _, name := range []string{"chromium", "chromium-browser"} {
@@ -82,7 +90,7 @@ func newChromium(t *testing.T, home string, flags ...string) *chromium {
 	for _, f := range []*os.File{ours, ourEnd, log} {
 		f.Close()
 	}
-	c := &chromium{t: t, to: theirs, events: make(chan message, 10_000), answers: make(map[int]chan message)}
+	c := &Browser{t: t, to: theirs, events: make(chan message, 10_000), answers: make(map[int]chan message)}
 	var reading sync.WaitGroup
 	reading.Go(func() { c.read(theirAnswers) })
 	t.Cleanup(func() {
@@ -91,7 +99,7 @@ func newChromium(t *testing.T, home string, flags ...string) *chromium {
 		go func() { waited <- cmd.Wait() }()
 		select {
 		case <-waited:
-		case <-time.After(limit):
+		case <-time.After(Limit):
 			cancel()
 			<-waited
 		}
@@ -117,7 +125,7 @@ func pipe(t *testing.T) (*os.File, *os.File) {
 }
 
 // read hands on what Chromium says until it ends.
-func (c *chromium) read(r io.Reader) {
+func (c *Browser) read(r io.Reader) {
 	in := bufio.NewReader(r)
 	for {
 		text, err := in.ReadBytes(0)
@@ -153,7 +161,7 @@ func (c *chromium) read(r io.Reader) {
 	}
 }
 
-func (c *chromium) send(m message) error {
+func (c *Browser) send(m message) error {
 	text, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -164,7 +172,7 @@ func (c *chromium) send(m message) error {
 
 // call asks Chromium to do something and reads the answer into result, unless
 // that is nil.
-func (c *chromium) call(method string, params, result any) {
+func (c *Browser) call(method string, params, result any) {
 	c.t.Helper()
 	answer := make(chan message, 1)
 	c.mu.Lock()
@@ -191,15 +199,15 @@ func (c *chromium) call(method string, params, result any) {
 				c.t.Fatalf("%s: %v in %s", method, err, m.Result)
 			}
 		}
-	case <-time.After(limit):
-		c.t.Fatalf("%s: no answer", method)
+	case <-time.After(Limit):
+		c.t.Fatalf("%s %.100v: no answer", method, params)
 	}
 }
 
 type object = map[string]any
 
 // open opens a page and listens to it.
-func (c *chromium) open() {
+func (c *Browser) open() {
 	c.t.Helper()
 	var target struct {
 		ID string `json:"targetId"`
@@ -215,8 +223,8 @@ func (c *chromium) open() {
 	}
 }
 
-// navigate loads a page and waits until it and all it names have come.
-func (c *chromium) navigate(url string) {
+// Navigate loads a page and waits until it and all it names have come.
+func (c *Browser) Navigate(url string) {
 	c.t.Helper()
 	var went struct {
 		Error string `json:"errorText"`
@@ -229,9 +237,9 @@ func (c *chromium) navigate(url string) {
 }
 
 // waitFor waits for an event, and notes what the page complains of meanwhile.
-func (c *chromium) waitFor(method string) {
+func (c *Browser) waitFor(method string) {
 	c.t.Helper()
-	late := time.After(limit)
+	late := time.After(Limit)
 	for {
 		select {
 		case m := <-c.events:
@@ -245,9 +253,9 @@ func (c *chromium) waitFor(method string) {
 	}
 }
 
-// complaints returns what pages have said and what went wrong until now.
-func (c *chromium) complaints() []string {
-	c.evaluate("0", nil) // what was said before this answer is here now
+// Complaints returns what pages have said and what went wrong until now.
+func (c *Browser) Complaints() []string {
+	c.Evaluate("0", nil) // what was said before this answer is here now
 	for {
 		select {
 		case m := <-c.events:
@@ -258,16 +266,16 @@ func (c *chromium) complaints() []string {
 	}
 }
 
-func (c *chromium) note(m message) {
+func (c *Browser) note(m message) {
 	switch m.Method {
 	case "Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Network.loadingFailed":
 		c.console = append(c.console, m.Method+" "+string(m.raw))
 	}
 }
 
-// evaluate runs an expression in the page, waits for it if it is a promise, and
+// Evaluate runs an expression in the page, waits for it if it is a promise, and
 // reads its value into result, unless that is nil.
-func (c *chromium) evaluate(expression string, result any) {
+func (c *Browser) Evaluate(expression string, result any) {
 	c.t.Helper()
 	var got struct {
 		Result struct {
@@ -286,14 +294,14 @@ func (c *chromium) evaluate(expression string, result any) {
 	}
 }
 
-// resize makes the window so wide, in CSS pixels.
-func (c *chromium) resize(width, height int, mobile bool) {
+// Resize makes the window so wide, in CSS pixels.
+func (c *Browser) Resize(width, height int, mobile bool) {
 	c.t.Helper()
 	c.call("Emulation.setDeviceMetricsOverride", object{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}, nil)
 }
 
-// screenshot takes a picture of the whole page, as a PNG file.
-func (c *chromium) screenshot() []byte {
+// Screenshot takes a picture of the whole page, as a PNG file.
+func (c *Browser) Screenshot() []byte {
 	c.t.Helper()
 	var shot struct {
 		Data string `json:"data"`
@@ -306,9 +314,9 @@ func (c *chromium) screenshot() []byte {
 	return data
 }
 
-// trust makes a home in which Chromium trusts a CA: it reads the NSS database of
+// Trust makes a home in which Chromium trusts a CA: it reads the NSS database of
 // whoever runs it.
-func trust(t *testing.T, caFile string) string {
+func Trust(t *testing.T, caFile string) string {
 	t.Helper()
 	certutil, err := exec.LookPath("certutil")
 	if err != nil {
