@@ -116,6 +116,8 @@ func (l *loader) measure(ctx context.Context, c benchCase, s *server, rate float
 		if err == nil && !c.manual() && out.bytes != float64(body*out.requests) {
 			err = fmt.Errorf("h2load read %.0f bytes for %d responses of %d", out.bytes, out.requests, body)
 		}
+	case loadMix, loadIdle, loadFair: // see crowd_parent.go
+		err = fmt.Errorf("%s is not a load by itself", c.name)
 	case loadHandshakes:
 		out, err = l.handshakes(ctx, c, s, handshakeOrder{Count: int64(rate*float64(l.seconds)) + 1, Body: body})
 	}

@@ -44,7 +44,14 @@ type place struct {
 	cert      *certificate
 	privilege bool   // we are root: name the user to become
 	engine    string // of penny
+	most      int    // connections at the same time, 0 = a usual number
 }
+
+// usualMost is how many connections a server allows, where such a limit is the administrator's to set.
+const usualMost = 8192
+
+// room is how many connections and open files the server must allow.
+func (p place) room() int { return max(usualMost, p.most+spareFiles) }
 
 func (p place) listen() string { return fmt.Sprintf("127.0.0.1:%d", p.port) }
 
@@ -56,7 +63,12 @@ type invocation struct {
 }
 
 func programs() []program {
-	return []program{pennyProgram(), nginxProgram(), h2oProgram(), caddyProgram()}
+	return []program{pennyProgram(ours, ""), pennyProgram(oursPlain, "plain"), nginxProgram(), h2oProgram(), caddyProgram()}
+}
+
+// usualNames are the servers of a run that names none. The plain engine joins them where memory is measured.
+func usualNames() []string {
+	return slices.DeleteFunc(programNames(), func(name string) bool { return name == oursPlain })
 }
 
 func programNames() []string {
@@ -83,10 +95,18 @@ type server struct {
 }
 
 func (s *server) url(path string) string {
-	if s.mode == overTLS {
+	if s.mode.tls() {
 		return "https://" + s.listen() + path
 	}
 	return "http://" + s.listen() + path
+}
+
+// asked is how the server wants a path of the site to be asked for.
+func (s *server) asked(path string) string {
+	if s.clean {
+		return cleanPath(path)
+	}
+	return path
 }
 
 // cleanPath is how a page is asked for where /page.html redirects to /page.

@@ -25,6 +25,9 @@ type sample struct {
 	ServerBusy float64 `json:"server_busy"` // of its core
 	LoadBusy   float64 `json:"load_busy"`   // of its core
 	Requests   int64   `json:"requests"`
+
+	Classes []classFigures `json:"classes,omitempty"` // of the crowd; P99Millis is the first one's
+	Idle    *idleFigures   `json:"idle,omitempty"`
 }
 
 // cell is what one server showed in one case. It has a sample a turn, or a reason why it has none.
@@ -75,7 +78,7 @@ func ratio(m metric, cells []cell, peers ...string) (value float64, best string,
 	}
 	var rivals []cell
 	for _, c := range cells {
-		if c.Server != ours && c.Failed == "" && (len(peers) == 0 || slices.Contains(peers, c.Server)) {
+		if isPeer(c.Server) && c.Failed == "" && (len(peers) == 0 || slices.Contains(peers, c.Server)) {
 			rivals = append(rivals, c)
 		}
 	}
