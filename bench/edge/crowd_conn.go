@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -90,7 +92,7 @@ func dialCrowd(ctx context.Context, order crowdOrder, config *tls.Config, i int)
 		if err := c.tls.HandshakeContext(ctx); err != nil {
 			return nil, err
 		}
-		if state := c.tls.ConnectionState(); state.NegotiatedProtocol != config.NextProtos[0] || state.CipherSuite != tls.TLS_AES_128_GCM_SHA256 {
+		if state := c.tls.ConnectionState(); (state.NegotiatedProtocol == "h2") != order.H2 || state.CipherSuite != tls.TLS_AES_128_GCM_SHA256 {
 			return nil, fmt.Errorf("protocol %q, cipher %s", state.NegotiatedProtocol, tls.CipherSuiteName(state.CipherSuite))
 		}
 	}
@@ -182,9 +184,23 @@ const maxHead = 16 << 10
 // talkH1 is HTTP/1.1 with one request in flight.
 type talkH1 struct {
 	current answer
-	head    []byte // the beginning of a head that came in pieces
-	left    int64  // of the body
+	reading partH1
+	line    []byte // the beginning of a head, or of a line between chunks, that came in pieces
+	left    int64  // of the body, or of the chunk
+	got     int64  // of a body in chunks
 }
+
+// partH1 is what comes next.
+type partH1 int
+
+const (
+	readingHead partH1 = iota
+	readingBody
+	readingChunk     // the data of one
+	readingChunkSize // its first line
+	readingChunkEnd  // the empty line after its data
+	readingLastLine  // the empty line after the last chunk; trailers are not expected
+)
 
 func (t *talkH1) ask(out []byte, r *preparedRequest, now time.Time) ([]byte, error) {
 	if t.current.request != nil {
@@ -199,74 +215,150 @@ func (t *talkH1) feed(b []byte, done []answer, out []byte) ([]answer, []byte, er
 		if t.current.request == nil {
 			return done, out, fmt.Errorf("%d bytes that were not asked for", len(b))
 		}
-		if t.left > 0 {
+		var finished bool
+		var err error
+		if t.reading == readingBody || t.reading == readingChunk {
 			n := min(t.left, int64(len(b)))
 			t.left -= n
 			b = b[n:]
-		} else {
-			if len(t.head) > 0 {
-				b = append(t.head, b...)
-				t.head = nil
-			}
-			end := bytes.Index(b, []byte("\r\n\r\n"))
-			if end < 0 {
-				if len(b) > maxHead {
-					return done, out, errors.New("the head does not end")
-				}
-				t.head = bytes.Clone(b)
-				return done, out, nil
-			}
-			if err := t.begin(b[:end]); err != nil {
-				return done, out, err
-			}
-			b = b[end+4:]
+			finished = t.consumed()
+		} else if b, finished, err = t.text(b); err != nil {
+			return done, out, err
 		}
-		if t.left == 0 {
+		if finished {
 			done = append(done, t.current)
-			t.current = answer{}
+			t.current, t.reading, t.got = answer{}, readingHead, 0
 		}
 	}
 	return done, out, nil
 }
 
-// begin checks a head against what was expected.
-func (t *talkH1) begin(head []byte) error {
-	r := t.current.request
-	status, length, err := readHead(head)
-	if err != nil {
-		return err
+// consumed says whether the answer has ended with the bytes that were taken from its body.
+func (t *talkH1) consumed() bool {
+	if t.left > 0 {
+		return false
 	}
-	if status == 304 {
-		length = 0 // it may name the length of what it does not send
+	if t.reading == readingChunk {
+		t.reading = readingChunkEnd
+		return false
 	}
-	if status != r.Status || length != r.Body {
-		return fmt.Errorf("%s: status %d with %d bytes, not %d with %d", r.Path, status, length, r.Status, r.Body)
-	}
-	t.left = length
-	return nil
+	return true
 }
 
-// readHead finds the status and Content-Length, -1 if there is none, in a head without its last empty line.
-func readHead(head []byte) (status int, length int64, err error) {
+// text takes a head or a line, if it is complete, and returns what follows it.
+func (t *talkH1) text(b []byte) (rest []byte, finished bool, err error) {
+	if len(t.line) > 0 {
+		b = append(t.line, b...)
+		t.line = nil
+	}
+	mark := "\r\n"
+	if t.reading == readingHead {
+		mark = "\r\n\r\n"
+	}
+	end := bytes.Index(b, []byte(mark))
+	if end < 0 {
+		if len(b) > maxHead {
+			return nil, false, errors.New("a head or a line does not end")
+		}
+		t.line = bytes.Clone(b)
+		return nil, false, nil
+	}
+	if t.reading == readingHead {
+		finished, err = t.begin(b[:end])
+	} else {
+		finished, err = t.between(b[:end])
+	}
+	return b[end+len(mark):], finished, err
+}
+
+// between handles a line of the chunked coding.
+func (t *talkH1) between(line []byte) (finished bool, err error) {
+	if t.reading == readingChunkSize {
+		if t.left, err = strconv.ParseInt(string(line), 16, 32); err != nil {
+			return false, fmt.Errorf("the size of a chunk: %w", err)
+		}
+		t.got += t.left
+		t.reading = readingChunk
+		if t.left == 0 {
+			t.reading = readingLastLine
+		}
+		return false, nil
+	}
+	if len(line) > 0 {
+		return false, fmt.Errorf("%q where a chunk should end", line)
+	}
+	if t.reading == readingChunkEnd {
+		t.reading = readingChunkSize
+		return false, nil
+	}
+	if want := t.current.request.Body; t.got != want {
+		return false, fmt.Errorf("%s: %d bytes in chunks, not %d", t.current.request.Path, t.got, want)
+	}
+	return true, nil
+}
+
+// begin checks a head against what was expected.
+func (t *talkH1) begin(head []byte) (finished bool, err error) {
+	r := t.current.request
+	h, err := readHead(head)
+	if err != nil {
+		return false, err
+	}
+	if h.status != r.Status {
+		return false, fmt.Errorf("%s: status %d, not %d", r.Path, h.status, r.Status)
+	}
+	if h.status == http.StatusNotModified { // it may name the length of what it does not send
+		return true, nil
+	}
+	if h.chunked {
+		t.reading = readingChunkSize
+		return false, nil
+	}
+	if h.length != r.Body {
+		return false, fmt.Errorf("%s: Content-Length %d, not %d", r.Path, h.length, r.Body)
+	}
+	t.reading, t.left = readingBody, h.length
+	return t.left == 0, nil
+}
+
+// headH1 is what concerns us of a head.
+type headH1 struct {
+	status  int
+	length  int64 // -1 = not named
+	chunked bool
+}
+
+// readHead reads a head without its last empty line.
+func readHead(head []byte) (headH1, error) {
 	line, rest, _ := bytes.Cut(head, []byte("\r\n"))
 	if len(line) < len("HTTP/1.1 200") || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
-		return 0, 0, fmt.Errorf("status line %q", line)
+		return headH1{}, fmt.Errorf("status line %q", line)
 	}
 	n, err := decimal(line[9:12])
 	if err != nil {
-		return 0, 0, fmt.Errorf("status line %q", line)
+		return headH1{}, fmt.Errorf("status line %q", line)
 	}
-	length = -1
-	const name = "content-length:"
+	h := headH1{status: int(n), length: -1}
 	for len(rest) > 0 {
 		line, rest, _ = bytes.Cut(rest, []byte("\r\n"))
-		if len(line) > len(name) && bytes.EqualFold(line[:len(name)], []byte(name)) {
-			if length, err = decimal(bytes.TrimSpace(line[len(name):])); err != nil {
-				return 0, 0, err
+		if value, ok := valueOf(line, "content-length:"); ok {
+			if h.length, err = decimal(value); err != nil {
+				return headH1{}, err
 			}
 		}
+		if value, ok := valueOf(line, "transfer-encoding:"); ok {
+			h.chunked = bytes.EqualFold(value, []byte("chunked"))
+		}
 	}
-	return int(n), length, nil
+	return h, nil
+}
+
+// valueOf is the value of a line if its field is name, which ends with the colon.
+func valueOf(line []byte, name string) ([]byte, bool) {
+	if len(line) <= len(name) || line[len(name)-1] != ':' || !bytes.EqualFold(line[:len(name)], []byte(name)) {
+		return nil, false
+	}
+	return bytes.TrimSpace(line[len(name):]), true
 }
 
 func decimal(digits []byte) (int64, error) {

@@ -65,6 +65,8 @@ type asset struct {
 	sum  [sha256.Size]byte
 }
 
+func assetOf(body []byte) asset { return asset{int64(len(body)), sha256.Sum256(body)} }
+
 // site is what all servers serve.
 type site struct {
 	bare, withGzip string // the same files; the second has .gz and .br beside them, made beforehand, for the servers that want it so
@@ -161,7 +163,7 @@ func requestPath(p string) string {
 }
 
 func (s *site) add(p string, body []byte, zip bool) error {
-	s.assets[requestPath(p)] = asset{int64(len(body)), sha256.Sum256(body)}
+	s.assets[requestPath(p)] = assetOf(body)
 	for _, root := range []string{s.bare, s.withGzip} {
 		if err := writeSiteFile(filepath.Join(root, filepath.FromSlash(p)), body); err != nil {
 			return err
