@@ -47,6 +47,7 @@ const (
 	idleDefault       = 10000
 	fairConnections   = 1000
 	fairLargeOneIn    = 10 // in the mixed cases
+	fairTurns         = 3  // at most
 	mixStreams        = 10
 )
 
@@ -89,7 +90,7 @@ func (c benchCase) turns(wanted int) int {
 	case loadIdle:
 		return 1
 	case loadFair:
-		return min(wanted, 3)
+		return min(wanted, fairTurns)
 	case loadWrk, loadH2load, loadHandshakes, loadMix:
 	}
 	return wanted

@@ -244,7 +244,7 @@ func checkCrowdReport(t *testing.T, order crowdOrder, report crowdReport, served
 		for _, n := range class.ByConnection {
 			sum += n
 		}
-		if class.Done == 0 || class.P50 > class.P99 || class.P99 > class.Max || class.Max == 0 {
+		if class.P50 > class.P99 || class.P99 > class.Max || class.Done > 0 && class.Max == 0 { // none on a machine that is slow
 			t.Errorf("%+v", class)
 		}
 		if order.Own && (int64(sum) != class.Done || len(class.ByConnection) != order.Connections/2) {

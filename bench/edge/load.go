@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	warmUp        = 500 * time.Millisecond
+	warmUp        = 300 * time.Millisecond
 	latencySample = 20000 // responses of the run that h2load logs
 	// bodySlack allows wrk's figure of bytes its three digits.
 	bodySlack = 0.99

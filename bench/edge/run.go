@@ -28,15 +28,23 @@ var errStarved = errors.New("the machine is too busy with other work")
 // report is everything, for -json.
 type report struct {
 	Date     time.Time         `json:"date"`
-	Kernel   string            `json:"kernel"`
-	CPU      string            `json:"cpu"`
+	Machine  machine           `json:"machine"`
+	Servers  []string          `json:"servers"` // of the ordinary cases, in the order of the tables
 	Turns    int               `json:"turns"`
 	Seconds  int               `json:"seconds"`
 	Versions map[string]string `json:"versions"`
 	Command  string            `json:"command"`
+	Traffic  []traffic         `json:"traffic,omitempty"`
 	Logs     string            `json:"logs,omitempty"` // access logs of the mixed cases
 	Heads    map[string]string `json:"heads"`          // of each server in each mode, as they came
 	Cases    []caseReport      `json:"cases"`
+}
+
+// traffic is what a server sends in a mixed case.
+type traffic struct {
+	Case   string `json:"case"`
+	Server string `json:"server"`
+	What   string `json:"what"`
 }
 
 type caseReport struct {
@@ -92,7 +100,7 @@ func run(ctx context.Context, opts options, cases []benchCase, out io.Writer) (e
 		binaries: map[string]string{}, running: map[string]map[mode]*server{}, failed: map[string]map[mode]error{},
 		variants: map[string]map[mode]map[mixed]variant{},
 		report: report{
-			Date: time.Now().UTC(), Kernel: kernel(), CPU: cpuModel(), Turns: opts.turns, Seconds: opts.seconds, Command: opts.command,
+			Date: time.Now().UTC(), Machine: thisMachine(), Servers: opts.servers, Turns: opts.turns, Seconds: opts.seconds, Command: opts.command,
 			Versions: map[string]string{}, Heads: map[string]string{},
 		},
 	}
@@ -119,7 +127,7 @@ func (b *bench) run(ctx context.Context) error {
 		failed = failed || slices.ContainsFunc(done.Cells, func(c cell) bool { return c.Failed != "" })
 		b.report.Cases = append(b.report.Cases, done)
 		printCase(b.out, done)
-		if err := b.writeJSON(); err != nil { // after every case, so that an interrupted run keeps what it has
+		if err := errors.Join(b.writeJSON(), b.writePerformance()); err != nil { // after every case, so that an interrupted run keeps what it has
 			return err
 		}
 	}
@@ -176,7 +184,7 @@ func (b *bench) printHeading(ctx context.Context) error {
 	}
 	b.report.Versions["wrk"], _, _ = strings.Cut(b.report.Versions["wrk"], " Copyright")
 	fmt.Fprintf(b.out, "%s, %s, Linux %s; server on CPU %d, load on CPU %d\n",
-		b.report.Date.Format(time.DateOnly), b.report.CPU, b.report.Kernel, b.spawner.serverCPU, b.spawner.loadCPU)
+		b.report.Date.Format(time.DateOnly), b.report.Machine.CPU, b.report.Machine.Kernel, b.spawner.serverCPU, b.spawner.loadCPU)
 	for _, name := range b.opts.servers {
 		fmt.Fprintf(b.out, "%-7s %s (manual: %s)\n", name, b.report.Versions[name], programNamed(name).serves)
 	}
@@ -266,7 +274,9 @@ func (b *bench) learnVariants(ctx context.Context, s *server, m mode) error {
 		}
 		maps.Copy(known, more)
 		if !c.h2 {
-			fmt.Fprintf(b.out, "check   %s %s: %s: %s\n", s.name, m, c.name, mixFigures(requests, known))
+			what := mixFigures(requests, known)
+			b.report.Traffic = append(b.report.Traffic, traffic{c.name, s.name, what})
+			fmt.Fprintf(b.out, "check   %s %s: %s: %s\n", s.name, m, c.name, what)
 		}
 	}
 	b.variants[s.name][m] = known
