@@ -27,6 +27,7 @@ import (
 
 const (
 	crowdFlag    = "internal-crowd-load"
+	crowdBatch   = 320              // connections that are set up before they ask: servers wait only so long for a request
 	crowdDialers = 32               // connections that are set up at a time
 	crowdPerHost = 250              // connections from one address: servers limit them, and ports are few
 	crowdStuck   = 20 * time.Second // nothing at all happens for so long: the server is stuck
@@ -93,9 +94,6 @@ func crowdChild(ctx context.Context, orderFile string, in io.Reader, out io.Writ
 		return err
 	}
 	defer c.close()
-	if err := c.once(ctx); err != nil {
-		return fmt.Errorf("first request: %w", err)
-	}
 	fmt.Fprintln(out, crowdReady)
 	if line, err := bufio.NewReader(in).ReadString('\n'); err != nil || strings.TrimSpace(line) != crowdGo {
 		return fmt.Errorf("the parent said %q: %w", line, err)
@@ -162,23 +160,30 @@ func newCrowd(ctx context.Context, order crowdOrder) (*crowd, error) {
 	if c.poll, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	if err := c.dial(ctx, config); err != nil {
-		c.close()
-		return nil, err
+	for from := 0; from < len(c.conns); from += crowdBatch {
+		to := min(from+crowdBatch, len(c.conns))
+		err := c.dial(ctx, config, from, to)
+		if err == nil {
+			err = c.once(ctx, from, to)
+		}
+		if err != nil {
+			c.close()
+			return nil, fmt.Errorf("after %d connections: %w", from, err)
+		}
 	}
 	return c, nil
 }
 
-// dial makes all connections, some at a time, and hands them to epoll.
-func (c *crowd) dial(ctx context.Context, config *tls.Config) error {
+// dial makes the connections from and up to to, some at a time, and hands them to epoll.
+func (c *crowd) dial(ctx context.Context, config *tls.Config, from, to int) error {
 	var wg sync.WaitGroup
 	var next atomic.Int64
 	failures := make([]error, crowdDialers)
 	for d := range crowdDialers {
 		wg.Go(func() {
 			for failures[d] == nil && ctx.Err() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= len(c.conns) {
+				i := from + int(next.Add(1)) - 1
+				if i >= to {
 					return
 				}
 				if c.conns[i], failures[d] = dialCrowd(ctx, c.order, config, i); failures[d] != nil {
@@ -191,9 +196,9 @@ func (c *crowd) dial(ctx context.Context, config *tls.Config) error {
 	if err := errors.Join(append(failures, ctx.Err())...); err != nil {
 		return err
 	}
-	for i, conn := range c.conns {
+	for i := from; i < to; i++ {
 		event := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(i)}
-		if err := syscall.EpollCtl(c.poll, syscall.EPOLL_CTL_ADD, conn.fd, &event); err != nil {
+		if err := syscall.EpollCtl(c.poll, syscall.EPOLL_CTL_ADD, c.conns[i].fd, &event); err != nil {
 			return fmt.Errorf("epoll: %w", err)
 		}
 	}
@@ -209,11 +214,11 @@ func (c *crowd) close() {
 	_ = syscall.Close(c.poll)
 }
 
-// once asks for one answer on each connection and waits for all. They do not all ask at the same moment: this proves that
+// once asks for one answer on each of these connections and waits for all. They do not all ask at the same moment: this proves that
 // each connection works and is no measurement.
-func (c *crowd) once(ctx context.Context) error {
-	for i, conn := range c.conns {
-		if err := errors.Join(c.ask(i), conn.flush()); err != nil {
+func (c *crowd) once(ctx context.Context, from, to int) error {
+	for i := from; i < to; i++ {
+		if err := errors.Join(c.ask(i), c.conns[i].flush()); err != nil {
 			return err
 		}
 		for c.waiting >= crowdDialers {
@@ -238,7 +243,7 @@ func (c *crowd) drain(ctx context.Context) error {
 // load asks all the time on all connections, warms up, counts, and reports.
 func (c *crowd) load(ctx context.Context, out io.Writer) (crowdReport, error) {
 	if c.order.Limit == 0 {
-		if err := c.once(ctx); err != nil {
+		if err := c.once(ctx, 0, len(c.conns)); err != nil {
 			return crowdReport{}, fmt.Errorf("after the hold: %w", err)
 		}
 		return crowdReport{Classes: c.classes}, nil
