@@ -117,7 +117,7 @@ func (c benchCase) describe() string {
 		return fmt.Sprintf("%s, %d connections, %s", protocol, wrkConnections, what)
 	case loadMix:
 		if what = "the manual by a Zipf draw"; c.hot {
-			what = "its most popular page"
+			what = "the manual's most popular page"
 		}
 		if c.h2 {
 			protocol += fmt.Sprintf(", %d connections, %d streams each", h2loadConnections, c.streams)

@@ -87,7 +87,7 @@ func parseOptions(args []string) (options, error) {
 	var only, servers string
 	fs := flag.NewFlagSet("edge", flag.ContinueOnError)
 	fs.IntVar(&opts.turns, "turns", 3, "how often every server has its turn in every case")
-	fs.IntVar(&opts.seconds, "seconds", 3, "about how long one measurement lasts")
+	fs.IntVar(&opts.seconds, "seconds", 1, "about how long one measurement lasts")
 	fs.StringVar(&only, "only", "", "cases by name or pattern, comma-separated: h1-1k,'h2-16k-*' (default all)")
 	fs.StringVar(&servers, "servers", strings.Join(usualNames(), ","), "which servers, of "+strings.Join(programNames(), ", "))
 	fs.StringVar(&opts.manual, "manual", defaultManual, "the directory of the manual that is served by a Zipf draw")

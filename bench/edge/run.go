@@ -77,6 +77,9 @@ func run(ctx context.Context, opts options, cases []benchCase, out io.Writer) (e
 	for _, name := range opts.servers {
 		if isPeer(name) {
 			tools = append(tools, tool{name, programNamed(name).debian})
+			if name == "nginx" {
+				tools = append(tools, tool{nginxBrotli, "libnginx-mod-http-brotli-static"})
+			}
 		}
 	}
 	if err := ensurePackages(ctx, missingPackages(tools, opts.manual), opts.install, out); err != nil {

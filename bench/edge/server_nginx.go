@@ -50,18 +50,16 @@ func nginxConfig(p place) string {
     ssl_certificate %s;
     ssl_certificate_key %s;`, p.listen(), p.cert.certFile, p.cert.keyFile)
 	}
-	files, module, brotli, log := strconv.Itoa(2*usualMost), "", "", "  access_log off;\n"
+	files, log := strconv.Itoa(2*usualMost), "  access_log off;\n"
 	if p.most > 0 {
 		files = strconv.Itoa(p.room()) // a limit beyond the system's would be refused
-	}
-	if _, err := os.Stat(nginxBrotli); err == nil {
-		module, brotli = "load_module "+nginxBrotli+";\n", "  brotli_static on;\n"
 	}
 	if p.mode.logged() {
 		log = fmt.Sprintf("  split_clients \"$connection $connection_requests\" $drawn {\n    %d%% 1;\n    * 0;\n  }\n"+
 			"  access_log access.log combined buffer=64k flush=1s if=$drawn;\n", 100/logOneIn)
 	}
-	return user + module + `daemon off;
+	return user + "load_module " + nginxBrotli + `;
+daemon off;
 worker_processes 1;
 worker_rlimit_nofile ` + files + `;
 pcre_jit on;
@@ -73,7 +71,7 @@ events {
   multi_accept on;
 }
 http {
-` + log + brotli + `  server_tokens off;
+` + log + `  server_tokens off;
   sendfile on;
   tcp_nopush on;
   tcp_nodelay on;
@@ -86,6 +84,7 @@ http {
   open_file_cache_min_uses 1;
   open_file_cache_errors on;
   gzip_static on;
+  brotli_static on;
   gzip_vary on;
   http2_max_concurrent_streams 256;
   ssl_protocols TLSv1.3;
