@@ -108,7 +108,7 @@ func fetchVariant(ctx context.Context, client *http.Client, s *server, r mixed, 
 	case v.coding != "" && !strings.Contains(r.accept, v.coding):
 		return v, fmt.Errorf("coding %q was not asked for", v.coding)
 	case v.coding != "" && !strings.EqualFold(v.vary, "Accept-Encoding"):
-		return v, fmt.Errorf("Vary is %q beside Content-Encoding %q", v.vary, v.coding)
+		return v, fmt.Errorf("coding %q with Vary %q", v.coding, v.vary)
 	}
 	if body, err = decode(v.coding, body); err != nil {
 		return v, err
