@@ -22,13 +22,17 @@ type machine struct {
 	MemoryMiB  int64  `json:"memory_mib"`
 	Kernel     string `json:"kernel"`
 	Congestion string `json:"congestion_control"`
-	Go         string `json:"go"` // of this program
+	Go         string `json:"go"`   // of this program
+	Load       string `json:"load"` // averages over 1, 5 and 15 minutes before the run: other work
 }
 
 func thisMachine() machine {
 	m := machine{CPU: cpuModel(), Cores: runtime.NumCPU(), Kernel: kernel(), Congestion: "unknown", Go: runtime.Version()}
 	if text, err := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control"); err == nil {
 		m.Congestion = strings.TrimSpace(string(text))
+	}
+	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
+		m.Load = strings.Join(strings.Fields(string(text))[:3], ", ")
 	}
 	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
 		m.MemoryMiB = kibLine(string(text), "MemTotal:") / 1024
@@ -86,6 +90,7 @@ func pageMachine(out io.Writer, r report) {
 	g.add("CPU", fmt.Sprintf("%s, %d cores", r.Machine.CPU, r.Machine.Cores))
 	g.add("memory", fmt.Sprintf("%.1f GiB", float64(r.Machine.MemoryMiB)/1024))
 	g.add("kernel", fmt.Sprintf("Linux %s, congestion control %s, loopback", r.Machine.Kernel, r.Machine.Congestion))
+	g.add("other work", "load average "+r.Machine.Load+" before the run")
 	g.add("Go", r.Machine.Go)
 	for _, name := range append(slices.Clone(r.Servers), "wrk", "h2load") {
 		g.add(name, r.Versions[name])

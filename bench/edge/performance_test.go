@@ -37,7 +37,7 @@ func exampleReport() report {
 	servers := []string{ours, "nginx", theBar}
 	return report{
 		Date: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Command: "go run ./bench/edge -turns 2", Turns: 2, Seconds: 1, Servers: servers,
-		Machine:  machine{CPU: "A CPU", Cores: 2, MemoryMiB: 2048, Kernel: "6.1", Congestion: "cubic", Go: "go1.26"},
+		Machine:  machine{CPU: "A CPU", Cores: 2, MemoryMiB: 2048, Kernel: "6.1", Congestion: "cubic", Go: "go1.26", Load: "0.1, 0.2, 0.3"},
 		Versions: map[string]string{ours: "penny abc", "nginx": "nginx/1", theBar: "caddy 2", "wrk": "wrk 4", "h2load": "h2load 1"},
 		Logs:     "one request in 100", Traffic: []traffic{{"h1-mix-hot", "nginx", "70 % br; 900 bytes a request"}},
 		Cases: []caseReport{
