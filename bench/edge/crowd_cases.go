@@ -197,7 +197,7 @@ func (b *bench) measureIdle(ctx context.Context, c benchCase, name string) (got 
 		s.stop()
 		err = errors.Join(err, os.RemoveAll(dir))
 	}()
-	if err := settle(ctx, []*server{s}); err != nil {
+	if err := settle(ctx, []*server{s}, 1); err != nil {
 		return got, err
 	}
 	order := b.crowdOrderOf(c, s)
@@ -206,7 +206,7 @@ func (b *bench) measureIdle(ctx context.Context, c benchCase, name string) (got 
 	if _, _, err := b.hold(ctx, few, s, 0); err != nil {
 		return got, err
 	}
-	if err := settle(ctx, []*server{s}); err != nil {
+	if err := settle(ctx, []*server{s}, 1); err != nil {
 		return got, err
 	}
 	tree, err := readTree(s.cmd.Process.Pid)

@@ -322,7 +322,7 @@ func (b *bench) startServers(ctx context.Context) error {
 			all = append(all, s)
 		}
 	}
-	return settle(ctx, all)
+	return settle(ctx, all, 6)
 }
 
 func (b *bench) stopServers() {

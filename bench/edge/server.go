@@ -204,11 +204,12 @@ func (s *server) complaint() string {
 func (s *server) stop() { stopGroup(s.cmd.Process, s.waited) }
 
 // settle waits until the servers use no CPU: some compress or load in the background after they answer.
-func settle(ctx context.Context, servers []*server) error {
+// One that gets no CPU seems to be at rest, so it must last for so many looks in a row.
+func settle(ctx context.Context, servers []*server, looks int) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, settlePatience, errors.New("the servers never come to rest"))
 	defer cancel()
 	var last time.Duration = -1
-	for {
+	for quiet := 0; ; {
 		var sum time.Duration
 		for _, s := range servers {
 			tree, err := readTree(s.cmd.Process.Pid)
@@ -217,7 +218,10 @@ func settle(ctx context.Context, servers []*server) error {
 			}
 			sum += tree.cpu
 		}
-		if last >= 0 && sum-last <= clockTick {
+		if quiet++; last < 0 || sum-last > clockTick {
+			quiet = 0
+		}
+		if quiet == looks {
 			return nil
 		}
 		last = sum

@@ -37,8 +37,11 @@ func pennyProgram(name, engine string) program {
 			}
 			revision := info.Main.Version
 			for _, s := range info.Settings {
-				if s.Key == "vcs.revision" {
+				switch {
+				case s.Key == "vcs.revision":
 					revision = s.Value[:min(12, len(s.Value))]
+				case s.Key == "vcs.modified" && s.Value == "true":
+					revision += ", modified,"
 				}
 			}
 			return fmt.Sprintf("penny %s %s", revision, info.GoVersion), nil
@@ -72,10 +75,18 @@ func pennySamples(ctx context.Context, binary string) (bool, error) {
 // buildPenny builds the command of this module into dir.
 func buildPenny(ctx context.Context, dir string) (string, error) {
 	binary := filepath.Join(dir, ours)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "pennyfarthing/cmd/penny")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := goBuild(ctx, binary, "-buildvcs=true") // so that figures name the revision
+	if err != nil {
+		out, err = goBuild(ctx, binary, "-buildvcs=false") // no repository, or somebody else's
+	}
+	if err != nil {
 		return "", fmt.Errorf("build ./cmd/penny: %w\n%s\nhint: run this inside the module, or give a binary with -penny, or leave it out with -servers nginx,h2o,caddy", err, out)
 	}
 	return binary, nil
+}
+
+func goBuild(ctx context.Context, binary, revision string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", revision, "-o", binary, "pennyfarthing/cmd/penny")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	return cmd.CombinedOutput()
 }
