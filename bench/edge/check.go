@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/andybalholm/brotli"
 )
 
 // answers is what one process showed before the measurements.
@@ -36,7 +38,7 @@ func checkServer(ctx context.Context, s *server, st *site) (answers, error) {
 	}
 	a.fields = headFields(a.head)
 	protocols := []int{1}
-	if s.mode == overTLS {
+	if s.mode.tls() {
 		protocols = []int{1, 2}
 	}
 	for _, protocol := range protocols {
@@ -45,10 +47,7 @@ func checkServer(ctx context.Context, s *server, st *site) (answers, error) {
 		a.gzip = 0
 		for path, want := range st.assets {
 			zip := strings.HasPrefix(path, manualPrefix)
-			asked := path
-			if s.clean {
-				asked = cleanPath(path)
-			}
+			asked := s.asked(path)
 			size, coded, err := checkOne(ctx, client, s.url(asked), want, zip, protocol)
 			if err != nil {
 				return a, fmt.Errorf("HTTP/%d %s: %w", protocol, asked, err)
@@ -106,7 +105,7 @@ func checkOne(ctx context.Context, client *http.Client, url string, want asset, 
 	switch coding := resp.Header.Get("Content-Encoding"); {
 	case coding == "gzip" && zip:
 		coded = true
-		if body, err = gunzip(body); err != nil {
+		if body, err = decode(coding, body); err != nil {
 			return 0, false, err
 		}
 	case coding != "":
@@ -116,6 +115,19 @@ func checkOne(ctx context.Context, client *http.Client, url string, want asset, 
 		return 0, false, fmt.Errorf("the body (%d bytes) is not the file (%d bytes)", len(body), want.size)
 	}
 	return size, coded, nil
+}
+
+// decode undoes a Content-Encoding.
+func decode(coding string, body []byte) ([]byte, error) {
+	switch coding {
+	case "":
+		return body, nil
+	case "br":
+		return io.ReadAll(brotli.NewReader(bytes.NewReader(body)))
+	case "gzip":
+		return gunzip(body)
+	}
+	return nil, fmt.Errorf("coding %q was not asked for", coding)
 }
 
 func gunzip(body []byte) ([]byte, error) {
@@ -130,7 +142,7 @@ func gunzip(body []byte) ([]byte, error) {
 func rawHead(ctx context.Context, s *server, path string) (string, error) {
 	var conn net.Conn
 	var err error
-	if s.mode == overTLS {
+	if s.mode.tls() {
 		config := &tls.Config{RootCAs: s.cert.pool, ServerName: "localhost", NextProtos: []string{"http/1.1"}}
 		conn, err = (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", s.listen())
 	} else {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -32,6 +33,10 @@ func missingPackages(tools []tool, manual string) []string {
 
 // findProgram also looks where Debian keeps servers, which is not in every user's PATH.
 func findProgram(name string) (string, error) {
+	if filepath.IsAbs(name) { // no program, but a part of one
+		_, err := os.Stat(name)
+		return name, err
+	}
 	if found, err := exec.LookPath(name); err == nil {
 		return found, nil
 	}

@@ -50,21 +50,29 @@ func handshakeChild(ctx context.Context, spec string, out io.Writer) error {
 	if err := json.Unmarshal([]byte(spec), &order); err != nil {
 		return err
 	}
-	pem, err := os.ReadFile(order.CA)
+	config, err := clientConfig(order.CA, "http/1.1")
 	if err != nil {
 		return err
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(pem)
-	config := &tls.Config{
-		RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"},
-		CurvePreferences: []tls.CurveID{tls.X25519}, ClientSessionCache: noTickets{},
 	}
 	report, err := handshakeLoad(ctx, order, config)
 	if err != nil {
 		return err
 	}
 	return json.NewEncoder(out).Encode(report)
+}
+
+// clientConfig is what the loads of our own offer: the same as wrk and h2load, and nothing else.
+func clientConfig(ca, protocol string) (*tls.Config, error) {
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	return &tls.Config{
+		RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS13, NextProtos: []string{protocol},
+		CurvePreferences: []tls.CurveID{tls.X25519}, ClientSessionCache: noTickets{},
+	}, nil
 }
 
 func handshakeLoad(ctx context.Context, order handshakeOrder, config *tls.Config) (handshakeReport, error) {

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	warmUp        = 500 * time.Millisecond
+	warmUp        = 300 * time.Millisecond
 	latencySample = 20000 // responses of the run that h2load logs
 	// bodySlack allows wrk's figure of bytes its three digits.
 	bodySlack = 0.99
@@ -116,6 +116,8 @@ func (l *loader) measure(ctx context.Context, c benchCase, s *server, rate float
 		if err == nil && !c.manual() && out.bytes != float64(body*out.requests) {
 			err = fmt.Errorf("h2load read %.0f bytes for %d responses of %d", out.bytes, out.requests, body)
 		}
+	case loadMix, loadIdle, loadFair: // see crowd_parent.go
+		err = fmt.Errorf("%s is not a load by itself", c.name)
 	case loadHandshakes:
 		out, err = l.handshakes(ctx, c, s, handshakeOrder{Count: int64(rate*float64(l.seconds)) + 1, Body: body})
 	}

@@ -26,14 +26,18 @@ var errFailedCells = errors.New("some cells have no number, see \"failed\" above
 
 type options struct {
 	turns, seconds int
+	idle           int // connections of the cases of idle ones
 	only, servers  []string
 	manual         string
 	json           string
+	performance    string
 	penny          string
 	engine         string
 	install, list  bool
 	urgent         bool
+	command        string // as it was typed, for the page
 	handshake      string // hidden: this process is the TLS load, see handshake.go
+	crowd          string // hidden: this process is the load of many connections, see crowd.go
 }
 
 func main() {
@@ -61,13 +65,17 @@ func realMain(ctx context.Context, args []string, out io.Writer) error {
 	if opts.handshake != "" {
 		return handshakeChild(ctx, opts.handshake, out)
 	}
+	if opts.crowd != "" {
+		return crowdChild(ctx, opts.crowd, os.Stdin, out)
+	}
 	cases, err := selectCases(allCases(), opts.only)
+	opts.command = strings.Join(append([]string{"go run ./bench/edge"}, args...), " ")
 	if err != nil {
 		return err
 	}
 	if opts.list {
 		for _, c := range cases {
-			fmt.Fprintf(out, "%-16s %s\n", c.name, c.describe())
+			fmt.Fprintf(out, "%-18s %s\n", c.name, c.describe())
 		}
 		return nil
 	}
@@ -79,17 +87,20 @@ func parseOptions(args []string) (options, error) {
 	var only, servers string
 	fs := flag.NewFlagSet("edge", flag.ContinueOnError)
 	fs.IntVar(&opts.turns, "turns", 3, "how often every server has its turn in every case")
-	fs.IntVar(&opts.seconds, "seconds", 3, "about how long one measurement lasts")
+	fs.IntVar(&opts.seconds, "seconds", 1, "about how long one measurement lasts")
 	fs.StringVar(&only, "only", "", "cases by name or pattern, comma-separated: h1-1k,'h2-16k-*' (default all)")
-	fs.StringVar(&servers, "servers", strings.Join(programNames(), ","), "which servers")
+	fs.StringVar(&servers, "servers", strings.Join(usualNames(), ","), "which servers, of "+strings.Join(programNames(), ", "))
 	fs.StringVar(&opts.manual, "manual", defaultManual, "the directory of the manual that is served by a Zipf draw")
 	fs.StringVar(&opts.json, "json", "", "also write everything to this file")
+	fs.StringVar(&opts.performance, "performance", "", "also write a page of Markdown about the run to this file, such as docs/performance.md")
+	fs.IntVar(&opts.idle, "idle", idleDefault, "how many connections the idle-* cases hold open")
 	fs.StringVar(&opts.penny, "penny", "", "a penny binary (default: built from ./cmd/penny)")
 	fs.StringVar(&opts.engine, "engine", "fast", "penny's engine: plain or fast")
 	fs.BoolVar(&opts.install, "install", false, "install the Debian packages that are missing (as root)")
 	fs.BoolVar(&opts.urgent, "urgent", false, "schedule servers and loads before all other work of the machine (as root)")
 	fs.BoolVar(&opts.list, "list", false, "list the cases and stop")
 	fs.StringVar(&opts.handshake, handshakeFlag, "", "internal: be the load of new TLS connections")
+	fs.StringVar(&opts.crowd, crowdFlag, "", "internal: be the load of many connections")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return opts, err
@@ -107,6 +118,9 @@ func (o options) validate(rest []string) error {
 	}
 	if o.turns < 1 || o.seconds < 1 {
 		errs = append(errs, errors.New("-turns and -seconds are at least 1"))
+	}
+	if o.idle < 1 {
+		errs = append(errs, errors.New("-idle is at least 1"))
 	}
 	if len(o.servers) == 0 {
 		errs = append(errs, errors.New("-servers names none"))

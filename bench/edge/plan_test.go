@@ -17,6 +17,7 @@ func TestSelectCases(t *testing.T) {
 		{"one by name", "h1-1k", []string{"h1-1k"}},
 		{"in the plan's order, each once", "h2-1k-m10,h1-1k,h1-1k", []string{"h1-1k", "h2-1k-m10"}},
 		{"by pattern", "h2-16k-*", []string{"h2-16k-m1", "h2-16k-m10", "h2-16k-m100"}},
+		{"of every kind", "connect,h1-mix-hot,fair-h2,idle-tls", []string{"connect", "h1-mix-hot", "idle-tls", "fair-h2"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -38,11 +39,11 @@ func TestSelectCases(t *testing.T) {
 }
 
 func TestAllProblemsOfTheFlagsAreSaid(t *testing.T) {
-	_, err := parseOptions([]string{"-turns", "0", "-servers", "apache,nginx,nginx", "more"})
+	_, err := parseOptions([]string{"-turns", "0", "-idle", "0", "-servers", "apache,nginx,nginx", "more"})
 	if !errors.Is(err, errUsage) {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"-turns", `"apache"`, "twice", "unexpected"} {
+	for _, want := range []string{"-turns", "-idle", `"apache"`, "twice", "unexpected"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
 		}
@@ -94,6 +95,31 @@ func TestEveryConfigurationSendsTheCommonFields(t *testing.T) {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: %q is not in\n%s", name, want, text)
 			}
+		}
+	}
+}
+
+func TestOnlyLoggedModesHaveALog(t *testing.T) {
+	p := place{root: "/r", rootGzip: "/z", mode: plain, port: 80}
+	if text := nginxConfig(p); !strings.Contains(text, "access_log off;") || strings.Contains(text, "split_clients") {
+		t.Error(text)
+	}
+	p.mode = p.mode.withLog()
+	if text := nginxConfig(p); strings.Contains(text, "access_log off;") || !strings.Contains(text, "1% 1;") || !strings.Contains(text, "if=$drawn") {
+		t.Error(text)
+	}
+	for before, after := range map[mode]mode{plain: plainLog, overTLS: tlsLog} {
+		if got := before.withLog(); got != after || !got.logged() || before.logged() || got.tls() != before.tls() {
+			t.Errorf("%s with a log is %s", before, got)
+		}
+	}
+}
+
+func TestServersHaveRoomForTheirConnections(t *testing.T) {
+	p := place{mode: plain, most: 10000}
+	for name, text := range map[string]string{"nginx": nginxConfig(p), "h2o": h2oConfig(p)} {
+		if !strings.Contains(text, "connections") || !strings.Contains(text, "12000") {
+			t.Errorf("%s: no room for 12000 in\n%s", name, text)
 		}
 	}
 }

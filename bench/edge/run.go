@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,19 +28,31 @@ var errStarved = errors.New("the machine is too busy with other work")
 // report is everything, for -json.
 type report struct {
 	Date     time.Time         `json:"date"`
-	Kernel   string            `json:"kernel"`
-	CPU      string            `json:"cpu"`
+	Machine  machine           `json:"machine"`
+	Servers  []string          `json:"servers"` // of the ordinary cases, in the order of the tables
 	Turns    int               `json:"turns"`
 	Seconds  int               `json:"seconds"`
 	Versions map[string]string `json:"versions"`
-	Heads    map[string]string `json:"heads"` // of each server in each mode, as they came
+	Command  string            `json:"command"`
+	Traffic  []traffic         `json:"traffic,omitempty"`
+	Logs     string            `json:"logs,omitempty"` // access logs of the mixed cases
+	Heads    map[string]string `json:"heads"`          // of each server in each mode, as they came
 	Cases    []caseReport      `json:"cases"`
 }
 
+// traffic is what a server sends in a mixed case.
+type traffic struct {
+	Case   string `json:"case"`
+	Server string `json:"server"`
+	What   string `json:"what"`
+}
+
 type caseReport struct {
-	Name  string `json:"name"`
-	What  string `json:"what"`
-	Cells []cell `json:"cells"`
+	Name  string  `json:"name"`
+	Kind  string  `json:"kind"` // which table it is in
+	What  string  `json:"what"`
+	Bar   float64 `json:"bar,omitempty"` // for the ratio of CPU to the best peer's
+	Cells []cell  `json:"cells"`
 }
 
 // bench is one run.
@@ -55,14 +68,18 @@ type bench struct {
 	binaries map[string]string
 	running  map[string]map[mode]*server
 	failed   map[string]map[mode]error // servers that did not start or did not pass the check
+	variants map[string]map[mode]map[mixed]variant
 	report   report
 }
 
 func run(ctx context.Context, opts options, cases []benchCase, out io.Writer) (err error) {
 	tools := []tool{{"wrk", "wrk"}, {"h2load", "nghttp2-client"}, {"taskset", "util-linux"}}
 	for _, name := range opts.servers {
-		if name != ours {
+		if isPeer(name) {
 			tools = append(tools, tool{name, programNamed(name).debian})
+			if name == "nginx" {
+				tools = append(tools, tool{nginxBrotli, "libnginx-mod-http-brotli-static"})
+			}
 		}
 	}
 	if err := ensurePackages(ctx, missingPackages(tools, opts.manual), opts.install, out); err != nil {
@@ -84,8 +101,9 @@ func run(ctx context.Context, opts options, cases []benchCase, out io.Writer) (e
 	b := &bench{
 		opts: opts, cases: cases, out: out, dir: dir, spawner: sp,
 		binaries: map[string]string{}, running: map[string]map[mode]*server{}, failed: map[string]map[mode]error{},
+		variants: map[string]map[mode]map[mixed]variant{},
 		report: report{
-			Date: time.Now().UTC(), Kernel: kernel(), CPU: cpuModel(), Turns: opts.turns, Seconds: opts.seconds,
+			Date: time.Now().UTC(), Machine: thisMachine(), Servers: opts.servers, Turns: opts.turns, Seconds: opts.seconds, Command: opts.command,
 			Versions: map[string]string{}, Heads: map[string]string{},
 		},
 	}
@@ -112,7 +130,7 @@ func (b *bench) run(ctx context.Context) error {
 		failed = failed || slices.ContainsFunc(done.Cells, func(c cell) bool { return c.Failed != "" })
 		b.report.Cases = append(b.report.Cases, done)
 		printCase(b.out, done)
-		if err := b.writeJSON(); err != nil { // after every case, so that an interrupted run keeps what it has
+		if err := errors.Join(b.writeJSON(), b.writePerformance()); err != nil { // after every case, so that an interrupted run keeps what it has
 			return err
 		}
 	}
@@ -126,11 +144,13 @@ func (b *bench) run(ctx context.Context) error {
 // prepare finds the programs, makes the certificate and the files.
 func (b *bench) prepare(ctx context.Context) error {
 	var err error
-	for _, name := range b.opts.servers {
+	for _, name := range b.allServers() {
 		prog := programNamed(name)
 		switch {
-		case name != ours:
+		case isPeer(name):
 			b.binaries[name], err = findProgram(name)
+		case b.binaries[ours] != "":
+			b.binaries[name] = b.binaries[ours]
 		case b.opts.penny != "":
 			b.binaries[name], err = filepath.Abs(b.opts.penny)
 		default:
@@ -146,7 +166,10 @@ func (b *bench) prepare(ctx context.Context) error {
 	if b.cert, err = makeCertificate(b.dir); err != nil {
 		return err
 	}
-	if b.site, err = buildSite(b.dir, b.opts.manual); err != nil {
+	if err := b.chooseLogs(ctx); err != nil {
+		return err
+	}
+	if b.site, err = buildSite(b.dir, b.opts.manual, b.mixes()); err != nil {
 		return err
 	}
 	if b.loader, err = newLoader(b.spawner, b.dir, b.opts.seconds, b.site.draw); err != nil {
@@ -164,7 +187,7 @@ func (b *bench) printHeading(ctx context.Context) error {
 	}
 	b.report.Versions["wrk"], _, _ = strings.Cut(b.report.Versions["wrk"], " Copyright")
 	fmt.Fprintf(b.out, "%s, %s, Linux %s; server on CPU %d, load on CPU %d\n",
-		b.report.Date.Format(time.DateOnly), b.report.CPU, b.report.Kernel, b.spawner.serverCPU, b.spawner.loadCPU)
+		b.report.Date.Format(time.DateOnly), b.report.Machine.CPU, b.report.Machine.Kernel, b.spawner.serverCPU, b.spawner.loadCPU)
 	for _, name := range b.opts.servers {
 		fmt.Fprintf(b.out, "%-7s %s (manual: %s)\n", name, b.report.Versions[name], programNamed(name).serves)
 	}
@@ -180,10 +203,93 @@ func (b *bench) printHeading(ctx context.Context) error {
 	return nil
 }
 
+// serversOf are the servers of a case: where memory is measured, both engines of ours.
+func (b *bench) serversOf(c benchCase) []string {
+	servers := b.opts.servers
+	at := slices.Index(servers, ours)
+	if c.load != loadIdle || at < 0 || b.opts.engine == "plain" || slices.Contains(servers, oursPlain) {
+		return servers
+	}
+	return slices.Insert(slices.Clone(servers), at+1, oursPlain)
+}
+
+// allServers are those of any case.
+func (b *bench) allServers() []string {
+	var all []string
+	for _, c := range b.cases {
+		for _, name := range b.serversOf(c) {
+			if !slices.Contains(all, name) {
+				all = append(all, name)
+			}
+		}
+	}
+	return all
+}
+
+// mixes says whether there are mixed cases.
+func (b *bench) mixes() bool {
+	return slices.ContainsFunc(b.cases, func(c benchCase) bool { return c.load == loadMix })
+}
+
+// chooseLogs gives the mixed cases processes with an access log of one request in a hundred, unless ours cannot do that:
+// then no server has a log.
+func (b *bench) chooseLogs(ctx context.Context) error {
+	if !b.mixes() {
+		return nil
+	}
+	for _, name := range b.opts.servers {
+		if isPeer(name) {
+			continue
+		}
+		can, err := pennySamples(ctx, b.binaries[name])
+		if err != nil {
+			return err
+		}
+		if !can {
+			b.report.Logs = "none (" + name + " has no " + logSampleFlag + ")"
+			return nil
+		}
+	}
+	b.report.Logs = fmt.Sprintf("one request in %d; H2O and Caddy, which cannot write so few, none", logOneIn)
+	for i := range b.cases {
+		if b.cases[i].load == loadMix {
+			b.cases[i].mode = b.cases[i].mode.withLog()
+		}
+	}
+	return nil
+}
+
+// learnVariants asks the server for everything of the mixed cases, if it has a part in one. A difference is the server's failure.
+func (b *bench) learnVariants(ctx context.Context, s *server, m mode) error {
+	known := map[mixed]variant{}
+	for _, c := range b.cases {
+		if c.load != loadMix || c.mode != m {
+			continue
+		}
+		requests := b.mixtures(c)
+		more, err := variants(ctx, s, b.site, requests)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			b.failed[s.name][m] = err
+			return nil
+		}
+		maps.Copy(known, more)
+		if !c.h2 {
+			what := mixFigures(requests, known)
+			b.report.Traffic = append(b.report.Traffic, traffic{c.name, s.name, what})
+			fmt.Fprintf(b.out, "check   %s %s: %s: %s\n", s.name, m, c.name, what)
+		}
+	}
+	b.variants[s.name][m] = known
+	return nil
+}
+
 func (b *bench) modes() []mode {
 	var modes []mode
 	for _, c := range b.cases {
-		if !slices.Contains(modes, c.mode) {
+		if c.load != loadIdle && !slices.Contains(modes, c.mode) {
 			modes = append(modes, c.mode)
 		}
 	}
@@ -194,7 +300,7 @@ func (b *bench) modes() []mode {
 func (b *bench) startServers(ctx context.Context) error {
 	var all []*server
 	for _, name := range b.opts.servers {
-		b.running[name], b.failed[name] = map[mode]*server{}, map[mode]error{}
+		b.running[name], b.failed[name], b.variants[name] = map[mode]*server{}, map[mode]error{}, map[mode]map[mixed]variant{}
 		for _, m := range b.modes() {
 			port, err := freePort(ctx)
 			if err != nil {
@@ -216,7 +322,7 @@ func (b *bench) startServers(ctx context.Context) error {
 			all = append(all, s)
 		}
 	}
-	return settle(ctx, all)
+	return settle(ctx, all, 6)
 }
 
 func (b *bench) stopServers() {
@@ -249,6 +355,9 @@ func (b *bench) checkServers(ctx context.Context) error {
 			b.report.Heads[name+" "+string(m)] = a.head
 			fmt.Fprintf(b.out, "check   %s %s: %d paths are the files; head %d bytes; manual: %d files as gzip, %.0f bytes a request\n",
 				name, m, len(b.site.assets), len(a.head)+len("\r\n"), a.gzip, a.mean)
+			if err := b.learnVariants(ctx, s, m); err != nil {
+				return err
+			}
 		}
 		for _, note := range compareHeads(names, heads) {
 			fmt.Fprintf(b.out, "unlike  %s %s, beside %s\n", m, note, names[0])
@@ -259,20 +368,21 @@ func (b *bench) checkServers(ctx context.Context) error {
 
 // runCase gives every server its turns in one case; the order rotates with case and turn.
 func (b *bench) runCase(ctx context.Context, number int, c benchCase) (caseReport, error) {
-	done := caseReport{Name: c.name, What: c.describe(), Cells: make([]cell, len(b.opts.servers))}
-	for i, name := range b.opts.servers {
+	servers := b.serversOf(c)
+	done := caseReport{Name: c.name, Kind: c.kind(), What: c.describe(), Bar: c.bar, Cells: make([]cell, len(servers))}
+	for i, name := range servers {
 		done.Cells[i].Server = name
-		if err := b.failed[name][c.mode]; err != nil {
+		if err := b.failed[name][c.mode]; err != nil && c.load != loadIdle {
 			done.Cells[i].Failed = err.Error()
 		}
 	}
-	for turn := range b.opts.turns {
-		for i := range b.opts.servers {
-			it := &done.Cells[(i+turn+number)%len(b.opts.servers)]
+	for turn := range c.turns(b.opts.turns) {
+		for i := range servers {
+			it := &done.Cells[(i+turn+number)%len(servers)]
 			if it.Failed != "" {
 				continue
 			}
-			got, err := b.measure(ctx, c, b.running[it.Server][c.mode])
+			got, err := b.measure(ctx, c, it.Server)
 			if ctx.Err() != nil {
 				return done, context.Cause(ctx)
 			}
@@ -287,9 +397,19 @@ func (b *bench) runCase(ctx context.Context, number int, c benchCase) (caseRepor
 }
 
 // measure is one server's turn. A measurement that got too little of its core is taken again, for three times as long.
-func (b *bench) measure(ctx context.Context, c benchCase, s *server) (sample, error) {
+func (b *bench) measure(ctx context.Context, c benchCase, name string) (sample, error) {
+	if c.load == loadIdle {
+		return b.measureIdle(ctx, c, name)
+	}
+	s := b.running[name][c.mode]
 	for attempt, l := 1, *b.loader; ; attempt++ {
-		got, err := b.measureOnce(ctx, &l, c, s)
+		var got sample
+		var err error
+		if c.load == loadMix || c.load == loadFair {
+			got, err = b.measureCrowd(ctx, c, s, l.seconds)
+		} else {
+			got, err = b.measureOnce(ctx, &l, c, s)
+		}
 		if err == nil || attempt == attempts || !errors.Is(err, errStarved) && !errors.Is(err, errNoResponse) {
 			return got, err
 		}
@@ -318,11 +438,8 @@ func (b *bench) measureOnce(ctx context.Context, l *loader, c benchCase, s *serv
 		return sample{}, err
 	}
 	cpu := after.cpu - before.cpu
-	switch {
-	case !slices.Equal(before.pids, after.pids):
-		return sample{}, fmt.Errorf("processes came or went: %v, then %v", before.pids, after.pids)
-	case cpu < leastCPU:
-		return sample{}, fmt.Errorf("%w: the server ran for %s of %s", errStarved, cpu, wall.Round(time.Millisecond))
+	if err := sameProcesses(before, after, wall); err != nil {
+		return sample{}, err
 	}
 	used, err := readMemory(after.pids)
 	if err != nil {
@@ -337,6 +454,17 @@ func (b *bench) measureOnce(ctx context.Context, l *loader, c benchCase, s *serv
 		CPUMicros: float64(cpu.Microseconds()) / float64(out.requests), Rate: out.rate(), P99Millis: float64(out.p99.Microseconds()) / 1000,
 		Memory: used, ServerBusy: cpu.Seconds() / wall.Seconds(), LoadBusy: out.cpu.Seconds() / wall.Seconds(), Requests: out.requests,
 	}, nil
+}
+
+// sameProcesses says why what lies between two readings is no measurement: the server is not what it was, or hardly ran.
+func sameProcesses(before, after treeUsage, wall time.Duration) error {
+	switch cpu := after.cpu - before.cpu; {
+	case !slices.Equal(before.pids, after.pids):
+		return fmt.Errorf("processes came or went: %v, then %v", before.pids, after.pids)
+	case cpu < leastCPU:
+		return fmt.Errorf("%w: the server ran for %s of %s", errStarved, cpu, wall.Round(time.Millisecond))
+	}
+	return nil
 }
 
 func (b *bench) writeJSON() error {

@@ -20,7 +20,7 @@ import (
 
 const (
 	startPatience  = 60 * time.Second // penny compresses the manual first
-	settlePatience = 90 * time.Second
+	settlePatience = 5 * time.Minute  // on a machine with other work
 )
 
 // program is a server program that can be measured. One file each: server_*.go.
@@ -44,7 +44,14 @@ type place struct {
 	cert      *certificate
 	privilege bool   // we are root: name the user to become
 	engine    string // of penny
+	most      int    // connections at the same time, 0 = a usual number
 }
+
+// usualMost is how many connections a server allows, where such a limit is the administrator's to set.
+const usualMost = 8192
+
+// room is how many connections and open files the server must allow.
+func (p place) room() int { return max(usualMost, p.most+spareFiles) }
 
 func (p place) listen() string { return fmt.Sprintf("127.0.0.1:%d", p.port) }
 
@@ -56,7 +63,12 @@ type invocation struct {
 }
 
 func programs() []program {
-	return []program{pennyProgram(), nginxProgram(), h2oProgram(), caddyProgram()}
+	return []program{pennyProgram(ours, ""), pennyProgram(oursPlain, "plain"), nginxProgram(), h2oProgram(), caddyProgram()}
+}
+
+// usualNames are the servers of a run that names none. The plain engine joins them where memory is measured.
+func usualNames() []string {
+	return slices.DeleteFunc(programNames(), func(name string) bool { return name == oursPlain })
 }
 
 func programNames() []string {
@@ -83,10 +95,18 @@ type server struct {
 }
 
 func (s *server) url(path string) string {
-	if s.mode == overTLS {
+	if s.mode.tls() {
 		return "https://" + s.listen() + path
 	}
 	return "http://" + s.listen() + path
+}
+
+// asked is how the server wants a path of the site to be asked for.
+func (s *server) asked(path string) string {
+	if s.clean {
+		return cleanPath(path)
+	}
+	return path
 }
 
 // cleanPath is how a page is asked for where /page.html redirects to /page.
@@ -184,11 +204,12 @@ func (s *server) complaint() string {
 func (s *server) stop() { stopGroup(s.cmd.Process, s.waited) }
 
 // settle waits until the servers use no CPU: some compress or load in the background after they answer.
-func settle(ctx context.Context, servers []*server) error {
+// One that gets no CPU seems to be at rest, so it must last for so many looks in a row.
+func settle(ctx context.Context, servers []*server, looks int) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, settlePatience, errors.New("the servers never come to rest"))
 	defer cancel()
 	var last time.Duration = -1
-	for {
+	for quiet := 0; ; {
 		var sum time.Duration
 		for _, s := range servers {
 			tree, err := readTree(s.cmd.Process.Pid)
@@ -197,7 +218,10 @@ func settle(ctx context.Context, servers []*server) error {
 			}
 			sum += tree.cpu
 		}
-		if last >= 0 && sum-last <= clockTick {
+		if quiet++; last < 0 || sum-last > clockTick {
+			quiet = 0
+		}
+		if quiet == looks {
 			return nil
 		}
 		last = sum

@@ -13,7 +13,7 @@ import (
 
 func caddyProgram() program {
 	return program{
-		name: "caddy", debian: "caddy", serves: "file_server precompressed, .gz made beforehand",
+		name: "caddy", debian: "caddy", serves: "file_server precompressed, .gz and .br made beforehand",
 		version: func(ctx context.Context, binary string) (string, error) {
 			line, err := firstLine(ctx, binary, "version")
 			return "caddy " + line, err
@@ -34,7 +34,7 @@ func caddyConfig(p place) string {
 		fmt.Fprintf(&headers, "    %s %q\n", f.name, f.value)
 	}
 	site, tls := "http://", ""
-	if p.mode == overTLS {
+	if p.mode.tls() {
 		site, tls = "https://", fmt.Sprintf("  tls %s %s {\n    protocols tls1.3\n  }\n", p.cert.certFile, p.cert.keyFile)
 	}
 	return `{
@@ -55,7 +55,7 @@ func caddyConfig(p place) string {
     -Server
 ` + headers.String() + `  }
   file_server {
-    precompressed gzip
+    precompressed br gzip
   }
 }
 `

@@ -13,7 +13,7 @@ import (
 
 func h2oProgram() program {
 	return program{
-		name: "h2o", debian: "h2o", serves: "file.send-compressed, .gz made beforehand",
+		name: "h2o", debian: "h2o", serves: "file.send-compressed, .gz and .br made beforehand",
 		version: func(ctx context.Context, binary string) (string, error) { return firstLine(ctx, binary, "-v") },
 		configure: func(p place) (invocation, error) {
 			file := filepath.Join(p.dir, "h2o.conf")
@@ -31,9 +31,9 @@ func h2oConfig(p place) string {
 		// Not nobody: with a change of user the kernel forgets Pdeathsig, and h2o would outlive a killed run.
 		b.WriteString("user: root\n")
 	}
-	b.WriteString(`num-threads: 1
+	fmt.Fprintf(&b, `num-threads: 1
 num-name-resolution-threads: 1
-max-connections: 8192
+max-connections: %d
 http1-request-timeout: 3600
 http2-idle-timeout: 3600
 send-server-name: OFF
@@ -41,7 +41,7 @@ file.etag: ON
 file.send-compressed: ON
 file.index: ["index.html"]
 file.mime.settypes:
-`)
+`, p.room())
 	for _, t := range mediaTypes {
 		fmt.Fprintf(&b, "  %q: [\".%s\"]\n", t.value, t.extension)
 	}
@@ -49,7 +49,7 @@ file.mime.settypes:
 		fmt.Fprintf(&b, "header.set: %q\n", f.name+": "+f.value)
 	}
 	fmt.Fprintf(&b, "listen:\n  host: 127.0.0.1\n  port: %d\n", p.port)
-	if p.mode == overTLS {
+	if p.mode.tls() {
 		// neverbleed would keep the key in a second process and pay a round trip to it in every handshake.
 		fmt.Fprintf(&b, `  ssl:
     certificate-file: %s

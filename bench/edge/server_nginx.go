@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
 
 func nginxProgram() program {
 	return program{
-		name: "nginx", debian: "nginx", serves: "gzip_static, .gz made beforehand",
+		name: "nginx", debian: "nginx", serves: "gzip_static and brotli_static, .gz and .br made beforehand",
 		version: func(ctx context.Context, binary string) (string, error) {
 			line, err := firstLine(ctx, binary, "-v")
 			return strings.TrimPrefix(line, "nginx version: "), err
@@ -29,6 +30,9 @@ func nginxProgram() program {
 	}
 }
 
+// nginxBrotli is Debian's module for .br files made beforehand.
+const nginxBrotli = "/usr/lib/nginx/modules/ngx_http_brotli_static_module.so"
+
 func nginxConfig(p place) string {
 	var types, headers strings.Builder
 	for _, t := range mediaTypes {
@@ -41,25 +45,33 @@ func nginxConfig(p place) string {
 	if p.privilege {
 		user = "user nobody nogroup;\n"
 	}
-	if p.mode == overTLS {
+	if p.mode.tls() {
 		listen = fmt.Sprintf(`listen %s ssl http2 backlog=4096;
     ssl_certificate %s;
     ssl_certificate_key %s;`, p.listen(), p.cert.certFile, p.cert.keyFile)
 	}
-	return user + `daemon off;
+	files, log := strconv.Itoa(2*usualMost), "  access_log off;\n"
+	if p.most > 0 {
+		files = strconv.Itoa(p.room()) // a limit beyond the system's would be refused
+	}
+	if p.mode.logged() {
+		log = fmt.Sprintf("  split_clients \"$connection $connection_requests\" $drawn {\n    %d%% 1;\n    * 0;\n  }\n"+
+			"  access_log access.log combined buffer=64k flush=1s if=$drawn;\n", 100/logOneIn)
+	}
+	return user + "load_module " + nginxBrotli + `;
+daemon off;
 worker_processes 1;
-worker_rlimit_nofile 16384;
+worker_rlimit_nofile ` + files + `;
 pcre_jit on;
 pid nginx.pid;
 error_log stderr error;
 events {
   use epoll;
-  worker_connections 8192;
+  worker_connections ` + strconv.Itoa(p.room()) + `;
   multi_accept on;
 }
 http {
-  access_log off;
-  server_tokens off;
+` + log + `  server_tokens off;
   sendfile on;
   tcp_nopush on;
   tcp_nodelay on;
@@ -72,6 +84,7 @@ http {
   open_file_cache_min_uses 1;
   open_file_cache_errors on;
   gzip_static on;
+  brotli_static on;
   gzip_vary on;
   http2_max_concurrent_streams 256;
   ssl_protocols TLSv1.3;

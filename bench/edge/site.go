@@ -14,8 +14,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
+
+	"github.com/andybalholm/brotli"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -61,26 +65,42 @@ type asset struct {
 	sum  [sha256.Size]byte
 }
 
+func assetOf(body []byte) asset { return asset{int64(len(body)), sha256.Sum256(body)} }
+
 // site is what all servers serve.
 type site struct {
-	bare, withGzip string // the same files; the second has .gz beside them, made beforehand, for the servers that want it so
+	bare, withGzip string // the same files; the second has .gz and .br beside them, made beforehand, for the servers that want it so
+	small          string // the fixed bodies alone
 	assets         map[string]asset
 	draw           []string // the manual's paths by the Zipf draw
+	hot            string   // the page that is drawn most often
 	files          int      // in the manual
 	bytes          int64    // in the manual
 }
 
-// buildSite writes the fixed bodies and a copy of the manual below dir, twice.
-func buildSite(dir, manual string) (*site, error) {
-	s := &site{bare: filepath.Join(dir, "www"), withGzip: filepath.Join(dir, "www-gzip"), assets: map[string]asset{}}
+// buildSite writes the fixed bodies and a copy of the manual below dir, twice. Brotli takes long and only the mixed cases ask for it.
+func buildSite(dir, manual string, brotli bool) (*site, error) {
+	s := &site{
+		bare: filepath.Join(dir, "www"), withGzip: filepath.Join(dir, "www-gzip"), small: filepath.Join(dir, "www-small"),
+		assets: map[string]asset{},
+	}
 	rng := rand.New(rand.NewPCG(drawSeed, 0))
 	for _, f := range fixedBodies {
-		if err := s.add(fixedPath(f.name), randomBytes(rng, f.size), false); err != nil {
+		body := randomBytes(rng, f.size)
+		if err := errors.Join(s.add(fixedPath(f.name), body, false), writeSiteFile(filepath.Join(s.small, fixedPath(f.name)), body)); err != nil {
 			return nil, err
 		}
 	}
+	if err := s.add(largePath, randomBytes(rng, largeSize), false); err != nil {
+		return nil, err
+	}
 	if err := s.addManual(manual); err != nil {
 		return nil, fmt.Errorf("copy the manual %s: %w", manual, err)
+	}
+	if brotli {
+		if err := s.addBrotli(); err != nil {
+			return nil, fmt.Errorf("compress the manual with brotli: %w", err)
+		}
 	}
 	return s, nil
 }
@@ -130,6 +150,7 @@ func (s *site) addManual(manual string) error {
 		return errors.New("there are no files")
 	}
 	s.draw = zipfDraw(paths, drawLength, drawSeed)
+	s.hot = mostDrawn(s.draw)
 	return nil
 }
 
@@ -142,7 +163,7 @@ func requestPath(p string) string {
 }
 
 func (s *site) add(p string, body []byte, zip bool) error {
-	s.assets[requestPath(p)] = asset{int64(len(body)), sha256.Sum256(body)}
+	s.assets[requestPath(p)] = assetOf(body)
 	for _, root := range []string{s.bare, s.withGzip} {
 		if err := writeSiteFile(filepath.Join(root, filepath.FromSlash(p)), body); err != nil {
 			return err
@@ -166,6 +187,35 @@ func (s *site) add(p string, body []byte, zip bool) error {
 		return nil
 	}
 	return writeSiteFile(filepath.Join(s.withGzip, filepath.FromSlash(p)+".gz"), packed.Bytes())
+}
+
+// addBrotli writes .br beside everything that has a .gz, on all cores.
+func (s *site) addBrotli() error {
+	var group errgroup.Group
+	group.SetLimit(runtime.NumCPU())
+	err := filepath.WalkDir(s.withGzip, func(name string, _ fs.DirEntry, err error) error {
+		bare, zipped := strings.CutSuffix(name, ".gz")
+		if err != nil || !zipped {
+			return err
+		}
+		group.Go(func() error {
+			body, err := os.ReadFile(bare)
+			if err != nil {
+				return err
+			}
+			var packed bytes.Buffer
+			w := brotli.NewWriterLevel(&packed, brotli.BestCompression)
+			if _, err := w.Write(body); err != nil {
+				return err
+			}
+			if err := w.Close(); err != nil {
+				return err
+			}
+			return writeSiteFile(bare+".br", packed.Bytes())
+		})
+		return nil
+	})
+	return errors.Join(err, group.Wait())
 }
 
 // writeSiteFile makes the file readable for the user that a server becomes, with one time for all.

@@ -25,6 +25,9 @@ type sample struct {
 	ServerBusy float64 `json:"server_busy"` // of its core
 	LoadBusy   float64 `json:"load_busy"`   // of its core
 	Requests   int64   `json:"requests"`
+
+	Classes []classFigures `json:"classes,omitempty"` // of the crowd; P99Millis is the first one's
+	Idle    *idleFigures   `json:"idle,omitempty"`
 }
 
 // cell is what one server showed in one case. It has a sample a turn, or a reason why it has none.
@@ -75,7 +78,7 @@ func ratio(m metric, cells []cell, peers ...string) (value float64, best string,
 	}
 	var rivals []cell
 	for _, c := range cells {
-		if c.Server != ours && c.Failed == "" && (len(peers) == 0 || slices.Contains(peers, c.Server)) {
+		if isPeer(c.Server) && c.Failed == "" && (len(peers) == 0 || slices.Contains(peers, c.Server)) {
 			rivals = append(rivals, c)
 		}
 	}
@@ -107,6 +110,16 @@ func ratio(m metric, cells []cell, peers ...string) (value float64, best string,
 // printCase is the table of one case.
 func printCase(out io.Writer, c caseReport) {
 	fmt.Fprintf(out, "\n%s: %s\n", c.Name, c.What)
+	if c.Kind != kindCPU {
+		g := idleGrid
+		if c.Kind == kindFair {
+			g = fairGrid
+		}
+		table := g([]caseReport{c})
+		table.text(out)
+		printFailures(out, c)
+		return
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\tCPU us/req\tleast..most\treq/s\tp99 ms\tmemory MiB\tbusy server\tbusy load\t")
 	for _, cell := range c.Cells {
@@ -119,12 +132,16 @@ func printCase(out io.Writer, c caseReport) {
 			100*cell.median(func(s sample) float64 { return s.ServerBusy }), 100*cell.median(func(s sample) float64 { return s.LoadBusy }))
 	}
 	_ = w.Flush() // it has the errors of out alone
+	printFailures(out, c)
+	printRatios(out, c.Cells)
+}
+
+func printFailures(out io.Writer, c caseReport) {
 	for _, cell := range c.Cells {
 		if cell.Failed != "" {
 			fmt.Fprintf(out, "  %s failed: %s\n", cell.Server, cell.Failed)
 		}
 	}
-	printRatios(out, c.Cells)
 }
 
 func printRatios(out io.Writer, cells []cell) {
@@ -139,36 +156,41 @@ func printRatios(out io.Writer, cells []cell) {
 	}
 }
 
-// printSummary has one row a case: CPU microseconds a request, and how ours stands.
+// printSummary has the tables of the whole run.
 func printSummary(out io.Writer, cases []caseReport, servers []string) {
-	fmt.Fprintln(out, "\nCPU microseconds a request, median over the turns (lower is better)")
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	compare := slices.Contains(servers, ours)
-	fmt.Fprint(w, "case\t"+strings.Join(servers, "\t"))
-	if compare {
-		fmt.Fprintf(w, "\t%s / best peer\t%s / %s", ours, ours, theBar)
+	if cpu := casesOf(cases, kindCPU); len(cpu) > 0 {
+		fmt.Fprintln(out, "\nCPU microseconds a request, median over the turns (lower is better)")
+		g := cpuGrid(cpu, servers)
+		g.text(out)
+		if slices.Contains(servers, ours) {
+			printBars(out, cpu, servers)
+		}
 	}
-	fmt.Fprintln(w)
-	for _, c := range cases {
-		fmt.Fprint(w, c.Name)
-		for _, cell := range c.Cells {
-			if cell.Failed != "" {
-				fmt.Fprint(w, "\tfailed")
-			} else {
-				fmt.Fprintf(w, "\t%.2f", cell.median(metrics[0].of))
+	for _, part := range []struct {
+		kind, title string
+		table       func([]caseReport) grid
+	}{
+		{kindIdle, "Idle connections: resident memory before and with them", idleGrid},
+		{kindFair, "Many connections with one request in flight each", fairGrid},
+	} {
+		if some := casesOf(cases, part.kind); len(some) > 0 {
+			fmt.Fprintln(out, "\n"+part.title)
+			g := part.table(some)
+			g.text(out)
+		}
+	}
+	printIdleBar(out, cases)
+}
+
+// printIdleBar says whether ours holds its idle connections in as much memory as it may.
+func printIdleBar(out io.Writer, cases []caseReport) {
+	for _, c := range casesOf(cases, kindIdle) {
+		for _, it := range c.Cells {
+			if total, ok := idleTotal(c, it); ok && isOurs(it.Server) {
+				fmt.Fprintf(out, "bar: %s holds %d idle TLS connections in %.1f MiB, at most %d MiB: %s (%s)\n",
+					it.Server, idleBarConnections, total, idleBarMiB, verdict(true, total, idleBarMiB), c.Name)
 			}
 		}
-		if compare {
-			best, who, ok := ratio(metrics[0], c.Cells)
-			fmt.Fprint(w, "\t"+orDash(ok, "%.2f (%s)", best, who))
-			bar, _, ok := ratio(metrics[0], c.Cells, theBar)
-			fmt.Fprint(w, "\t"+orDash(ok, "%.2f", bar))
-		}
-		fmt.Fprintln(w)
-	}
-	_ = w.Flush() // it has the errors of out alone
-	if compare && slices.Contains(servers, theBar) {
-		printBar(out, cases)
 	}
 }
 
@@ -179,22 +201,48 @@ func orDash(ok bool, format string, args ...any) string {
 	return fmt.Sprintf(format, args...)
 }
 
-// printBar says where ours is level with the bar or better, and where not.
-func printBar(out io.Writer, cases []caseReport) {
-	var missed, unknown []string
+// printBars says where ours is level with the one that must not be cheaper, and where it keeps its own bars.
+func printBars(out io.Writer, cases []caseReport, servers []string) {
+	if slices.Contains(servers, theBar) {
+		b := countBars(cases, func(c caseReport) (float64, float64, bool) {
+			value, _, ok := ratio(metrics[0], c.Cells, theBar)
+			return value, levelAt, ok
+		})
+		fmt.Fprintf(out, "bar: level with %s (CPU ratio at most %.2f) in %s\n", theBar, levelAt, b)
+	}
+	b := countBars(cases, func(c caseReport) (float64, float64, bool) {
+		value, _, ok := ratio(metrics[0], c.Cells)
+		return value, c.Bar, ok && c.Bar > 0
+	})
+	fmt.Fprintf(out, "bars: CPU ratio to the best peer in %s\n", b)
+}
+
+// bars is how many cases keep a bar, and which do not.
+type bars struct {
+	all             int
+	missed, unknown []string
+}
+
+func countBars(cases []caseReport, of func(caseReport) (value, bar float64, ok bool)) bars {
+	b := bars{all: len(cases)}
 	for _, c := range cases {
-		switch value, _, ok := ratio(metrics[0], c.Cells, theBar); {
+		switch value, bar, ok := of(c); {
 		case !ok:
-			unknown = append(unknown, c.Name)
-		case value > levelAt:
-			missed = append(missed, fmt.Sprintf("%s (%.2f)", c.Name, value))
+			b.unknown = append(b.unknown, c.Name)
+		case value > bar:
+			b.missed = append(b.missed, fmt.Sprintf("%s (%.2f)", c.Name, value))
 		}
 	}
-	fmt.Fprintf(out, "bar: level with %s (CPU ratio at most %.2f) in %d of %d cases\n", theBar, levelAt, len(cases)-len(missed)-len(unknown), len(cases))
-	if len(missed) > 0 {
-		fmt.Fprintln(out, "  missed:", strings.Join(missed, ", "))
+	return b
+}
+
+func (b bars) String() string {
+	text := fmt.Sprintf("%d of %d cases", b.all-len(b.missed)-len(b.unknown), b.all)
+	if len(b.missed) > 0 {
+		text += "\n  missed: " + strings.Join(b.missed, ", ")
 	}
-	if len(unknown) > 0 {
-		fmt.Fprintln(out, "  no number:", strings.Join(unknown, ", "))
+	if len(b.unknown) > 0 {
+		text += "\n  no number: " + strings.Join(b.unknown, ", ")
 	}
+	return text
 }

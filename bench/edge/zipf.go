@@ -33,6 +33,22 @@ func zipfDraw(paths []string, n int, seed uint64) []string {
 	return draw
 }
 
+// mostDrawn is the page that is drawn most often, of several the first by name.
+func mostDrawn(draw []string) string {
+	counts := map[string]int{}
+	best := ""
+	for _, p := range draw {
+		counts[p]++
+	}
+	for p, n := range counts {
+		page := strings.HasSuffix(p, ".html")
+		if page && (best == "" || n > counts[best] || n == counts[best] && p < best) {
+			best = p
+		}
+	}
+	return best
+}
+
 // wrkScript is the draw as a Lua script for wrk, with every request built before the first is sent.
 func wrkScript(draw []string) string {
 	var b strings.Builder
