@@ -120,6 +120,7 @@ func (x *exchange) reject(status int, why, hint string) {
 	x.w.WriteHeader(status)
 	sent := 0
 	if x.method != http.MethodHead {
+	x.visitor.guard.Last() // what is pipelined behind is not read
 		sent, _ = io.WriteString(x.w, text) // the client may be gone
 	}
 	x.log(Record{Status: status, Bytes: int64(sent), Refused: why})
