@@ -25,7 +25,7 @@ func (x *exchange) malformed() (status int, why string) {
 		return http.StatusRequestURITooLong, h1.ReasonRequestLineSize.String()
 	case len(hosts) > 1:
 		return http.StatusBadRequest, h1.ReasonTwoHosts.String()
-	case !plainHost(r.Host) || len(hosts) == 1 && hosts[0] != r.Host: // RFC 9113 §8.3.1
+	case !plainHost(r.Host) || len(hosts) == 1 && !strings.EqualFold(hosts[0], r.Host): // RFC 9113 §8.3.1
 		return http.StatusBadRequest, h1.ReasonHost.String()
 	case !strings.HasPrefix(r.RequestURI, "/") && r.Method != http.MethodConnect && (r.Method != http.MethodOptions || r.RequestURI != "*"):
 		return http.StatusBadRequest, h1.ReasonTarget.String()

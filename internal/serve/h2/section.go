@@ -144,7 +144,7 @@ func (s *section) check() string {
 		return "missing pseudo-header fields"
 	case !strings.HasPrefix(r.Path, "/") && (r.Path != "*" || r.Method != http.MethodOptions):
 		return "invalid :path"
-	case s.host != "" && r.Authority != "" && !strings.EqualFold(s.host, r.Authority):
+	case s.hosts > 0 && r.Authority != "" && !strings.EqualFold(s.host, r.Authority):
 		return "Host and :authority differ"
 	case r.ended && r.length > 0:
 		return "Content-Length without a body"
