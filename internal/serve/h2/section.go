@@ -111,7 +111,7 @@ func (s *section) regularField(f hpack.HeaderField) string {
 	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
 		return "connection-specific field"
 	case "te":
-		if !strings.EqualFold(f.Value, "trailers") {
+		if f.Value != "" && !strings.EqualFold(f.Value, "trailers") { // an empty list says nothing
 			return "TE other than trailers"
 		}
 	case "host":
