@@ -129,6 +129,13 @@ func TestWhatHTTP2MayNotSay(t *testing.T) {
 		"a head far over the limit":                {h2Get(hostA, "/", "x-a", long, "x-b", long, "x-c", long), "GOAWAY PROTOCOL_ERROR"},
 		"as many fields as are allowed":            {h2Get(hostA, "/", fieldsOf(128)...), "200"},
 		"one field too many":                       {h2Get(hostA, "/", fieldsOf(129)...), "431"},
+		"a blank in the target":                    {h2Get(hostA, "/a b"), "400"},
+		"a byte over 0x7f in the target":           {h2Get(hostA, "/\u00e4"), "400"},
+		"a fragment in the target":                 {h2Get(hostA, "/#x"), "400"},
+		"a method that is no token":                {[]string{":method", "G T", ":scheme", "https", ":authority", hostA, ":path", "/"}, "400"},
+		"Host in other letters than :authority":    {h2Get(hostA, "/", "host", strings.ToUpper(hostA)), "200"},
+		"Host without a value":                     {h2Get(hostA, "/", "host", ""), "400"},
+		"TE without a value":                       {h2Get(hostA, "/", "te", ""), "200"},
 		"TRACE":                                    {[]string{":method", "TRACE", ":scheme", "https", ":authority", hostA, ":path", "/"}, "405"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -154,6 +161,8 @@ var fastRefusals = map[string]string{
 	"a path in :authority":      "PROTOCOL_ERROR",
 	"an absolute :path":         "PROTOCOL_ERROR",
 	"* for GET":                 "PROTOCOL_ERROR",
+	"a method that is no token": "PROTOCOL_ERROR",
+	"Host without a value":      "PROTOCOL_ERROR",
 	"CONNECT":                   "501",
 	"a head far over the limit": "431",
 }

@@ -189,7 +189,8 @@ func validToken(s string) bool {
 	return s != ""
 }
 
-// validPath accepts what URIs are made of, and no fragment (RFC 9113 §8.3.1).
+// validPath accepts what URIs are made of, and no fragment (RFC 9113 §8.3.1). What
+// else is no error of the protocol is for the handler to refuse, as with net/http.
 func validPath(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c >= 0x7f || c == '#' {
