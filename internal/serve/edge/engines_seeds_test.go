@@ -145,12 +145,24 @@ var programHeads = []string{
 	"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
 }
 
+// h1Settled are connections over which the engines have differed, by what was wrong.
+var h1Settled = []string{
+	// The log said that the head of an error document had not come from memory.
+	strings.Replace(h1Get("/none"), "GET", "HEAD", 1),
+	// The first value was forgotten because it is empty, and the second counted.
+	h1Get("/style.css", "If-Modified-Since:", "If-Modified-Since: "+sinceModified), h1Get("/404", "Referer:", "Referer: /x"),
+	// How much of what is pipelined behind content had been read decided whether
+	// the answer could be lost.
+	h1Get("/style.css", "Content-Length: 2") + "hi" + h1Get("/", "X-Field: "+strings.Repeat("x", 1200)),
+	"POST /style.css HTTP/1.1\r\nHost: c.example\r\nContent-Length: 2\r\n\r\nhi" + "GET\xdf/",
+}
+
 // h1Seeds are connections as programs make them, and as attackers do. They are
 // few: a fuzzer runs all of them before it begins.
 func h1Seeds(tags []string) []string {
 	good := h1Get("/short.txt")
 	method := func(name, request string) string { return strings.Replace(request, "GET", name, 1) }
-	seeds := append([]string{good, strings.Join(programHeads[:3], "") + good, strings.Repeat(h1Get("/"), 20)}, programHeads...)
+	seeds := append([]string{good, strings.Join(programHeads[:3], "") + good, strings.Repeat(h1Get("/"), 20)}, slices.Concat(h1Settled, programHeads)...)
 	for paths := range slices.Chunk(enginePaths, 6) {
 		var in string
 		for _, path := range paths {
