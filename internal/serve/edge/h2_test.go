@@ -167,6 +167,20 @@ var fastRefusals = map[string]string{
 	"a head far over the limit": "431",
 }
 
+// net/http changes its encoder's table beside whoever encodes, and the process ends
+// with that: there must be nothing in it. A decoder that keeps nothing can read what
+// refers to nothing.
+func TestFilesAreEncodedWithoutATable(t *testing.T) {
+	r := start(t, setup{fleet: true, secure: true})
+	conn := r.dialH2(hostA)
+	conn.ReadMetaHeaders = hpack.NewDecoder(1, nil)
+	for range 3 {
+		if got := conn.status(conn.open(true, h2Get(hostA, "/style.css")...)); got != "200" {
+			t.Errorf("got %s, want 200", got)
+		}
+	}
+}
+
 // fieldsOf returns n fields for a raw request.
 func fieldsOf(n int) (fields []string) {
 	for range n {
