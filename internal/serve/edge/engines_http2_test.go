@@ -142,7 +142,9 @@ func (v *h2View) take(frame http2.Frame, s *h2Step) {
 	if _, window := frame.(*http2.WindowUpdateFrame); window && a.Reset == "" {
 		return
 	}
-	if a.Reset != "" && reset && v.rig.engine == Plain { // it answers frames that come too late
+	if f, ok := frame.(*http2.RSTStreamFrame); ok && v.rig.engine == Plain && (a.Reset != "" || a.Ended && f.ErrCode != http2.ErrCodeNo) {
+		// net/http answers frames that come too late, and a write deadline that it
+		// notices only when the stream has been closed goes off all the same.
 		return
 	}
 	if a.Reset != "" || a.Ended && !reset {
