@@ -250,7 +250,7 @@ func (f *fastConn) log(q *site.Request, start time.Time, agent, referrer, forwar
 		client = forwardedFor(o.TrustedProxies, client, forwarded)
 	}
 	cache := "none"
-	if f.prepared.Keep != nil || q.Method == http.MethodHead && f.prepared.Status == http.StatusOK {
+	if f.prepared.Keep != nil || q.Method == http.MethodHead && f.prepared.Status != http.StatusNotModified {
 		cache = "hit"
 	}
 	o.AccessLog.Add(Record{

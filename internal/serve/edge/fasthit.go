@@ -167,7 +167,7 @@ type fastFields struct {
 }
 
 // take notes a field. It returns false where the fast path would have to guess: a
-// field that matters and comes twice.
+// field that matters and comes twice, or has no value and may.
 func (o *fastFields) take(q *site.Request, name, value string) bool {
 	var to *string
 	switch len(name) {
@@ -221,7 +221,7 @@ func (o *fastFields) take(q *site.Request, name, value string) bool {
 	if to == nil {
 		return true
 	}
-	if *to != "" {
+	if *to != "" || value == "" {
 		return false
 	}
 	*to = value

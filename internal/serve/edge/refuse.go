@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"pennyfarthing/internal/serve/h1"
 )
 
@@ -23,16 +25,29 @@ func (x *exchange) malformed() (status int, why string) {
 		return http.StatusRequestHeaderFieldsTooLarge, h1.ReasonFieldCount.String()
 	case s.tooLarge(r):
 		return http.StatusRequestHeaderFieldsTooLarge, h1.ReasonHeadSize.String()
+	case !httpguts.ValidHeaderFieldName(r.Method): // a method is a token, too
+		return http.StatusBadRequest, h1.ReasonMethod.String()
 	case len(r.RequestURI) > s.limits.RequestLine:
 		return http.StatusRequestURITooLong, h1.ReasonRequestLineSize.String()
 	case len(hosts) > 1:
 		return http.StatusBadRequest, h1.ReasonTwoHosts.String()
-	case !plainHost(r.Host) || len(hosts) == 1 && hosts[0] != r.Host: // RFC 9113 §8.3.1
+	case !plainHost(r.Host) || len(hosts) == 1 && !strings.EqualFold(hosts[0], r.Host): // RFC 9113 §8.3.1
 		return http.StatusBadRequest, h1.ReasonHost.String()
-	case !strings.HasPrefix(r.RequestURI, "/") && r.Method != http.MethodConnect && (r.Method != http.MethodOptions || r.RequestURI != "*"):
+	case !plainTarget(r.RequestURI), !strings.HasPrefix(r.RequestURI, "/") && r.Method != http.MethodConnect && (r.Method != http.MethodOptions || r.RequestURI != "*"):
 		return http.StatusBadRequest, h1.ReasonTarget.String()
 	}
 	return 0, ""
+}
+
+// plainTarget reports whether a target has only bytes that the guard lets through:
+// visible ASCII, and no fragment (RFC 9113 §8.3.1).
+func plainTarget(target string) bool {
+	for i := range len(target) {
+		if c := target[i]; c <= ' ' || c >= 0x7f || c == '#' {
+			return false
+		}
+	}
+	return true
 }
 
 // tooManyFields counts the fields; HTTP/1.1 was scanned before.
@@ -120,6 +135,7 @@ func (x *exchange) dismiss() {
 		return
 	}
 	x.w.Header()["Connection"] = []string{"close"}
+	x.visitor.guard.Last() // what is pipelined behind is not read
 }
 
 // reject answers.

@@ -130,6 +130,10 @@ func (s *Server) plainEngine() *http.Server {
 			MaxConcurrentStreams: s.limits.StreamsPerConnection,
 			WriteByteTimeout:     s.limits.Grace,
 			SendPingTimeout:      s.limits.IdleTimeout / 2,
+			// net/http changes the table of its encoder when SETTINGS come, also while
+			// another goroutine encodes with it: "concurrent map read and map write" ends
+			// the process. A table that nothing fits in has no entries to be changed.
+			MaxEncoderHeaderTableSize: 1,
 		},
 		ErrorLog: slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug), // of clients; panics are told by the handler
 	}

@@ -87,6 +87,7 @@ type Conn struct {
 	refusal atomic.Pointer[Refusal] // set when the synthetic request is
 	isH2    atomic.Bool
 	broken  atomic.Pointer[Refusal] // set when a body broke its framing
+	final   atomic.Bool             // Last was called
 	over    atomic.Bool             // there will be no further request: linger on Close
 	wrote   atomic.Bool
 	slow    atomic.Bool // a write timed out: the stream has a hole
@@ -129,6 +130,10 @@ func (c *Conn) Read(p []byte) (int, error) {
 // fill reads once from the peer. The bytes land in p, which costs no copy and lets an idle connection do without a buffer; only
 // what must wait for more is put aside, and then the next ones go there too.
 func (c *Conn) fill(p []byte) (int, error) {
+	if c.final.Load() && (c.track.phase == phaseHead || c.track.phase == phaseOver) {
+		c.err = io.EOF
+		return 0, io.EOF
+	}
 	// One byte is how net/http watches a peer while a handler runs; that takes as long as the handler.
 	watching := len(p) == 1
 	if !c.held.empty() {
@@ -327,7 +332,7 @@ func (c *Conn) writePiece(p []byte) (int, error) {
 	return n, err
 }
 
-// Close closes the connection. After a refusal that was answered, or a request that said close, it lingers until the peer
+// Close closes the connection. After a refusal that was answered, a request that said close, or Last, it lingers until the peer
 // hangs up, for half a second at most: the peer gets the end of the answers, and what it still sends is read and thrown
 // away. A second Close cuts that short.
 func (c *Conn) Close() error {
@@ -335,6 +340,16 @@ func (c *Conn) Close() error {
 		linger(c.inner)
 	}
 	return c.inner.Close()
+}
+
+// Last says that the connection ends with the answer at hand, although no request has said so. Nothing behind the current
+// message is read any more: net/http would do so until the very moment of Close, which then could not linger. A nil Conn takes
+// no notice.
+func (c *Conn) Last() {
+	if c != nil {
+		c.final.Store(true)
+		c.over.Store(true)
+	}
 }
 
 // quiet reports whether nobody reads or writes. Otherwise it is not the engine that has finished: somebody shuts the

@@ -57,9 +57,14 @@ func (b *requestBody) discard() {
 func (b *requestBody) late(now time.Time) bool {
 	c := b.st.conn
 	if b.timed {
-		return !b.until.IsZero() && !now.Before(b.until)
+		return b.expired(now)
 	}
 	return !b.waiting.IsZero() && b.waited+now.Sub(b.waiting) > c.allowed(c.got-b.gotBefore)
+}
+
+// expired reports whether the deadline that the handler has set has passed. mu is held.
+func (b *requestBody) expired(now time.Time) bool {
+	return b.timed && !b.until.IsZero() && !now.Before(b.until)
 }
 
 // Read reads from the body.

@@ -175,6 +175,16 @@ func bodyCalls() []call {
 			name: "Expect: 100-continue and a refusal", method: "POST", body: text(100), handler: status(413),
 			header: http.Header{"Expect": {"100-continue"}},
 		},
+		call{name: "a read deadline that has passed is not extended", method: "POST", body: func() io.Reader {
+			silent, _ := io.Pipe() // the client closes it
+			return silent
+		}, handler: func(w http.ResponseWriter, r *http.Request) {
+			for _, patience := range []time.Duration{-time.Second, time.Hour} {
+				fmt.Fprintln(w, http.NewResponseController(w).SetReadDeadline(time.Now().Add(patience)))
+				_, err := r.Body.Read(make([]byte, 1))
+				fmt.Fprintln(w, err)
+			}
+		}},
 		call{name: "a multipart form with a file", method: "POST", body: func() io.Reader {
 			return strings.NewReader("--x\r\nContent-Disposition: form-data; name=f; filename=g\r\n\r\n" + string(letters(100)) + "\r\n--x--\r\n")
 		}, header: http.Header{"Content-Type": {"multipart/form-data; boundary=x"}}, handler: func(w http.ResponseWriter, r *http.Request) {

@@ -223,7 +223,7 @@ func plainlyComplete(pseudo map[string]string, regular map[string][]string) bool
 	if !schemed || !strings.HasPrefix(path, "/") && (path != "*" || method != http.MethodOptions) {
 		return false
 	}
-	if hosts := regular["host"]; len(hosts) > 0 && hosts[0] != "" {
+	if hosts := regular["host"]; len(hosts) > 0 {
 		if authority != "" && !strings.EqualFold(authority, hosts[0]) {
 			return false
 		}

@@ -126,11 +126,7 @@ func (c *conn) request(id uint32, r *Request) error {
 		c.answerError(id, http.StatusNotImplemented, r.ended)
 		return nil
 	}
-	if !validPath(r.Path) {
-		c.answerError(id, http.StatusBadRequest, r.ended)
-		return nil
-	}
-	if r.ended && c.server.options.Hit != nil {
+	if r.ended && c.server.options.Hit != nil && validPath(r.Path) {
 		h := &c.reader.hit
 		found := c.server.options.Hit(&c.info, r, h) && h.sendable()
 		if found {

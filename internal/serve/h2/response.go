@@ -167,12 +167,13 @@ func (w *responseWriter) SetWriteDeadline(t time.Time) error {
 }
 
 // SetReadDeadline bounds the time until the whole body has been read. Its zero
-// value lets the client take any time; without a call there is Options.Rate.
+// value lets the client take any time; without a call there is Options.Rate. One
+// that has passed is not extended, as http.ResponseController has it.
 func (w *responseWriter) SetReadDeadline(t time.Time) error {
 	c, b := w.st.conn, w.st.in
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if b != nil {
+	if b != nil && !b.expired(time.Now()) {
 		b.until, b.timed = t, true
 		w.st.wake.Broadcast()
 		c.deadlineSet(t)

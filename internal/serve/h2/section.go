@@ -110,7 +110,7 @@ func classify(name, value string) (class uint8, why string) {
 	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
 		return 0, "connection-specific field"
 	case "te":
-		if !strings.EqualFold(value, "trailers") {
+		if value != "" && !strings.EqualFold(value, "trailers") { // an empty list says nothing
 			return 0, "TE other than trailers"
 		}
 	}
@@ -199,7 +199,7 @@ func (s *section) check() string {
 		return "missing pseudo-header fields"
 	case !strings.HasPrefix(r.Path, "/") && (r.Path != "*" || r.Method != http.MethodOptions):
 		return "invalid :path"
-	case s.host != "" && r.Authority != "" && !strings.EqualFold(s.host, r.Authority):
+	case s.hosts > 0 && r.Authority != "" && !strings.EqualFold(s.host, r.Authority):
 		return "Host and :authority differ"
 	case r.ended && r.length > 0:
 		return "Content-Length without a body"
@@ -244,7 +244,8 @@ func validToken(s string) bool {
 	return s != ""
 }
 
-// validPath accepts what URIs are made of, and no fragment (RFC 9113 §8.3.1).
+// validPath accepts what URIs are made of, and no fragment (RFC 9113 §8.3.1). What
+// else is no error of the protocol is for the handler to refuse, as with net/http.
 func validPath(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c >= 0x7f || c == '#' {

@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -278,6 +279,7 @@ func (c *conn) answerError(id uint32, status int, ended bool) {
 	c.encode(":status", strconv.Itoa(status))
 	c.encode("content-length", "0")
 	c.encode("cache-control", "no-store")
+	c.encode("date", c.now.UTC().Format(http.TimeFormat)) // RFC 9110 §6.6.1
 	c.sendEncoded(id, true)
 	if !ended { // whoever goes on sending a body is told to stop
 		c.reset(id, NoError, false)
