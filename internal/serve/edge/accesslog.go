@@ -73,7 +73,7 @@ func OpenAccessLog(o AccessLogOptions) (*AccessLog, error) {
 // Wants reports whether the request at hand is one of those that are written.
 // Refusals are in any case.
 func (l *AccessLog) Wants() bool {
-	return l.options.Sample == 1 || rand.IntN(l.options.Sample) == 0
+	return l.options.Sample <= 1 || rand.IntN(l.options.Sample) == 0
 }
 
 // Add hands a record over. It never waits.
