@@ -95,7 +95,7 @@ func pageMachine(out io.Writer, r report) {
 	for _, name := range append(slices.Clone(r.Servers), "wrk", "h2load") {
 		g.add(name, r.Versions[name])
 	}
-	g.add("turns", fmt.Sprintf("%d of about %d s each; those of many connections fewer, see below", r.Turns, r.Seconds))
+	g.add("turns", fmt.Sprintf("%d of about %d s each; at most %d of mixtures and of many connections, one of idle ones", r.Turns, r.Seconds, crowdTurns))
 	g.markdown(out)
 }
 
@@ -164,7 +164,7 @@ func pageFair(out io.Writer, r report, fair []caseReport) {
 all connections of a kind got the same number. In such a closed loop latency follows from speed: p99 beside p50 tells more about
 fairness than p99 alone, and a server that neglects the large answers has more time for the small. %s
 
-`, fairConnections, fairLargeOneIn, turnsText(min(r.Turns, fairTurns)))
+`, fairConnections, fairLargeOneIn, turnsText(min(r.Turns, crowdTurns)))
 	g := fairGrid(fair)
 	g.markdown(out)
 }
