@@ -47,7 +47,7 @@ const (
 	idleDefault       = 10000
 	fairConnections   = 1000
 	fairLargeOneIn    = 10 // in the mixed cases
-	fairTurns         = 3  // at most
+	crowdTurns        = 3  // at most
 	mixStreams        = 10
 )
 
@@ -89,9 +89,9 @@ func (c benchCase) turns(wanted int) int {
 	switch c.load {
 	case loadIdle:
 		return 1
-	case loadFair:
-		return min(wanted, fairTurns)
-	case loadWrk, loadH2load, loadHandshakes, loadMix:
+	case loadFair, loadMix:
+		return min(wanted, crowdTurns)
+	case loadWrk, loadH2load, loadHandshakes:
 	}
 	return wanted
 }

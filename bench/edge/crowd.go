@@ -218,7 +218,7 @@ func (c *crowd) close() {
 // each connection works and is no measurement.
 func (c *crowd) once(ctx context.Context, from, to int) error {
 	for i := from; i < to; i++ {
-		if err := errors.Join(c.ask(i), c.conns[i].flush()); err != nil {
+		if err := errors.Join(c.ask(i), c.flush(i)); err != nil {
 			return err
 		}
 		for c.waiting >= crowdDialers {
@@ -249,13 +249,13 @@ func (c *crowd) load(ctx context.Context, out io.Writer) (crowdReport, error) {
 		return crowdReport{Classes: c.classes}, nil
 	}
 	c.asking = true
-	for i, conn := range c.conns {
+	for i := range c.conns {
 		for range c.order.Streams {
 			if err := c.ask(i); err != nil {
 				return crowdReport{}, err
 			}
 		}
-		if err := conn.flush(); err != nil {
+		if err := c.flush(i); err != nil {
 			return crowdReport{}, err
 		}
 	}
@@ -343,7 +343,22 @@ func (c *crowd) readable(i int) error {
 			}
 		}
 	}
-	return conn.flush()
+	return c.flush(i)
+}
+
+// flush writes what the i-th connection has ready. While its socket is full, epoll also tells when it no longer is.
+func (c *crowd) flush(i int) error {
+	conn := c.conns[i]
+	waits, err := conn.flush()
+	if err != nil || waits == conn.waits {
+		return err
+	}
+	event := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(i)}
+	if waits {
+		event.Events |= syscall.EPOLLOUT
+	}
+	conn.waits = waits
+	return syscall.EpollCtl(c.poll, syscall.EPOLL_CTL_MOD, conn.fd, &event)
 }
 
 // summary is the classes with their percentiles.

@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -72,6 +71,8 @@ type crowdConn struct {
 	below   *below
 	talk    dialogue
 	out     []byte // not yet encrypted
+	wire    []byte // what the kernel has not taken yet
+	waits   bool   // epoll tells when it takes more
 	answers []answer
 	done    int // answers while it counted
 }
@@ -126,25 +127,31 @@ func (c *crowdConn) send(r *preparedRequest, now time.Time) error {
 	return err
 }
 
-// flush writes what is ready. Requests are small beside a socket's buffer: one that is full is an error.
-func (c *crowdConn) flush() error {
-	if len(c.out) == 0 {
-		return nil
-	}
-	ready := c.out
-	if c.tls != nil {
+// flush writes what is ready, as far as the kernel takes it; waits says that it is full and the rest must wait.
+func (c *crowdConn) flush() (waits bool, err error) {
+	if len(c.out) > 0 && c.tls != nil {
 		if _, err := c.tls.Write(c.out); err != nil {
-			return err
+			return false, err
 		}
-		ready = c.below.out
+		c.wire = append(c.wire, c.below.out...)
 		c.below.out = c.below.out[:0]
+	} else {
+		c.wire = append(c.wire, c.out...)
 	}
 	c.out = c.out[:0]
-	n, err := syscall.Write(c.fd, ready)
-	if err == nil && n < len(ready) {
-		err = io.ErrShortWrite
+	for len(c.wire) > 0 {
+		n, err := syscall.Write(c.fd, c.wire)
+		switch {
+		case errors.Is(err, syscall.EAGAIN):
+			return true, nil
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return false, err
+		default:
+			c.wire = c.wire[:copy(c.wire, c.wire[n:])]
+		}
 	}
-	return err
+	return false, nil
 }
 
 // take reads once and returns the answers that are complete; they are valid until the next call.

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -292,6 +293,37 @@ func TestTheCrowdEndsAtTheFirstWrongAnswer(t *testing.T) {
 	}
 	if err := allowFiles(1 << 40); err == nil {
 		t.Error("more connections than files may be open")
+	}
+}
+
+func TestASocketThatIsFullIsWaitedFor(t *testing.T) {
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Close(pair[1]) }()
+	conn := &crowdConn{fd: pair[0]}
+	defer conn.close()
+	sent := bytes.Repeat([]byte("0123456789"), 100_000) // more than a socket takes
+	conn.out = append(conn.out, sent...)
+	waits, err := conn.flush()
+	if err != nil || !waits {
+		t.Fatalf("%v, %v", waits, err)
+	}
+	var got []byte
+	for len(got) < len(sent) {
+		part := make([]byte, 64<<10)
+		n, err := syscall.Read(pair[1], part)
+		if err != nil {
+			t.Fatalf("after %d bytes: %v", len(got), err)
+		}
+		got = append(got, part[:n]...)
+		if waits, err = conn.flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if waits || !bytes.Equal(got, sent) {
+		t.Error("other bytes came, or some are left")
 	}
 }
 
