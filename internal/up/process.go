@@ -185,6 +185,7 @@ func (p *process) run(ctx context.Context) error {
 	}
 	logging, stopLogging := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLogging()
+	logs.run(logging, stopServing, tuneGarbage)
 	if p.access != nil {
 		logs.run(logging, stopServing, p.access.Run)
 	}

@@ -38,7 +38,7 @@ func newFastEngine(s *Server) *fastEngine {
 	e.h2 = h2.NewServer(h2.Options{
 		Handler: s, Hit: hitHTTP2, Answered: answeredHTTP2,
 		HeaderBytes: s.limits.HeaderBytes, HeaderFields: s.limits.HeaderFields, Streams: s.limits.StreamsPerConnection,
-		Head: s.limits.HeaderTimeout, Idle: s.limits.IdleTimeout, Grace: s.limits.Grace, Rate: s.limits.MinRate,
+		Head: s.limits.HeaderTimeout, Idle: s.limits.IdleTimeout, Rest: restAfter, Grace: s.limits.Grace, Rate: s.limits.MinRate,
 		OnTooLarge: e.tooLarge, OnAbuse: s.abuse, OnCrash: s.crashed,
 	})
 	return e
@@ -61,16 +61,48 @@ func (e *fastEngine) serveHTTP1(_ context.Context, conn net.Conn, state *tls.Con
 		_ = conn.Close()
 		return
 	}
-	e.serving.Go(func() {
-		rest := h1.Loop(conn, h1.LoopOptions{
-			Options: e.server.limits.guard(state == nil, e.server.meters.refusal),
-			Hit:     f.hitHTTP1, Answered: f.answered, Stopping: &e.stopping, OnPanic: e.server.crashed,
+	l := &fastLoop{engine: e, conn: conn}
+	l.options = h1.LoopOptions{
+		Options: e.server.limits.guard(state == nil, e.server.meters.refusal),
+		Hit:     f.hitHTTP1, Answered: f.answered, Stopping: &e.stopping, OnPanic: e.server.crashed,
+	}
+	if _, ok := conn.(h2.Rester); ok {
+		l.options.Rest, l.options.OnRest = restAfter, l.rests
+	}
+	e.serving.Go(func() { l.goOn(func() *h1.Conn { return h1.Loop(conn, l.options) }) })
+}
+
+// restAfter is how long a connection is idle before its buffers and its stack are
+// given back. Taking them again costs some microseconds.
+const restAfter = time.Second
+
+// A fastLoop is the loop of one connection of HTTP/1.1.
+type fastLoop struct {
+	engine  *fastEngine
+	conn    net.Conn
+	options h1.LoopOptions
+	resume  func() *h1.Conn // not nil if it rests
+}
+
+func (l *fastLoop) rests(resume func() *h1.Conn) { l.resume = resume }
+
+// goOn runs the loop until it ends, hands over, or rests: another goroutine then
+// goes on with it.
+func (l *fastLoop) goOn(run func() *h1.Conn) {
+	l.resume = nil
+	rest := run()
+	e := l.engine
+	if resume := l.resume; resume != nil {
+		e.serving.Go(func() { // a new one, whose stack is small
+			l.conn.(h2.Rester).AwaitReadable()
+			l.goOn(resume)
 		})
-		e.leave(conn)
-		if rest != nil {
-			e.server.handPlain(rest)
-		}
-	})
+		return
+	}
+	e.leave(l.conn)
+	if rest != nil {
+		e.server.handPlain(rest)
+	}
 }
 
 func (e *fastEngine) newConn(conn net.Conn, state *tls.ConnectionState, over protocol) *fastConn {

@@ -4,12 +4,14 @@ import "sync"
 
 // Sizes of the buffers that are kept for the next one who needs them.
 const (
+	tinyBuffer  = 1 << 10
 	smallBuffer = 4 << 10
 	largeBuffer = 32 << 10
 )
 
 // The pools are caches and hold no state.
 var (
+	tinyBuffers  = sync.Pool{New: func() any { return new([tinyBuffer]byte) }}
 	smallBuffers = sync.Pool{New: func() any { return new([smallBuffer]byte) }}
 	largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
 )
@@ -17,6 +19,8 @@ var (
 // takeMemory returns at least n bytes.
 func takeMemory(n int) []byte {
 	switch {
+	case n <= tinyBuffer:
+		return tinyBuffers.Get().(*[tinyBuffer]byte)[:]
 	case n <= smallBuffer:
 		return smallBuffers.Get().(*[smallBuffer]byte)[:]
 	case n <= largeBuffer:
@@ -28,6 +32,8 @@ func takeMemory(n int) []byte {
 // giveMemory gives back what takeMemory returned.
 func giveMemory(mem []byte) {
 	switch len(mem) {
+	case tinyBuffer:
+		tinyBuffers.Put((*[tinyBuffer]byte)(mem))
 	case smallBuffer:
 		smallBuffers.Put((*[smallBuffer]byte)(mem))
 	case largeBuffer:

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// loopRead is what a connection that waits may take in without borrowing a
-	// buffer; most heads are smaller.
-	loopRead = 1 << 10
+	// loopRead is the buffer of a connection that waits for a request; most heads
+	// are smaller.
+	loopRead = tinyBuffer
 	// loopWrite is how much is gathered before it is written, and the largest
 	// body that is copied next to its head rather than written from where it is.
 	loopWrite = 64 << 10
@@ -47,6 +47,12 @@ type LoopOptions struct {
 	// waited for. Whoever sets it must afterwards make a read of the connection end,
 	// by a read deadline that has passed, unless Loop has returned. nil never stops.
 	Stopping *atomic.Bool
+	// Rest is how long a connection waits for a request until it rests; 0: it never
+	// does. Then Loop gives all its buffers back, calls OnRest, and returns nil.
+	// When the connection has something to read, or its read deadline has passed,
+	// resume must be called, once, in place of Loop. The deadline is set.
+	Rest   time.Duration
+	OnRest func(resume func() *Conn)
 	// OnPanic is told of a panic, in Hit or elsewhere, and of the bytes that led to
 	// it, before the stack is unwound. The connection is closed. nil lets panics
 	// pass.
@@ -68,27 +74,30 @@ type BuffersWriter interface {
 func Loop(nc net.Conn, o LoopOptions) *Conn {
 	o.Options = o.Options.withDefaults()
 	l := &loop{nc: nc, o: &o}
-	l.buf = l.small[:]
+	return l.serve()
+}
+
+// serve is Loop, from the beginning or from where it rested.
+func (l *loop) serve() *Conn {
 	var rest *Conn
 	if l.contain(func() { rest = l.run() }) {
 		return rest
 	}
 	// What was answered before the panic is sent.
 	if !l.contain(func() { l.flush(); l.last = true; l.end() }) {
-		_ = nc.Close()
+		_ = l.nc.Close()
 	}
 	return nil
 }
 
 // A loop is the state of one connection.
 type loop struct {
-	nc    net.Conn
-	o     *LoopOptions
-	small [loopRead]byte
-	buf   []byte // small, or borrowed
-	used  int    // answered until here; more than 0 only within answer
-	have  int    // filled until here
-	full  bool   // the last read had no room for more
+	nc   net.Conn
+	o    *LoopOptions
+	buf  []byte // borrowed; nil while the connection rests
+	used int    // answered until here; more than 0 only within answer
+	have int    // filled until here
+	full bool   // the last read had no room for more
 
 	head Head // of the request at used
 	hit  Hit
@@ -102,6 +111,8 @@ type loop struct {
 	err    error // of writing: nobody takes answers any more
 
 	begun   time.Time // when the first byte of an unfinished head came
+	resting bool      // since idle was known to last
+	idle    time.Time // until when the connection may be idle, while resting
 	armed   time.Time // the read deadline that is set, which may be too early
 	writeBy time.Time // the write deadline that is set, which may be too late
 	settled time.Time // when the hits at hand were found, as long as it is nearly now
@@ -134,6 +145,10 @@ func (l *loop) run() *Conn {
 		}
 		switch err := l.fill(); {
 		case err == nil:
+		case errors.Is(err, errResting):
+			l.giveBack()
+			l.o.OnRest(l.serve)
+			return nil
 		case errors.Is(err, errSlowHead):
 			c := l.handOver()
 			c.refuse(ReasonSlowHead)
@@ -155,9 +170,7 @@ func (l *loop) end() {
 }
 
 func (l *loop) giveBack() {
-	if len(l.buf) != loopRead {
-		giveMemory(l.buf)
-	}
+	giveMemory(l.buf)
 	l.buf, l.used, l.have = nil, 0, 0
 }
 
@@ -335,18 +348,29 @@ func (l *loop) setWriteDeadline(n int) error {
 	return l.nc.SetWriteDeadline(l.writeBy)
 }
 
+// errResting says that nothing has come for a while.
+var errResting error = &timeoutError{"the connection rests"}
+
 // errSlowHead says that a head has begun and is not whole in time.
 var errSlowHead error = &timeoutError{"the head comes too slowly"}
 
 // fill reads once, behind the bytes of a head that is not whole.
 func (l *loop) fill() error {
+	if l.buf == nil {
+		l.buf = takeMemory(loopRead)
+	}
 	// A read that had no room for more was probably not all.
 	if l.have == len(l.buf) || l.have > 0 && l.full && len(l.buf) < largeBuffer {
 		l.grow()
 	}
-	due := l.due(time.Now())
+	now := time.Now()
+	due := l.due(now)
+	until := due
+	if rest := now.Add(l.o.Rest); l.o.Rest > 0 && l.have == 0 && !l.resting && (due.IsZero() || rest.Before(due)) {
+		until = rest
+	}
 	for {
-		if err := l.arm(due); err != nil {
+		if err := l.arm(until); err != nil {
 			return err
 		}
 		// Behind arm: who stops the server sets a deadline after this, or was seen.
@@ -357,6 +381,7 @@ func (l *loop) fill() error {
 		if n > 0 {
 			l.have += n
 			l.full = l.have == len(l.buf)
+			l.resting = false
 			return nil
 		}
 		switch {
@@ -368,6 +393,16 @@ func (l *loop) fill() error {
 			return errSlowHead
 		case passed(due):
 			return ErrIdle
+		case !until.Equal(due) && passed(until):
+			l.resting, l.idle = true, due
+			until = due
+			if err := l.arm(due); err != nil {
+				return err
+			}
+			if l.stopping() { // behind arm, as above
+				return io.EOF
+			}
+			return errResting
 		}
 		l.armed = time.Unix(1, 0) // it was too early, or set by somebody else
 	}
@@ -376,7 +411,10 @@ func (l *loop) fill() error {
 // due is until when the peer has time for the rest of a head, or for the next one
 // to begin; zero: for ever.
 func (l *loop) due(now time.Time) time.Time {
-	if l.have == 0 {
+	switch {
+	case l.resting:
+		return l.idle
+	case l.have == 0:
 		return after(now, l.o.Idle, 0)
 	}
 	if l.begun.IsZero() {
@@ -391,7 +429,11 @@ func (l *loop) arm(due time.Time) error {
 	if l.armed.Equal(due) {
 		return nil
 	}
-	if early := due.Sub(l.armed); l.have == 0 && 0 <= early && early <= l.o.Idle/4 {
+	patience := l.o.Idle
+	if l.o.Rest > 0 && !l.resting {
+		patience = min(patience, l.o.Rest)
+	}
+	if early := due.Sub(l.armed); l.have == 0 && 0 <= early && early <= patience/4 {
 		return nil
 	}
 	l.armed = due
@@ -403,9 +445,7 @@ func (l *loop) arm(due time.Time) error {
 func (l *loop) grow() {
 	mem := takeMemory(max(smallBuffer, 2*len(l.buf)))
 	copy(mem, l.buf[:l.have])
-	if len(l.buf) != loopRead {
-		giveMemory(l.buf)
-	}
+	giveMemory(l.buf)
 	l.buf = mem
 }
 
@@ -414,7 +454,8 @@ func (l *loop) shrink() {
 	if len(l.buf) == loopRead || l.have > loopRead/2 || l.have > 0 && l.full {
 		return
 	}
-	copy(l.small[:], l.buf[:l.have])
+	mem := takeMemory(loopRead)
+	copy(mem, l.buf[:l.have])
 	giveMemory(l.buf)
-	l.buf = l.small[:]
+	l.buf = mem
 }

@@ -39,6 +39,12 @@ type conn struct {
 	reader reader
 	work   sync.WaitGroup // goroutines of the connection itself
 
+	// Only the reading goroutine touches these.
+	greeted bool
+	rests   bool // it may rest
+	rested  bool // it has rested since something came
+	silent  bool // the last read found nothing: no layer below holds anything back
+
 	mu         sync.Mutex   // guards the fields below
 	room       sync.Cond    // out was written, or never will be
 	out        []byte       // frames to be written
@@ -76,8 +82,7 @@ type conn struct {
 
 // A reader is what only the reading goroutine touches.
 type reader struct {
-	small    [smallRead]byte
-	buf      []byte    // small or borrowed
+	buf      []byte    // borrowed; nil while the connection rests
 	have     int       // bytes in buf that are not yet handled
 	began    time.Time // when what is incomplete began
 	decoder  *hpack.Decoder
@@ -88,13 +93,20 @@ type reader struct {
 	settings bool // the first SETTINGS have come
 }
 
-var largeBuffers = sync.Pool{New: func() any { return new([largeRead]byte) }}
+// The pools are caches and hold no state.
+var (
+	smallBuffers = sync.Pool{New: func() any { return new([smallRead]byte) }}
+	largeBuffers = sync.Pool{New: func() any { return new([largeRead]byte) }}
+)
 
 func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
 	now := time.Now()
 	c := &conn{
 		server: s, nc: nc, table: hpack.NewTable(), streams: make(map[uint32]*stream), sendWindow: initialWindow, peerWindow: initialWindow,
-		last: maxStreamID, budget: budget{since: now}, active: now,
+		last: maxStreamID, rests: s.options.Rest > 0, budget: budget{since: now}, active: now,
+	}
+	if _, ok := nc.(Rester); !ok {
+		c.rests = false
 	}
 	c.info = ConnInfo{RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr()}
 	c.remote = c.info.RemoteAddr.String()
@@ -108,21 +120,25 @@ func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
 	}
 	c.info.Context, c.cancel = context.WithCancel(ctx)
 	c.room.L = &c.mu
-	c.reader.buf = c.reader.small[:]
 	c.reader.section.conn = c
 	c.reader.decoder = fieldClasses.NewDecoder()
 	c.reader.addField = c.reader.section.add
 	return c
 }
 
-// serve runs the connection until it ends.
-func (c *conn) serve() {
+// serve runs the connection until it ends, or rests: then it returns true.
+func (c *conn) serve() (rests bool) {
 	err := c.contained()
+	if errors.Is(err, errResting) {
+		return true
+	}
+	c.reader.giveBack()
 	c.finish(err)
 	c.cancel()
 	c.linger(err)
 	_ = c.nc.Close() // what could fail has failed
 	c.work.Wait()
+	return false
 }
 
 // contained runs the connection and turns a panic into an error of the connection.
@@ -145,6 +161,26 @@ func (c *conn) crashed(failure any, input []byte) {
 }
 
 func (c *conn) run() error {
+	if !c.greeted {
+		c.greeted = true
+		if err := c.greet(); err != nil {
+			return err
+		}
+	}
+	for {
+		if c.reader.have > 0 {
+			if err := c.batch(); err != nil {
+				return err
+			}
+		}
+		if err := c.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// greet sends SETTINGS and awaits the preface.
+func (c *conn) greet() error {
 	o := &c.server.options
 	c.mu.Lock()
 	c.begin(12, frameSettings, 0, 0)
@@ -152,17 +188,7 @@ func (c *conn) run() error {
 	c.out = appendSetting(c.out, settingMaxHeaderListSize, uint32(o.HeaderBytes))
 	c.flush()
 	c.mu.Unlock()
-	if err := c.readPreface(); err != nil {
-		return err
-	}
-	for {
-		if err := c.batch(); err != nil {
-			return err
-		}
-		if err := c.fill(); err != nil {
-			return err
-		}
-	}
+	return c.readPreface()
 }
 
 func (c *conn) readPreface() error {
@@ -234,19 +260,34 @@ func (r *reader) drop(n int) {
 		r.began = time.Time{}
 	}
 	if len(r.buf) == largeRead && r.have <= smallRead/2 {
-		large := (*[largeRead]byte)(r.buf)
-		copy(r.small[:], r.buf[:r.have])
-		r.buf = r.small[:]
-		largeBuffers.Put(large)
+		small := smallBuffers.Get().(*[smallRead]byte)
+		copy(small[:], r.buf[:r.have])
+		r.giveBack()
+		r.buf = small[:]
 	}
+}
+
+// giveBack gives the buffer back.
+func (r *reader) giveBack() {
+	switch len(r.buf) {
+	case smallRead:
+		smallBuffers.Put((*[smallRead]byte)(r.buf))
+	case largeRead:
+		largeBuffers.Put((*[largeRead]byte)(r.buf))
+	}
+	r.buf = nil
 }
 
 // fill reads once, whatever there is.
 func (c *conn) fill() error {
 	r := &c.reader
+	if r.buf == nil {
+		r.buf = smallBuffers.Get().(*[smallRead]byte)[:]
+	}
 	if len(r.buf) == smallRead && (r.have > smallRead-frameHeader || r.wants() > smallRead) {
 		large := largeBuffers.Get().(*[largeRead]byte)
 		copy(large[:], r.buf[:r.have])
+		r.giveBack()
 		r.buf = large[:]
 	}
 	for {
@@ -256,11 +297,13 @@ func (c *conn) fill() error {
 		n, err := c.nc.Read(r.buf[r.have:])
 		r.have += n
 		if n > 0 {
+			c.rested, c.silent = false, false
 			return nil
 		}
 		if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
 			return err
 		}
+		c.silent = true
 	}
 }
 

@@ -1,6 +1,9 @@
 package h2
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // checkEvery is how often streams are looked over for peers that are too slow.
 const checkEvery = time.Second
@@ -25,11 +28,43 @@ func (c *conn) setReadDeadline() error {
 	if err != nil {
 		return err
 	}
+	if c.mayRest() {
+		if c.silent {
+			return c.rest(until)
+		}
+		if rest := now.Add(c.server.options.Rest); rest.Before(until) {
+			until = rest
+		}
+	}
 	if early := until.Sub(c.readUntil); early < 0 || early > until.Sub(now)/4 {
 		c.readUntil = until
 		return c.nc.SetReadDeadline(until)
 	}
 	return nil
+}
+
+// mayRest reports whether the connection has nothing to do, and has not rested
+// since something came. mu is held.
+func (c *conn) mayRest() bool {
+	r := &c.reader
+	return c.rests && !c.rested && len(c.streams) == 0 && c.handlers == 0 && r.settings && r.have == 0 && !r.block.open()
+}
+
+// errResting says that the connection has had nothing to do for a while.
+var errResting = errors.New("h2: the connection rests")
+
+// rest prepares the connection for resting until something comes, or until a
+// moment. mu is held.
+func (c *conn) rest(until time.Time) error {
+	c.rested = true
+	r := &c.reader
+	r.giveBack()
+	r.section.request.Fields, c.encoded, r.block.bytes = nil, nil, nil
+	c.readUntil = until
+	if err := c.nc.SetReadDeadline(until); err != nil {
+		return err
+	}
+	return errResting
 }
 
 // nextDeadline returns until when to read, or what has come too late. mu is held.

@@ -53,8 +53,11 @@ type Options struct {
 	Streams      int           // at once, 128
 	Head         time.Duration // for a frame, or a header block of several, from its first byte to its last, 5 s
 	Idle         time.Duration // without a stream, 60 s
-	Grace        time.Duration // what a reader may lag behind Rate, 10 s
-	Rate         int64         // bytes a second, 1 KiB
+	// Rest is how long a connection has nothing to do until it rests, if it is a
+	// Rester; 0: it never does.
+	Rest  time.Duration
+	Grace time.Duration // what a reader may lag behind Rate, 10 s
+	Rate  int64         // bytes a second, 1 KiB
 	// OnTooLarge is told of heads that were answered 431, and whether it was for
 	// the number of their fields alone. It must be quick; nil is not told.
 	OnTooLarge func(c *ConnInfo, fields bool)
@@ -102,7 +105,16 @@ func NewServer(o Options) *Server {
 	return &Server{options: o, standIn: http.Server{Handler: o.Handler}, conns: make(map[*conn]struct{})}
 }
 
-// ServeConn serves one connection until it ends, and closes it.
+// A Rester is a connection that can be waited for without a buffer, and without
+// the stack that reading it takes.
+type Rester interface {
+	// AwaitReadable returns when there is something to read, or the read deadline
+	// has passed, or the connection has failed.
+	AwaitReadable()
+}
+
+// ServeConn serves one connection until it ends, and closes it. It returns when
+// the connection has ended, or rests: another goroutine then goes on with it.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
 	c := newConn(ctx, s, nc)
 	if !s.add(c) {
@@ -110,8 +122,20 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
 		_ = nc.Close()
 		return
 	}
-	defer s.remove(c)
-	c.serve() //nolint:contextcheck // requests have the context of their connection, which newConn got
+	c.goOn() //nolint:contextcheck // requests have the context of their connection, which newConn got
+}
+
+// goOn serves the connection until it ends or rests.
+func (c *conn) goOn() {
+	if !c.serve() {
+		c.server.remove(c)
+		return
+	}
+	rester := c.nc.(Rester) // or else it would not rest
+	go func() {             // a new one, whose stack is small
+		rester.AwaitReadable()
+		c.goOn()
+	}()
 }
 
 func (s *Server) add(c *conn) bool {

@@ -1,0 +1,22 @@
+package up
+
+import "testing"
+
+func TestALargeHeapIsCollectedMoreOften(t *testing.T) {
+	set := usualPercent
+	for _, step := range []struct {
+		live uint64
+		want int
+	}{
+		{4 << 20, usualPercent},
+		{largeHeap - 1, usualPercent},
+		{largeHeap, largeHeapPercent},
+		{largeHeap - 1, largeHeapPercent}, // not back and forth
+		{largeHeap / 2, largeHeapPercent},
+		{largeHeap/2 - 1, usualPercent},
+	} {
+		if set = garbagePercent(step.live, set); set != step.want {
+			t.Errorf("with %d bytes: %d %%, want %d", step.live, set, step.want)
+		}
+	}
+}
