@@ -23,6 +23,13 @@ import (
 	"pennyfarthing/internal/fleet/config"
 )
 
+// TestMain keeps what depends on the machine, the size of UDP's buffers, out of the
+// logs.
+func TestMain(m *testing.M) {
+	_ = os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true") // only a name with NUL or "=" is refused
+	os.Exit(m.Run())
+}
+
 // limit bounds every wait.
 const limit = 20 * time.Second
 

@@ -4,24 +4,30 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"os"
+	"sync"
 )
 
-// silenceQUIC keeps quic-go from telling the standard logger what adviseBuffers
-// tells ours.
-const silenceQUIC = "QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING"
+// quietVariable keeps quic-go from telling the standard logger that buffers are too
+// small. In the environment of penny it means that nobody wants to hear of it.
+const quietVariable = "QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING"
 
-// adviseBuffers says what to do where the kernel gives a socket less room than
-// QUIC needs: packets that find none are lost, and each is as a lost packet on the
-// line.
-func (s *Server) adviseBuffers(ctx context.Context, pc net.PacketConn) {
-	got, known := receiveBuffer(pc)
-	if !known || got >= udpBuffer {
-		return
+// bufferAdvice returns what says, once, what to do where the kernel gives a socket
+// less room than QUIC needs: packets that find none are lost, as if on the line. The
+// first server of a process is the one to say it.
+func (s *Server) bufferAdvice() func(context.Context, net.PacketConn) {
+	if os.Getenv(quietVariable) != "" {
+		return func(context.Context, net.PacketConn) {}
 	}
-	s.advised.Do(func() {
-		s.options.Log.LogAttrs(
-			ctx, slog.LevelWarn, "udp receive buffer too small", slog.String("pop", s.options.Name),
-			slog.Int("bytes", got), slog.Int("wanted", udpBuffer), slog.String("hint", bufferHint),
-		)
-	})
+	_ = os.Setenv(quietVariable, "true") // only a name with NUL or "=" is refused
+	var once sync.Once
+	return func(ctx context.Context, pc net.PacketConn) {
+		if got, known := receiveBuffer(pc); known && got < udpBuffer {
+			once.Do(func() {
+				s.options.Log.LogAttrs(
+					ctx, slog.LevelWarn, "udp receive buffer too small", slog.Int("bytes", got), slog.Int("wanted", udpBuffer), slog.String("hint", bufferHint),
+				)
+			})
+		}
+	}
 }

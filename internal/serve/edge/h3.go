@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 
 	"github.com/quic-go/quic-go"
@@ -44,7 +43,6 @@ func (s *Server) quicConfig() *quic.Config {
 // serveQUIC serves HTTP/3 on one socket. New connections are refused once ctx
 // ends; those that there are stay until over does.
 func (s *Server) serveQUIC(ctx, over context.Context, pc net.PacketConn) error {
-	_ = os.Setenv(silenceQUIC, "true") // only a name with NUL or "=" is refused
 	transport := &quic.Transport{
 		Conn: pc, VerifySourceAddress: s.handshakes.suspicious,
 		ConnContext: func(conn context.Context, _ *quic.ClientInfo) (context.Context, error) {
@@ -60,7 +58,7 @@ func (s *Server) serveQUIC(ctx, over context.Context, pc net.PacketConn) error {
 	if err != nil {
 		return fmt.Errorf("serve HTTP/3 on %s: %w", pc.LocalAddr(), err)
 	}
-	s.adviseBuffers(ctx, pc) // quic-go has done for them what it can
+	s.advice(ctx, pc) // quic-go has done for them what it can
 	var serving sync.WaitGroup
 	err = s.acceptQUIC(ctx, ln, &serving)
 	if ctx.Err() == nil { // the socket failed

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -75,7 +76,7 @@ type Server struct {
 	h3       *h3.Server
 
 	handshakes handshakes
-	advised    sync.Once
+	advice     func(context.Context, net.PacketConn) // on the buffers of UDP
 }
 
 // New returns a server that owns the listeners.
@@ -103,6 +104,7 @@ func New(o Options, l Listeners) (*Server, error) {
 	if len(l.QUIC) > 0 {
 		s.altSvc = []string{fmt.Sprintf(`h3=":%d"; ma=86400`, addrPort(l.QUIC[0].LocalAddr()))}
 		s.h3 = s.h3Engine()
+		s.advice = s.bufferAdvice()
 	}
 	s.fast = newFastEngine(s)
 	s.engine.Store(uint32(o.Engine))

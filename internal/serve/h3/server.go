@@ -78,7 +78,7 @@ type Options struct {
 	// be quick.
 	OnAbuse func(Kind)
 	// OnPanic is told of handlers that panicked with something other than
-	// http.ErrAbortHandler; nil lets the panic go on.
+	// http.ErrAbortHandler; nil lets the panic go on, to OnCrash.
 	OnPanic func(any)
 	// OnCrash is told of panics outside of handlers, in Hit above all, and what of
 	// the stream had arrived and was not yet worked off. The connection ends with

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"runtime"
 	"sync"
 	"time"
@@ -280,9 +281,7 @@ func (st *stream) receive() error {
 	if err != nil || s.refusal != NotRefused {
 		return err
 	}
-	if s.request.length < 0 && s.options.Hit != nil && !st.in.over() {
-		st.awaitEnd()
-	}
+	st.awaitEnd()
 	s.request.ended = st.in.over()
 	if why := s.check(); why != "" {
 		return &streamError{MessageError, why}
@@ -298,9 +297,11 @@ func (st *stream) receive() error {
 }
 
 // awaitEnd waits a moment for the end of a stream on which nothing has come behind
-// the head.
+// a head that may be one of a hit.
 func (st *stream) awaitEnd() {
-	if len(st.in.rest()) > 0 {
+	s := &st.section
+	get := s.request.Method == http.MethodGet || s.request.Method == http.MethodHead
+	if !get || s.request.length >= 0 || s.options.Hit == nil || st.in.ended || len(st.in.rest()) > 0 {
 		return
 	}
 	_ = st.quic.SetReadDeadline(time.Now().Add(endGlance))
