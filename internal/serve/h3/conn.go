@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -74,6 +75,7 @@ type conn struct {
 	info   ConnInfo
 	remote string         // RemoteAddr, as requests have it
 	work   sync.WaitGroup // goroutines of the connection
+	sent   atomic.Int64   // bytes of answers that took their time
 
 	hitting sync.Mutex // guards hit, and is held while Options.Hit runs
 	hit     Hit

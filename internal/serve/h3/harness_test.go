@@ -378,6 +378,8 @@ func talk(w http.ResponseWriter, r *http.Request) {
 		w.Header()["X-Bad"] = []string{"a\nb"}
 	case "/big":
 		_, _ = w.Write(letters(1 << 20))
+	case "/twenty":
+		_, _ = w.Write(letters(20000))
 	case "/deadlines":
 		_ = control.SetReadDeadline(time.Now().Add(time.Second))
 		_ = control.EnableFullDuplex()

@@ -71,7 +71,7 @@ func (w *responseWriter) inform(status int) {
 		h = h.Clone()
 		delete(h, "Content-Length")
 	}
-	st.deadline(0)
+	st.deadline(time.Now().Add(st.conn.allowed(0)))
 	st.breakOff(st.writeHeaders(func(e *encoder) {
 		e.add(":status", strconv.Itoa(status))
 		e.addAll(h)
@@ -95,10 +95,36 @@ func (st *stream) breakOff(err error) {
 	}
 }
 
-// deadline bounds the time of the next write, of n bytes: by the rate that we
-// demand, and by what the handler has set. mu is held.
-func (st *stream) deadline(n int) {
-	until := time.Now().Add(st.conn.allowed(int64(n)))
+// write writes p for as long as the peer may take: what the connection has sent
+// meanwhile counts, because its streams share the line. mu is not held.
+func (st *stream) write(p []byte) (int, error) {
+	c := st.conn
+	began, before, written := time.Now(), c.sent.Load(), 0
+	for now := began; ; now = time.Now() {
+		// By and by, so that all streams tell in time how far they have come.
+		until := now.Add(min(c.server.options.Grace/4, c.allowed(c.sent.Load()-before)-now.Sub(began)))
+		st.mu.Lock()
+		st.deadline(until)
+		st.mu.Unlock()
+		n, err := st.quic.Write(p[written:])
+		written += n
+		c.sent.Add(int64(n))
+		if err == nil || !isTimeout(err) || st.expired() || time.Since(began) >= c.allowed(c.sent.Load()-before) {
+			return written, err
+		}
+	}
+}
+
+// expired reports whether the deadline that the handler has set has passed.
+func (st *stream) expired() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return !st.until.IsZero() && !time.Now().Before(st.until)
+}
+
+// deadline bounds the time of the next write, also by what the handler has set. mu
+// is held.
+func (st *stream) deadline(until time.Time) {
 	if !st.until.IsZero() && st.until.Before(until) {
 		until = st.until
 	}
@@ -174,8 +200,8 @@ func (w *responseWriter) FlushError() error {
 func (w *responseWriter) Flush() { _ = w.FlushError() } // http.Flusher has no error
 
 // SetWriteDeadline bounds the time until the whole answer has been sent; beyond it
-// the stream is reset with H3_REQUEST_CANCELLED. That a client may not take longer
-// than Options.Rate allows for what is written at once holds all the same.
+// the stream is reset with H3_REQUEST_CANCELLED. That a client may not keep us
+// waiting for longer than Options.Rate allows holds all the same.
 func (w *responseWriter) SetWriteDeadline(t time.Time) error {
 	st := w.st
 	st.mu.Lock()
@@ -215,7 +241,6 @@ func (w *responseWriter) drain(more []byte, last bool) error {
 		st.headed = true
 	}
 	n := len(w.buffer) + len(more)
-	st.deadline(n)
 	err := st.err
 	st.mu.Unlock()
 	if err != nil {
@@ -228,10 +253,10 @@ func (w *responseWriter) drain(more []byte, last bool) error {
 	}
 	w.buffer = w.buffer[:0]
 	if first := e.bytes(); len(first) > 0 {
-		_, err = st.quic.Write(first)
+		_, err = st.write(first)
 	}
 	if err == nil && len(more) > 0 {
-		_, err = st.quic.Write(more)
+		_, err = st.write(more)
 	}
 	if err != nil {
 		st.mu.Lock()
@@ -298,7 +323,7 @@ func (w *responseWriter) end() {
 		for _, name := range w.trailers {
 			trailers[name] = w.header[name]
 		}
-		st.deadline(0)
+		st.deadline(time.Now().Add(st.conn.allowed(0)))
 		err = st.writeHeaders(func(e *encoder) { e.addAll(trailers) })
 	}
 	st.mu.Unlock()

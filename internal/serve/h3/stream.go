@@ -340,12 +340,10 @@ func (st *stream) reset(code ErrCode) {
 
 // writeHit writes an answer that stands ready, in the time for it.
 func (st *stream) writeHit() {
-	c := st.conn
-	_ = st.quic.SetWriteDeadline(st.began.Add(c.allowed(int64(len(st.body)))))
-	n, err := st.quic.Write(st.out)
+	n, err := st.write(st.out)
 	if err == nil && len(st.body) > 0 {
 		var m int
-		m, err = st.quic.Write(st.body)
+		m, err = st.write(st.body)
 		n += m
 	}
 	runtime.KeepAlive(st.keep)

@@ -1,6 +1,7 @@
 package h3
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -192,10 +193,10 @@ func TestSlowReadersAndSendersAreGivenUp(t *testing.T) {
 		MaxIdleTimeout: time.Hour, KeepAlivePeriod: 10 * time.Second,
 		InitialStreamReceiveWindow: 8 << 10, MaxStreamReceiveWindow: 8 << 10,
 	}
-	for path, want := range map[string]time.Duration{
-		"/hit/1048576": 10*time.Second + 1024*time.Second, // all of it is one write
-		"/big":         10*time.Second + 1024*time.Second,
-		"/hit/10240":   20 * time.Second,
+	for path, want := range map[string]time.Duration{ // ten seconds, and one for each KiB of the window
+		"/hit/1048576": 18 * time.Second,
+		"/big":         18 * time.Second,
+		"/hit/10240":   18 * time.Second,
 	} {
 		t.Run("a reader of "+path, func(t *testing.T) {
 			o := talkOptions()
@@ -216,6 +217,44 @@ func TestSlowReadersAndSendersAreGivenUp(t *testing.T) {
 			})
 		})
 	}
+	t.Run("many answers over a thin line", func(t *testing.T) {
+		// Each would have 30 s of its own, and together they take a minute.
+		o := talkOptions()
+		o.Idle = time.Hour
+		thin := &quic.Config{
+			MaxIdleTimeout: time.Hour, KeepAlivePeriod: 10 * time.Second,
+			InitialConnectionReceiveWindow: 32 << 10, MaxConnectionReceiveWindow: 32 << 10,
+		}
+		inBubbleWith(t, o, thin, func(c *client) {
+			start := time.Now()
+			line := make(chan struct{}, 1) // 20 KB a second, in all
+			var reading sync.WaitGroup
+			for i := range 60 {
+				s := c.request(headers("GET", []string{"/hit/20000", "/twenty"}[i%2]))
+				reading.Go(func() {
+					got := 0
+					for buf := make([]byte, 1000); ; {
+						n, err := s.Read(buf)
+						got += n
+						if errors.Is(err, io.EOF) && got >= 20000 {
+							return
+						}
+						if err != nil {
+							t.Errorf("answer %d after %d bytes and %v: %v", i, got, time.Since(start), err)
+							return
+						}
+						line <- struct{}{}
+						time.Sleep(time.Duration(n) * time.Second / 20000)
+						<-line
+					}
+				})
+			}
+			reading.Wait()
+			if took := time.Since(start); took < 50*time.Second {
+				t.Errorf("it took only %v", took)
+			}
+		})
+	})
 	t.Run("a sender", func(t *testing.T) {
 		inBubble(t, talkOptions(), func(c *client) {
 			start := time.Now()
