@@ -112,6 +112,9 @@ func (q *h2Request) wellFormed() bool {
 		}
 	}
 	path, _ := q.get(":path")
+	if !q.is(":scheme", "https") && !q.is(":scheme", "http") {
+		return false
+	}
 	length, lengths := q.get("content-length")
 	_, err := strconv.ParseUint(length, 10, 31)
 	return strings.HasPrefix(path, "/") && plainTarget(path) && !q.misnamed() && !q.methodless() && !q.untrimmed() && !q.has("host", ":status", ":x") && !q.connectionSpecific() && (lengths == 0 || lengths == 1 && err == nil)
