@@ -117,7 +117,7 @@ func (q *h2Request) wellFormed() bool {
 	}
 	length, lengths := q.get("content-length")
 	_, err := strconv.ParseUint(length, 10, 31)
-	return strings.HasPrefix(path, "/") && plainTarget(path) && !q.misnamed() && !q.methodless() && !q.untrimmed() && !q.has("host", ":status", ":x") && !q.connectionSpecific() && (lengths == 0 || lengths == 1 && err == nil)
+	return strings.HasPrefix(path, "/") && plainTarget(path) && !q.misnamed() && !q.methodless() && !q.untrimmed() && q.count("te") <= 1 && !q.has("host", ":status", ":x") && !q.connectionSpecific() && (lengths == 0 || lengths == 1 && err == nil)
 }
 
 func (q *h2Request) count(name string) int {
