@@ -49,11 +49,18 @@ func (s *h2Script) allows(q *h2Request, plain, fast *h2Answer) bool {
 	return false
 }
 
-// overlookContinue takes a 100 (Continue) away that only plain has sent: it may be
-// left out when content has come, or its end (RFC 9110 §10.1.1).
-func overlookContinue(q *h2Request, plain, fast *h2Answer) {
-	if q.ended && q.has("expect") && plain != nil && fast != nil && len(fast.Early) == 0 && slices.Equal(plain.Early, []string{":status: 100"}) {
+// overlook takes away what only plain has sent and says nothing: 100 (Continue),
+// when content has come or its end (RFC 9110 §10.1.1), and behind the answer that
+// content is not wanted (RFC 9113 §8.1) which has come to its end meanwhile.
+func overlook(q *h2Request, plain, fast *h2Answer) {
+	if plain == nil || fast == nil || !q.ended {
+		return
+	}
+	if q.has("expect") && len(fast.Early) == 0 && slices.Equal(plain.Early, []string{":status: 100"}) {
 		plain.Early = nil
+	}
+	if !q.bare && fast.Ended && fast.Reset == "" && plain.Ended && plain.Reset == "NO_ERROR" {
+		plain.Reset = ""
 	}
 }
 

@@ -117,7 +117,9 @@ func (e *engines) compareHTTP1(t *testing.T, s *h1Script) {
 // has answered: a head behind an answer that ended the connection, which had been
 // read or not.
 func forgetUnanswered(records []Record, counts ...map[string]float64) {
-	ended := slices.ContainsFunc(records, func(r Record) bool { return r.Refused != "" || r.Status == http.StatusNoContent || r.Status == http.StatusPermanentRedirect })
+	ended := slices.ContainsFunc(records, func(r Record) bool {
+		return r.Refused != "" || r.Status == http.StatusNoContent || r.Status == http.StatusPermanentRedirect
+	})
 	for _, reason := range slices.Concat(slices.Collect(maps.Keys(counts[0])), slices.Collect(maps.Keys(counts[1]))) {
 		answered := slices.ContainsFunc(records, func(r Record) bool { return r.Refused == reason })
 		if ended && !answered && counts[0][reason] != counts[1][reason] {
