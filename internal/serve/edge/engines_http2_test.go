@@ -65,11 +65,11 @@ func (a *h2Answer) outcome() string {
 	switch {
 	case a == nil:
 		return "nothing"
+	case a.Reset != "" && !a.Ended:
+		return a.Reset
 	case a.Head != "":
 		status, _, _ := strings.Cut(a.Head, "\n")
 		return strings.TrimPrefix(status, ":status: ")
-	case a.Reset != "":
-		return a.Reset
 	}
 	return "nothing"
 }
