@@ -327,7 +327,7 @@ func sortedRecords(r *rig) []Record {
 		all[i].Duration = 0
 	}
 	slices.SortFunc(all, func(a, b Record) int {
-		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Method, b.Method), cmp.Compare(a.Status, b.Status),
+		return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.Path, b.Path), strings.Compare(a.Method, b.Method), cmp.Compare(a.Status, b.Status),
 			strings.Compare(a.Host, b.Host), strings.Compare(a.Agent+a.Referrer, b.Agent+b.Referrer), a.client.Compare(b.client), cmp.Compare(a.Bytes, b.Bytes))
 	})
 	return all
