@@ -65,7 +65,7 @@ func (a *h2Answer) outcome() string {
 	switch {
 	case a == nil:
 		return "nothing"
-	case a.Reset != "" && !a.Ended:
+	case a.Reset == "PROTOCOL_ERROR", a.Reset != "" && !a.Ended:
 		return a.Reset
 	case a.Head != "":
 		status, _, _ := strings.Cut(a.Head, "\n")
