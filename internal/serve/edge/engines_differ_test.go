@@ -30,6 +30,7 @@ var h2Differences = []difference{
 	{"white space at an end of a value (RFC 9113 §8.2.1)", (*h2Request).untrimmed, nil, malformed},
 	{"TE twice, which is a list (RFC 9110 §5.3)", func(q *h2Request) bool { return q.count("te") > 1 }, []string{"400"}, nil},
 	{"Content-Length and DATA differ (RFC 9113 §8.1.1)", (*h2Request).miscounted, nil, malformed},
+	{"content where none is announced, for which an answer need not wait", (*h2Request).unannounced, nil, nil},
 	{"a host that is none, or two that differ (RFC 9113 §8.3.1)", (*h2Request).misnamed, []string{"400"}, malformed},
 	{"a target that is none (RFC 9113 §8.3.1)", (*h2Request).mistargeted, []string{"400"}, malformed},
 	{"a method that is no token (RFC 9110 §9.1)", (*h2Request).methodless, []string{"400"}, malformed},
@@ -150,6 +151,12 @@ func (q *h2Request) miscounted() bool {
 		}
 	}
 	return len(lengths) > 1
+}
+
+func (q *h2Request) unannounced() bool {
+	length, _ := q.get("content-length")
+	n, err := strconv.Atoi(length)
+	return err == nil && n == 0 && q.content > 0
 }
 
 func (q *h2Request) misnamed() bool {
