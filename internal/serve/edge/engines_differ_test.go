@@ -30,6 +30,7 @@ var h2Differences = []difference{
 	{"white space at an end of a value (RFC 9113 §8.2.1)", (*h2Request).untrimmed, nil, malformed},
 	{"TE twice, which is a list (RFC 9110 §5.3)", func(q *h2Request) bool { return q.count("te") > 1 }, []string{"400"}, nil},
 	{"Content-Length and DATA differ (RFC 9113 §8.1.1)", (*h2Request).miscounted, nil, malformed},
+	{"content where none is announced, for which an answer need not wait", (*h2Request).unannounced, nil, nil},
 	{"a host that is none, or two that differ (RFC 9113 §8.3.1)", (*h2Request).misnamed, []string{"400"}, malformed},
 	{"a target that is none (RFC 9113 §8.3.1)", (*h2Request).mistargeted, []string{"400"}, malformed},
 	{"a method that is no token (RFC 9110 §9.1)", (*h2Request).methodless, []string{"400"}, malformed},
@@ -49,11 +50,18 @@ func (s *h2Script) allows(q *h2Request, plain, fast *h2Answer) bool {
 	return false
 }
 
-// overlookContinue takes a 100 (Continue) away that only plain has sent: it may be
-// left out when content has come, or its end (RFC 9110 §10.1.1).
-func overlookContinue(q *h2Request, plain, fast *h2Answer) {
-	if q.ended && q.has("expect") && plain != nil && fast != nil && len(fast.Early) == 0 && slices.Equal(plain.Early, []string{":status: 100"}) {
+// overlook takes away what only plain has sent and says nothing: 100 (Continue),
+// when content has come or its end (RFC 9110 §10.1.1), and behind the answer that
+// content is not wanted (RFC 9113 §8.1) which has come to its end meanwhile.
+func overlook(q *h2Request, plain, fast *h2Answer) {
+	if plain == nil || fast == nil || !q.ended {
+		return
+	}
+	if q.has("expect") && len(fast.Early) == 0 && slices.Equal(plain.Early, []string{":status: 100"}) {
 		plain.Early = nil
+	}
+	if !q.bare && fast.Ended && fast.Reset == "" && plain.Ended && plain.Reset == "NO_ERROR" {
+		plain.Reset = ""
 	}
 }
 
@@ -112,9 +120,12 @@ func (q *h2Request) wellFormed() bool {
 		}
 	}
 	path, _ := q.get(":path")
+	if !q.is(":scheme", "https") && !q.is(":scheme", "http") {
+		return false
+	}
 	length, lengths := q.get("content-length")
 	_, err := strconv.ParseUint(length, 10, 31)
-	return strings.HasPrefix(path, "/") && plainTarget(path) && !q.misnamed() && !q.methodless() && !q.untrimmed() && !q.has("host", ":status", ":x") && !q.connectionSpecific() && (lengths == 0 || lengths == 1 && err == nil)
+	return strings.HasPrefix(path, "/") && plainTarget(path) && !q.misnamed() && !q.methodless() && !q.untrimmed() && q.count("te") <= 1 && !q.has("host", ":status", ":x") && !q.connectionSpecific() && (lengths == 0 || lengths == 1 && err == nil)
 }
 
 func (q *h2Request) count(name string) int {
@@ -140,6 +151,12 @@ func (q *h2Request) miscounted() bool {
 		}
 	}
 	return len(lengths) > 1
+}
+
+func (q *h2Request) unannounced() bool {
+	length, _ := q.get("content-length")
+	n, err := strconv.Atoi(length)
+	return err == nil && n == 0 && q.content > 0
 }
 
 func (q *h2Request) misnamed() bool {

@@ -359,7 +359,7 @@ func (w *h2Writer) malform(fields []hpack.HeaderField) []hpack.HeaderField {
 // may be.
 func (w *h2Writer) headers(id uint32, fields []hpack.HeaderField, ends, several bool) {
 	d := w.d
-	if d.one(16) {
+	if len(fields) > 0 && d.one(16) { // twice before a field would be two updates, of which hpack takes only one
 		w.encoder.SetMaxDynamicTableSize([]uint32{0, 50, 200, 4096}[d.roll(4)])
 	}
 	for i, f := range fields {

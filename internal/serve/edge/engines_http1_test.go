@@ -166,7 +166,7 @@ func normalHTTP1(out []byte) []byte {
 			}
 		}
 		normal = append(append(normal, strings.Join(lines, "\r\n")...), crlf2...)
-		if bodiless(lines[0]) || bytes.HasPrefix(rest, []byte("HTTP/1.1 ")) { // no file of ours begins like this: it was HEAD
+		if bodiless(lines[0]) || bytes.HasPrefix(rest, []byte("HTTP/1.")) { // no file of ours begins like this: it was HEAD
 			continue
 		}
 		content := rest[:min(length, len(rest))]
@@ -184,7 +184,8 @@ func nameOf(line string) string {
 }
 
 func bodiless(status string) bool {
-	return strings.HasPrefix(status, "HTTP/1.1 1") || strings.HasPrefix(status, "HTTP/1.1 304") || strings.HasPrefix(status, "HTTP/1.1 204")
+	_, code, _ := strings.Cut(status, " ")
+	return strings.HasPrefix(code, "1") || strings.HasPrefix(code, "304") || strings.HasPrefix(code, "204")
 }
 
 // h1Cut cuts in into parts. A byte below 240 is the length of a part, less one; a

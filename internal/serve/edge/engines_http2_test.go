@@ -65,11 +65,11 @@ func (a *h2Answer) outcome() string {
 	switch {
 	case a == nil:
 		return "nothing"
+	case a.Reset == "PROTOCOL_ERROR", a.Reset != "" && !a.Ended:
+		return a.Reset
 	case a.Head != "":
 		status, _, _ := strings.Cut(a.Head, "\n")
 		return strings.TrimPrefix(status, ":status: ")
-	case a.Reset != "":
-		return a.Reset
 	}
 	return "nothing"
 }
@@ -319,11 +319,16 @@ func (e *engines) compareHTTP2(t *testing.T, s *h2Script) {
 	})
 }
 
+// sortedRecords are the records without their durations: fast does not count how
+// long an answer that stands ready waits for windows.
 func sortedRecords(r *rig) []Record {
 	all := r.records()
+	for i := range all {
+		all[i].Duration = 0
+	}
 	slices.SortFunc(all, func(a, b Record) int {
-		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Method, b.Method), cmp.Compare(a.Status, b.Status),
-			strings.Compare(a.Host, b.Host), strings.Compare(a.Agent+a.Referrer, b.Agent+b.Referrer), a.client.Compare(b.client), cmp.Compare(a.Bytes, b.Bytes), cmp.Compare(a.Duration, b.Duration))
+		return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.Path, b.Path), strings.Compare(a.Method, b.Method), cmp.Compare(a.Status, b.Status),
+			strings.Compare(a.Host, b.Host), strings.Compare(a.Agent+a.Referrer, b.Agent+b.Referrer), a.client.Compare(b.client), cmp.Compare(a.Bytes, b.Bytes))
 	})
 	return all
 }
@@ -344,7 +349,7 @@ func (s *h2Script) judge(t *testing.T, plain, fast *h2View) {
 			continue
 		}
 		want, got := plain.answers[id], fast.answers[id]
-		if overlookContinue(q, want, got); s.allows(q, want, got) {
+		if overlook(q, want, got); s.allows(q, want, got) {
 			continue
 		}
 		if !want.same(got) {

@@ -259,7 +259,7 @@ var engineLimits = Limits{HeaderBytes: 2 << 10, HeaderFields: 20, RequestLine: 3
 // start starts a server and connects to it.
 func (e *engines) start(t *testing.T, engine Engine, kind rigType, protocol string) *rig {
 	t.Helper()
-	r := &rig{t: t, engine: engine, access: &AccessLog{records: make(chan Record, 4<<10)}, ended: -1, began: time.Now()}
+	r := &rig{t: t, engine: engine, access: &AccessLog{records: make(chan Record, 1<<9)}, ended: -1, began: time.Now()}
 	o := Options{
 		Name: "au", Table: e.table, Certificates: e.certificates, Limits: engineLimits, TrustedProxies: prefixes("127.0.0.0/8"),
 		Engine: engine, AccessLog: r.access, Metrics: e.metrics[engine], Log: slog.New(&r.complaints),

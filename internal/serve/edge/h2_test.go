@@ -135,6 +135,7 @@ func TestWhatHTTP2MayNotSay(t *testing.T) {
 		"a method that is no token":                {[]string{":method", "G T", ":scheme", "https", ":authority", hostA, ":path", "/"}, "400"},
 		"Host in other letters than :authority":    {h2Get(hostA, "/", "host", strings.ToUpper(hostA)), "200"},
 		"Host without a value":                     {h2Get(hostA, "/", "host", ""), "400"},
+		"a scheme that is not served":              {[]string{":method", "GET", ":scheme", "gopher", ":authority", hostA, ":path", "/"}, "PROTOCOL_ERROR"},
 		"TE without a value":                       {h2Get(hostA, "/", "te", ""), "200"},
 		"TRACE":                                    {[]string{":method", "TRACE", ":scheme", "https", ":authority", hostA, ":path", "/"}, "405"},
 	} {

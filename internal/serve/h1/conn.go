@@ -243,6 +243,9 @@ func (c *Conn) pull(into []byte, watching bool) (int, error) {
 	if isTimeout(err) && c.in.limitPassed() {
 		return 0, c.lapse(idle)
 	}
+	if err != nil && !isTimeout(err) {
+		c.err = err // who asks again beside Close need not wait for it again
+	}
 	return 0, err
 }
 

@@ -158,6 +158,47 @@ func TestABrokenBodyIsANamedError(t *testing.T) {
 	}
 }
 
+func TestNothingIsReadBehindTheEnd(t *testing.T) {
+	inner := &counting{script: script{data: []byte(post + "Content-Length: 9\r\n\r\nhi")}}
+	c := Guard(inner, Options{})
+	if _, err := io.ReadAll(c); err != nil {
+		t.Fatal(err)
+	}
+	reads := inner.reads
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) || inner.reads != reads {
+		t.Errorf("Read again = %v, with %d reads of the connection", err, inner.reads-reads)
+	}
+}
+
+// counting is a script that counts how often it is read.
+type counting struct {
+	script
+	reads int
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	c.reads++
+	return c.script.Read(p)
+}
+
+func TestNothingIsReadBehindTheLastAnswer(t *testing.T) {
+	request := post + "Content-Length: 2\r\n\r\nhi"
+	inner := &counting{script: script{data: []byte(request + good), sizes: []byte{byte(len(request) - 2)}}}
+	c := Guard(inner, Options{})
+	p := make([]byte, 4<<10)
+	if n, err := c.Read(p); n != len(request)-1 || err != nil {
+		t.Fatal(n, err)
+	}
+	c.Last()
+	inner.sizes = []byte{0}
+	if n, err := c.Read(p); n != 1 || err != nil {
+		t.Errorf("the rest of the content: Read = %d, %v", n, err)
+	}
+	if n, err := c.Read(p); n != 0 || !errors.Is(err, io.EOF) || inner.reads != 2 {
+		t.Errorf("behind it: Read = %d, %v, with %d reads of the connection, want 2", n, err, inner.reads)
+	}
+}
+
 func TestManyTinyChunksAreRefused(t *testing.T) {
 	body := bytes.Repeat([]byte("1;extension=of-some-length\r\nx\r\n"), 4096)
 	var why Reason

@@ -125,6 +125,8 @@ func FuzzHeaders(f *testing.F) {
 	f.Add(":method\nGET\nx-a\nb\n:scheme\nhttps\n:path\n/")
 	f.Add(":method\nGET\n:scheme\nhttps\n:path\n/\nConnection\nclose")
 	f.Add(":method\nGET\n:scheme\nhttps\n:path\n/\nte\ngzip")
+	f.Add(":method\nGET\n:scheme\nhttps\n:path\n/\nte\n")
+	f.Add(":method\nGET\n:scheme\ngopher\n:path\n/")
 	f.Add(":method\nGET\n:scheme\nhttps\n:path\n/\ncontent-length\n0\ncontent-length\n1")
 	f.Add(":method\nCONNECT\n:authority\na.example:1")
 	f.Add(":status\n200")
@@ -196,7 +198,7 @@ func plainlyFramed(regular map[string][]string) bool {
 		}
 	}
 	for _, te := range regular["te"] {
-		if !strings.EqualFold(te, "trailers") {
+		if te != "" && !strings.EqualFold(te, "trailers") {
 			return false
 		}
 	}
@@ -220,7 +222,10 @@ func plainlyComplete(pseudo map[string]string, regular map[string][]string) bool
 	}) {
 		return false
 	}
-	if !schemed || !strings.HasPrefix(path, "/") && (path != "*" || method != http.MethodOptions) {
+	if scheme := pseudo["scheme"]; scheme != "http" && scheme != "https" {
+		return false
+	}
+	if !strings.HasPrefix(path, "/") && (path != "*" || method != http.MethodOptions) {
 		return false
 	}
 	if hosts := regular["host"]; len(hosts) > 0 {

@@ -197,6 +197,8 @@ func (s *section) check() string {
 		return ""
 	case s.seen&(seenMethod|seenScheme|seenPath) != seenMethod|seenScheme|seenPath || !validToken(r.Method):
 		return "missing pseudo-header fields"
+	case r.Scheme != "https" && r.Scheme != "http": // as net/http has it
+		return "unknown :scheme"
 	case !strings.HasPrefix(r.Path, "/") && (r.Path != "*" || r.Method != http.MethodOptions):
 		return "invalid :path"
 	case s.hosts > 0 && r.Authority != "" && !strings.EqualFold(s.host, r.Authority):
