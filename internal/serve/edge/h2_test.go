@@ -374,3 +374,35 @@ func statusOf(r reply) int {
 	}
 	return r.StatusCode
 }
+
+// Many answers over a thin line share it: together they take longer than each may
+// by itself, and the client is not slow.
+func TestManyAnswersOverAThinLineArriveOverHTTP2(t *testing.T) {
+	const answers, size, perSecond = 30, 20_000, 200_000
+	r := start(t, setup{secure: true, files: map[string]string{"index.html": strings.Repeat("x", size)}, edit: func(o *Options) {
+		o.Limits.Grace, o.Limits.MinRate = time.Second, 50_000 // a second for one, and three for all of them
+	}})
+	conn := r.dialH2("localhost", http2.Setting{ID: http2.SettingInitialWindowSize, Val: size})
+	streams := make(map[uint32]int)
+	for range answers {
+		streams[conn.open(true, h2Get("localhost", "/")...)] = 0
+	}
+	for left := answers; left > 0; {
+		switch f := conn.read().(type) {
+		case *http2.DataFrame:
+			n := len(f.Data())
+			time.Sleep(time.Duration(n) * time.Second / perSecond)
+			if streams[f.StreamID] += n; f.StreamEnded() {
+				if got := streams[f.StreamID]; got != size {
+					t.Errorf("stream %d has %d bytes, want %d", f.StreamID, got, size)
+				}
+				left--
+			}
+			if n > 0 {
+				conn.must(conn.WriteWindowUpdate(0, uint32(n)))
+			}
+		case *http2.RSTStreamFrame:
+			t.Fatalf("stream %d was reset: %v", f.StreamID, f.ErrCode)
+		}
+	}
+}

@@ -11,9 +11,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"pennyfarthing/internal/serve/h1"
+	"pennyfarthing/internal/serve/h2"
 	"pennyfarthing/internal/serve/site"
 )
 
@@ -44,6 +46,7 @@ type exchange struct {
 	start    time.Time
 	protocol protocol
 	meters   *siteMeters
+	pacer    *pacer // nil where the engine does it
 
 	// Of the request, as the log has them.
 	method, host, path, query string
@@ -53,6 +56,7 @@ type exchange struct {
 // themselves; the client sees the answer break off.
 func (x *exchange) end() {
 	p := recover()
+	x.pacer.end()
 	x.server.inFlight[x.protocol].Add(-1)
 	if p == nil {
 		return
@@ -207,12 +211,71 @@ func (x *exchange) write(answer *site.Answer) (int64, error) {
 	return answer.WriteTo(x.w)
 }
 
-// pace gives the client as long to read n bytes as it may take. HTTP/1 is paced
-// by the guard, piece by piece.
+// buffered is the largest body that net/http sends when the handler has returned.
+const buffered = 4 << 10
+
+// pace sees to it that the client takes the answer, which begins now and has n
+// bytes, no more slowly than it may. HTTP/1 is paced by the guard, and our own
+// engines pace by themselves.
 func (x *exchange) pace(n int64) {
-	if x.protocol >= overHTTP2 {
-		_ = http.NewResponseController(x.w).SetWriteDeadline(x.start.Add(x.server.limits.writeTime(n))) // both engines have it
+	if x.protocol != overHTTP2 || x.visitor.watched == nil {
+		return
 	}
+	control, limits := http.NewResponseController(x.w), &x.server.limits
+	if n > buffered {
+		x.pacer = newPacer(control, x.visitor.watched, limits)
+		return
+	}
+	// Nobody is there to watch it any more: all streams may have such an answer.
+	_ = control.SetWriteDeadline(x.start.Add(limits.writeTime(n * int64(limits.StreamsPerConnection)))) // net/http has it
+}
+
+// A pacer resets a stream of net/http's whose connection takes its answers more
+// slowly than it may. What is written for other streams counts, because they share
+// the line; a client that opens no window, and has nothing else sent, is cut off
+// when the time of grace is over.
+type pacer struct {
+	control *http.ResponseController
+	conn    *h2.WatchedConn
+	limits  *Limits
+	start   time.Time
+	before  int64 // that were written to conn at the start
+
+	mu    sync.Mutex // guards the fields below
+	timer *time.Timer
+	ended bool // the handler is about to return: its control must not be used any more
+}
+
+func newPacer(control *http.ResponseController, conn *h2.WatchedConn, limits *Limits) *pacer {
+	p := &pacer{control: control, conn: conn, limits: limits, start: time.Now(), before: conn.Written()}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.timer = time.AfterFunc(limits.Grace, p.check)
+	return p
+}
+
+func (p *pacer) check() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return
+	}
+	if left := p.limits.writeTime(p.conn.Written()-p.before) - time.Since(p.start); left > 0 {
+		p.timer.Reset(left)
+		return
+	}
+	_ = p.control.SetWriteDeadline(time.Unix(1, 0)) // net/http has it
+}
+
+// end is called before the handler returns. A nil pacer does nothing.
+func (p *pacer) end() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+	p.timer.Stop()
 }
 
 // fields sets the fields of an answer. A site's values are shared by all answers:

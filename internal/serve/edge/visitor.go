@@ -21,16 +21,18 @@ type visitor struct {
 	secure     bool     // the connection is encrypted
 	serverName string   // of its TLS handshake
 	peer       netip.Addr
+	watched    *h2.WatchedConn // of the plain engine over TCP, else nil
 }
 
 type visitorKey struct{}
 
 // plainContext puts the visitor of a TCP connection into its requests' context.
 func (s *Server) plainContext(ctx context.Context, conn net.Conn) context.Context {
-	if watched, ok := conn.(*h2.WatchedConn); ok {
+	watched, _ := conn.(*h2.WatchedConn)
+	if watched != nil {
 		conn = watched.NetConn()
 	}
-	v := &visitor{guard: h1.FromContext(h1.ConnContext(ctx, conn)), peer: addrOf(conn.RemoteAddr())}
+	v := &visitor{watched: watched, guard: h1.FromContext(h1.ConnContext(ctx, conn)), peer: addrOf(conn.RemoteAddr())}
 	if t, ok := conn.(interface{ ConnectionState() tls.ConnectionState }); ok {
 		v.secure, v.serverName = true, t.ConnectionState().ServerName
 	}

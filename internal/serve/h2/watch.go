@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,6 +37,7 @@ func Watch(nc net.Conn, o WatchOptions) *WatchedConn {
 type WatchedConn struct {
 	net.Conn
 	options WatchOptions
+	written atomic.Int64
 
 	// Only the reader touches these.
 	begun   int  // bytes of the preface that have come
@@ -80,6 +82,16 @@ func (c *WatchedConn) CloseWrite() error {
 	}
 	return errors.ErrUnsupported
 }
+
+// Write writes.
+func (c *WatchedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.written.Add(int64(n))
+	return n, err
+}
+
+// Written is how many bytes were written, in all.
+func (c *WatchedConn) Written() int64 { return c.written.Load() }
 
 // NetConn returns the connection that is watched.
 func (c *WatchedConn) NetConn() net.Conn { return c.Conn }
