@@ -39,5 +39,5 @@ func rawConnOf(conn net.Conn) (syscall.RawConn, error) {
 func readable(fd uintptr) bool {
 	var one [1]byte
 	_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK)
-	return err != syscall.EAGAIN && err != syscall.EINTR //nolint:errorlint // as system calls return them
+	return err != syscall.EAGAIN && err != syscall.EINTR
 }
