@@ -149,9 +149,16 @@ type wanted struct {
 
 // wants reports whether a request may be a hit, and begins w.
 func (f *fastConn) wants(w *wanted, method, path string) bool {
-	w.Method = method
+	switch method { // which may lie in a buffer, and the log keeps it
+	case http.MethodGet:
+		w.Method = http.MethodGet
+	case http.MethodHead:
+		w.Method = http.MethodHead
+	default:
+		return false
+	}
 	w.Path, w.Query, _ = strings.Cut(path, "?")
-	return (method == http.MethodGet || method == http.MethodHead) && len(path) <= f.server.limits.RequestLine
+	return len(path) <= f.server.limits.RequestLine
 }
 
 // findWanted is find for a request whose fields have been taken.
