@@ -159,9 +159,9 @@ func normalHTTP1(out []byte) []byte {
 			case "content-length":
 				length, _ = strconv.Atoi(strings.TrimSpace(line[len(name)+1:]))
 			case "content-type":
-				if at := strings.Index(line, "boundary="); at >= 0 {
-					boundary = line[at+len("boundary="):]
-					lines[i] = line[:at] + "boundary=B"
+				if before, after, ok := strings.Cut(line, "boundary="); ok {
+					boundary = after
+					lines[i] = before + "boundary=B"
 				}
 			}
 		}

@@ -60,13 +60,13 @@ func TestAWatchedConnectionEndsWhenSomethingDoesNot(t *testing.T) {
 				var got strings.Builder
 				done := make(chan error)
 				go func() { _, err := io.Copy(&got, c); done <- err }()
-				sent := ""
+				var sent strings.Builder
 				for _, s := range test.steps {
 					if s.bytes != "" {
 						if _, err := io.WriteString(far, s.bytes); err != nil {
 							t.Fatal(err)
 						}
-						sent += s.bytes
+						sent.WriteString(s.bytes)
 					}
 					time.Sleep(s.after)
 					synctest.Wait()
@@ -86,8 +86,8 @@ func TestAWatchedConnectionEndsWhenSomethingDoesNot(t *testing.T) {
 				if !ended {
 					<-done
 				}
-				if got.String() != sent {
-					t.Errorf("of %d bytes %d came through", len(sent), got.Len())
+				if got.String() != sent.String() {
+					t.Errorf("of %d bytes %d came through", len(sent.String()), got.Len())
 				}
 			})
 		})
