@@ -154,6 +154,7 @@ var h1Settled = []string{
 	// How much of what is pipelined behind content had been read decided whether
 	// the answer could be lost.
 	h1Get("/style.css", "Content-Length: 2") + "hi" + h1Get("/", "X-Field: "+strings.Repeat("x", 1200)),
+	h1Get("/none", "X-Field: "+strings.Repeat("x", 900), "Transfer-Encoding: chunked") + "0\r\n\r\n" + h1Get("/missing", "Transfer-Encoding: chunked"),
 	"POST /style.css HTTP/1.1\r\nHost: c.example\r\nContent-Length: 2\r\n\r\nhi" + "GET\xdf/",
 }
 

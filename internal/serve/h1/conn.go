@@ -339,7 +339,8 @@ func (c *Conn) writePiece(p []byte) (int, error) {
 // hangs up, for half a second at most: the peer gets the end of the answers, and what it still sends is read and thrown
 // away. A second Close cuts that short.
 func (c *Conn) Close() error {
-	if !c.closed.Swap(true) && c.over.Load() && c.wrote.Load() && c.quiet() {
+	if !c.closed.Swap(true) && c.over.Load() && c.wrote.Load() && (c.final.Load() || c.quiet()) {
+		c.in.close() // net/http may look for a next request until now, and would wait for it as long as for any
 		linger(c.inner)
 	}
 	return c.inner.Close()

@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"net"
 	"sync"
 	"time"
 )
@@ -18,6 +19,7 @@ type deadline struct {
 	applied time.Time  // what the inner connection has
 	stale   bool       // or it has another one
 	busy    bool
+	closed  bool // nothing is begun any more, and the inner connection's deadline is somebody else's
 }
 
 // slack is how much too early the runtime may fire a deadline.
@@ -28,7 +30,7 @@ func (d *deadline) set(t time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.wish = t
-	if !d.busy {
+	if !d.busy || d.closed {
 		return nil
 	}
 	return d.sync()
@@ -38,8 +40,18 @@ func (d *deadline) set(t time.Time) error {
 func (d *deadline) begin(limit time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return net.ErrClosed
+	}
 	d.busy, d.limit = true, limit
 	return d.sync()
+}
+
+// close lets no further operation begin.
+func (d *deadline) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
 }
 
 // forget says that somebody else may have set the inner connection's deadline: the next operation sets it anew.

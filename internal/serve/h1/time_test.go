@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -356,6 +357,37 @@ func TestShuttingDownDoesNotLinger(t *testing.T) {
 		_ = c.Close()
 		if got := time.Since(start); got != 0 {
 			t.Errorf("closing took %v", got)
+		}
+	})
+}
+
+func TestClosingLingersBesideAReadOfTheEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer near.Close()
+		c := Guard(far, Options{})
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() {
+			_, _ = io.WriteString(near, post+"Content-Length: 9\r\n\r\nhi")
+			_, _ = io.Copy(io.Discard, near)
+		})
+		p := make([]byte, 4<<10)
+		if _, err := c.Read(p); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write([]byte("an answer")); err != nil {
+			t.Fatal(err)
+		}
+		c.Last()
+		wg.Go(func() { _, _ = c.Read(p[:1]) })
+		synctest.Wait()
+		start := time.Now()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if got := time.Since(start); got != lingerTime {
+			t.Errorf("Close took %v, want %v", got, lingerTime)
 		}
 	})
 }
