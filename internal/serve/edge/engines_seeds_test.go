@@ -3,7 +3,6 @@ package edge
 import (
 	"slices"
 	"strings"
-	"time"
 )
 
 // What requests are made of: what programs send, and what is wrong by a hair. The
@@ -252,5 +251,3 @@ func (d *dice) field(choices []fieldChoice) (name, value string) {
 	}
 	return c.name, value
 }
-
-func (d *dice) pause() time.Duration { return time.Duration(1+d.roll(16)) * time.Second }

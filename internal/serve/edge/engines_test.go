@@ -150,7 +150,6 @@ type engines struct {
 	tickets      *ticketKeys
 	sessions     map[Engine]tls.ClientSessionCache
 	metrics      map[Engine]*Metrics
-	access       *AccessLog
 	tags         []string // entity tags of the sites' files
 }
 
