@@ -61,7 +61,7 @@ func cpuGrid(cases []caseReport, servers []string) grid {
 	compare := slices.Contains(servers, ours)
 	g := grid{head: append([]string{"case"}, servers...)}
 	if compare {
-		g.head = append(g.head, ours+" / best peer", "bar", "", ours+" / "+theBar)
+		g.head = append(g.head, ours+" / best peer", "goals", ours+" / "+theBar)
 	}
 	for _, c := range cases {
 		row := []string{c.Name}
@@ -71,11 +71,21 @@ func cpuGrid(cases []caseReport, servers []string) grid {
 		if compare {
 			best, who, ok := ratio(metrics[0], c.Cells)
 			level, _, known := ratio(metrics[0], c.Cells, theBar)
-			row = append(row, orDash(ok, "%.2f (%s)", best, who), orDash(c.Bar > 0, "%.2f", c.Bar), verdict(ok, best, c.Bar), orDash(known, "%.2f", level))
+			row = append(row, orDash(ok, "%.2f (%s)", best, who), goalsOf(c), orDash(known, "%.2f", level))
 		}
 		g.rows = append(g.rows, row)
 	}
 	return g
+}
+
+// goalsOf tells of each goal whether it is met.
+func goalsOf(c caseReport) string {
+	var all []string
+	for _, g := range c.Goals {
+		value, _, ok := ratio(metrics[0], c.Cells, g.Peer)
+		all = append(all, fmt.Sprintf("%s of %s, at most %.2f: %s", orDash(ok, "%.2f", value), g.Peer, g.Most, verdict(ok, value, g.Most)))
+	}
+	return orNone(strings.Join(all, "; "))
 }
 
 // memoryGrid has one row a case: resident memory in MiB right after it.

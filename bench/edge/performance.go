@@ -104,11 +104,10 @@ func pageCPU(out io.Writer, r report, cpu []caseReport) {
 
 Microseconds of CPU time, user and system, that the server's processes took for each request; the median over the turns. Lower is
 better. The ratio is ours by the best peer's of the same turn, then the median over the turns; the peer named is the best by
-its own median. The bar is what the ratio should be at most. It is a goal, from what a bare loop over sockets
-reached once on another machine of two cores (over HTTP/2 with 32 streams, taken here for 10 and 100), less what an edge must do
-besides; it is %.2f, a tie, where nobody has measured such a floor.
+its own median. The goals are ratios to one peer, made in the same way. They come from what a bare loop over sockets reached, less
+what an edge must do besides.
 
-`, levelAt)
+`)
 	g := cpuGrid(cpu, r.Servers)
 	g.markdown(out)
 	fmt.Fprintf(out, "Access logs in the `*-mix-*` cases: %s. They are off in all others.\n\n", orNone(r.Logs))

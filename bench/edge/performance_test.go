@@ -41,7 +41,7 @@ func exampleReport() report {
 		Versions: map[string]string{ours: "penny abc", "nginx": "nginx/1", theBar: "caddy 2", "wrk": "wrk 4", "h2load": "h2load 1"},
 		Logs:     "one request in 100", Traffic: []traffic{{"h1-mix-hot", "nginx", "70 % br; 900 bytes a request"}},
 		Cases: []caseReport{
-			{Name: "h1-1k", Kind: kindCPU, Bar: 0.91, What: "one kibibyte", Cells: []cell{turns(ours, 10, 12), turns("nginx", 20, 20), turns(theBar, 100, 100)}},
+			{Name: "h1-1k", Kind: kindCPU, Goals: []goal{{"nginx", 0.7}}, What: "one kibibyte", Cells: []cell{turns(ours, 10, 12), turns("nginx", 20, 20), turns(theBar, 100, 100)}},
 			{Name: "idle-h1", Kind: kindIdle, What: "plain", Cells: []cell{held(ours, 10000, 20, 300), held("nginx", 10000, 5, 15)}},
 			{Name: "idle-tls", Kind: kindIdle, What: "over TLS", Cells: []cell{
 				held(ours, 10000, 20, 190), held(oursPlain, 10000, 20, 400), held("nginx", 10000, 5, 155), {Server: theBar, Failed: "it ended:\nno files"},

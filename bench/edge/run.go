@@ -48,11 +48,11 @@ type traffic struct {
 }
 
 type caseReport struct {
-	Name  string  `json:"name"`
-	Kind  string  `json:"kind"` // which table it is in
-	What  string  `json:"what"`
-	Bar   float64 `json:"bar,omitempty"` // for the ratio of CPU to the best peer's
-	Cells []cell  `json:"cells"`
+	Name  string `json:"name"`
+	Kind  string `json:"kind"` // which table it is in
+	What  string `json:"what"`
+	Goals []goal `json:"goals,omitempty"`
+	Cells []cell `json:"cells"`
 }
 
 // bench is one run.
@@ -369,7 +369,7 @@ func (b *bench) checkServers(ctx context.Context) error {
 // runCase gives every server its turns in one case; the order rotates with case and turn.
 func (b *bench) runCase(ctx context.Context, number int, c benchCase) (caseReport, error) {
 	servers := b.serversOf(c)
-	done := caseReport{Name: c.name, Kind: c.kind(), What: c.describe(), Bar: c.bar, Cells: make([]cell, len(servers))}
+	done := caseReport{Name: c.name, Kind: c.kind(), What: c.describe(), Goals: c.goals, Cells: make([]cell, len(servers))}
 	for i, name := range servers {
 		done.Cells[i].Server = name
 		if err := b.failed[name][c.mode]; err != nil && c.load != loadIdle {

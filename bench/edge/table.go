@@ -210,11 +210,15 @@ func printBars(out io.Writer, cases []caseReport, servers []string) {
 		})
 		fmt.Fprintf(out, "bar: level with %s (CPU ratio at most %.2f) in %s\n", theBar, levelAt, b)
 	}
-	b := countBars(cases, func(c caseReport) (float64, float64, bool) {
-		value, _, ok := ratio(metrics[0], c.Cells)
-		return value, c.Bar, ok && c.Bar > 0
-	})
-	fmt.Fprintf(out, "bars: CPU ratio to the best peer in %s\n", b)
+	var goals bars
+	for _, c := range cases {
+		for _, g := range c.Goals {
+			goals.all++
+			value, _, ok := ratio(metrics[0], c.Cells, g.Peer)
+			goals.judge(fmt.Sprintf("%s of %s", c.Name, g.Peer), value, g.Most, ok)
+		}
+	}
+	fmt.Fprintf(out, "goals: CPU ratio in %s\n", goals)
 }
 
 // bars is how many cases keep a bar, and which do not.
@@ -226,18 +230,23 @@ type bars struct {
 func countBars(cases []caseReport, of func(caseReport) (value, bar float64, ok bool)) bars {
 	b := bars{all: len(cases)}
 	for _, c := range cases {
-		switch value, bar, ok := of(c); {
-		case !ok:
-			b.unknown = append(b.unknown, c.Name)
-		case value > bar:
-			b.missed = append(b.missed, fmt.Sprintf("%s (%.2f)", c.Name, value))
-		}
+		value, bar, ok := of(c)
+		b.judge(c.Name, value, bar, ok)
 	}
 	return b
 }
 
+func (b *bars) judge(name string, value, bar float64, ok bool) {
+	switch {
+	case !ok:
+		b.unknown = append(b.unknown, name)
+	case value > bar:
+		b.missed = append(b.missed, fmt.Sprintf("%s (%.2f, at most %.2f)", name, value, bar))
+	}
+}
+
 func (b bars) String() string {
-	text := fmt.Sprintf("%d of %d cases", b.all-len(b.missed)-len(b.unknown), b.all)
+	text := fmt.Sprintf("%d of %d", b.all-len(b.missed)-len(b.unknown), b.all)
 	if len(b.missed) > 0 {
 		text += "\n  missed: " + strings.Join(b.missed, ", ")
 	}
