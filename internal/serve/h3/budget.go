@@ -59,6 +59,10 @@ func (b *budget) spend(k Kind) bool {
 	return true
 }
 
+// earn takes back up to n that were counted, because the client had a good reason
+// for them.
+func (b *budget) earn(k Kind, n int) { b.counts[k] = max(0, b.counts[k]-n) }
+
 // spend counts one of a kind against the budget. Its error is nil or ends the
 // connection.
 func (c *conn) spend(k Kind) error {

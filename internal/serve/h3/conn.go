@@ -177,6 +177,7 @@ func (c *conn) admit(id quic.StreamID) bool {
 	}
 	c.opened = id + 4
 	c.streams++
+	c.budget.earn(Priorities, 2) // a browser may give each request its priority, and another one later
 	return true
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/quicvarint"
 
 	"pennyfarthing/internal/serve/qpack"
 )
@@ -179,4 +180,21 @@ func TestHonestClientsSpendNoBudget(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A browser may give each request its priority, and so for thousands of files.
+func TestEachRequestMayHaveItsPriority(t *testing.T) {
+	inBubbleWith(t, talkOptions(), &quic.Config{MaxIdleTimeout: time.Hour}, func(c *client) {
+		control := c.uni(streamControl, appendFrame(nil, frameSettings, 0))
+		for i := range 3 * limits[Priorities] {
+			update := append(quicvarint.Append(nil, uint64(4*i)), "u=1"...)
+			if _, err := control.Write(append(appendFrame(nil, framePriorityRequest, uint64(len(update))), update...)); err != nil {
+				t.Fatal(err)
+			}
+			words, _ := c.request(headers("GET", "/hit/1")).answer()
+			if len(words) == 0 || words[0] != "200" {
+				t.Fatalf("request %d: %v", i, words)
+			}
+		}
+	})
 }
