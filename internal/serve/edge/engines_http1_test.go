@@ -105,7 +105,7 @@ func (e *engines) compareHTTP1(t *testing.T, s *h1Script) {
 		if !slices.Equal(records, others) {
 			t.Errorf("the access log (-plain +fast):\n%s", cmp.Diff(records, others, cmp.Comparer(sameAddr), cmp.AllowUnexported(Record{})))
 		}
-		counted, alsoCounted := plain.counted(e.metrics[Plain]), fast.counted(e.metrics[Fast])
+		counted, alsoCounted := plain.counted(), fast.counted()
 		forgetUnanswered(records, counted, alsoCounted)
 		if diff := cmp.Diff(counted, alsoCounted); diff != "" {
 			t.Errorf("what was counted as refused (-plain +fast):\n%s", diff)
@@ -159,9 +159,9 @@ func normalHTTP1(out []byte) []byte {
 			case "content-length":
 				length, _ = strconv.Atoi(strings.TrimSpace(line[len(name)+1:]))
 			case "content-type":
-				if at := strings.Index(line, "boundary="); at >= 0 {
-					boundary = line[at+len("boundary="):]
-					lines[i] = line[:at] + "boundary=B"
+				if before, after, ok := strings.Cut(line, "boundary="); ok {
+					boundary = after
+					lines[i] = before + "boundary=B"
 				}
 			}
 		}

@@ -3,7 +3,6 @@ package edge
 import (
 	"slices"
 	"strings"
-	"time"
 )
 
 // What requests are made of: what programs send, and what is wrong by a hair. The
@@ -165,18 +164,18 @@ func h1Seeds(tags []string) []string {
 	method := func(name, request string) string { return strings.Replace(request, "GET", name, 1) }
 	seeds := append([]string{good, strings.Join(programHeads[:3], "") + good, strings.Repeat(h1Get("/"), 20)}, slices.Concat(h1Settled, programHeads)...)
 	for paths := range slices.Chunk(enginePaths, 6) {
-		var in string
+		var in strings.Builder
 		for _, path := range paths {
-			in += h1Get(path) + method("HEAD", h1Get(path, "Accept-Encoding: br, gzip"))
+			in.WriteString(h1Get(path) + method("HEAD", h1Get(path, "Accept-Encoding: br, gzip")))
 		}
-		seeds = append(seeds, in)
+		seeds = append(seeds, in.String())
 	}
 	for _, choice := range engineFields(tags) {
-		var in string
+		var in strings.Builder
 		for _, value := range choice.values {
-			in += h1Get("/style.css", choice.name+": "+value)
+			in.WriteString(h1Get("/style.css", choice.name+": "+value))
 		}
-		seeds = append(seeds, in[:min(len(in), mostHTTP1)])
+		seeds = append(seeds, in.String()[:min(len(in.String()), mostHTTP1)])
 	}
 	for _, choice := range h1Fields {
 		for _, value := range choice.values {
@@ -252,5 +251,3 @@ func (d *dice) field(choices []fieldChoice) (name, value string) {
 	}
 	return c.name, value
 }
-
-func (d *dice) pause() time.Duration { return time.Duration(1+d.roll(16)) * time.Second }
