@@ -105,7 +105,7 @@ func (e *engines) compareHTTP1(t *testing.T, s *h1Script) {
 		if !slices.Equal(records, others) {
 			t.Errorf("the access log (-plain +fast):\n%s", cmp.Diff(records, others, cmp.Comparer(sameAddr), cmp.AllowUnexported(Record{})))
 		}
-		counted, alsoCounted := plain.counted(e.metrics[Plain]), fast.counted(e.metrics[Fast])
+		counted, alsoCounted := plain.counted(), fast.counted()
 		forgetUnanswered(records, counted, alsoCounted)
 		if diff := cmp.Diff(counted, alsoCounted); diff != "" {
 			t.Errorf("what was counted as refused (-plain +fast):\n%s", diff)

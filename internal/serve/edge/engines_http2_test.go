@@ -306,7 +306,7 @@ func (e *engines) compareHTTP2(t *testing.T, s *h2Script) {
 		if s.cancels || s.excused() {
 			return
 		}
-		if diff := gocmp.Diff(plain.counted(e.metrics[Plain]), fast.counted(e.metrics[Fast])); diff != "" {
+		if diff := gocmp.Diff(plain.counted(), fast.counted()); diff != "" {
 			t.Errorf("what was counted as refused (-plain +fast):\n%s", diff)
 		}
 		want, got := sortedRecords(plain), sortedRecords(fast)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +18,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 
 	"pennyfarthing/internal/serve/body"
 	"pennyfarthing/internal/serve/site"
@@ -150,11 +150,13 @@ type engines struct {
 	tickets      *ticketKeys
 	sessions     map[Engine]tls.ClientSessionCache
 	metrics      map[Engine]*Metrics
-	tags         []string // entity tags of the sites' files
+	counters     map[Engine]*prometheus.Registry // of refusals alone
+	tags         []string                        // entity tags of the sites' files
 }
 
 func newEngines(tb testing.TB) *engines {
 	tb.Helper()
+	tellOfCrashes(tb)
 	files := engineFiles()
 	bare := engineSite(tb, "bare", files, site.Options{})
 	files["_redirects"], files["_headers"] = engineRedirects, engineHeaders
@@ -176,13 +178,31 @@ func newEngines(tb testing.TB) *engines {
 	e := &engines{
 		table: table, tickets: tickets,
 		certificates: certificates(tb, true, newCertificate(tb, hostA, hostWild, "uncovered.example", "::1"), newCertificate(tb, hostB)),
-		metrics:      make(map[Engine]*Metrics), sessions: make(map[Engine]tls.ClientSessionCache),
+		metrics:      make(map[Engine]*Metrics), sessions: make(map[Engine]tls.ClientSessionCache), counters: make(map[Engine]*prometheus.Registry),
 	}
 	for _, engine := range []Engine{Plain, Fast} {
-		e.metrics[engine], e.sessions[engine] = NewMetrics(), tls.NewLRUClientSessionCache(4)
+		e.metrics[engine], e.sessions[engine], e.counters[engine] = NewMetrics(), tls.NewLRUClientSessionCache(4), prometheus.NewRegistry()
+		e.counters[engine].MustRegister(e.metrics[engine].refusals)
 	}
 	e.collectTags(bare, ruled)
 	return e
+}
+
+// tellOfCrashes has the end of a fuzzing process written to a file: its own output is
+// lost, and what it died of is not always in the input.
+func tellOfCrashes(tb testing.TB) {
+	name := os.Getenv("ENGINES_CRASHES")
+	if name == "" {
+		return
+	}
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer file.Close()
+	if err := debug.SetCrashOutput(file, debug.CrashOptions{}); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 // collectTags asks for the entity tags of all forms of some files.
@@ -218,6 +238,7 @@ func (r rigType) secure() bool { return r >= rigTLS }
 // A rig is a server with one connection to it. All of it lives in one bubble.
 type rig struct {
 	t          *testing.T
+	shared     *engines
 	engine     Engine
 	server     *Server
 	raw        *memConn // the server's end
@@ -258,7 +279,7 @@ var engineLimits = Limits{HeaderBytes: 2 << 10, HeaderFields: 20, RequestLine: 3
 // start starts a server and connects to it.
 func (e *engines) start(t *testing.T, engine Engine, kind rigType, protocol string) *rig {
 	t.Helper()
-	r := &rig{t: t, engine: engine, access: &AccessLog{records: make(chan Record, 1<<9)}, ended: -1, began: time.Now()}
+	r := &rig{t: t, shared: e, engine: engine, access: &AccessLog{records: make(chan Record, 1<<9)}, ended: -1, began: time.Now()}
 	o := Options{
 		Name: "au", Table: e.table, Certificates: e.certificates, Limits: engineLimits, TrustedProxies: prefixes("127.0.0.0/8"),
 		Engine: engine, AccessLog: r.access, Metrics: e.metrics[engine], Log: slog.New(&r.complaints),
@@ -280,7 +301,7 @@ func (e *engines) start(t *testing.T, engine Engine, kind rigType, protocol stri
 		r.server.altSvc = []string{`h3=":443"; ma=86400`}
 		r.server.fast = newFastEngine(r.server)
 	}
-	r.before = refusals(e.metrics[engine])
+	r.before = e.refusals(engine)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { err = r.server.Run(ctx) })
@@ -345,8 +366,8 @@ func (r *rig) records() (all []Record) {
 }
 
 // counted is what was refused.
-func (r *rig) counted(m *Metrics) map[string]float64 {
-	after := refusals(m)
+func (r *rig) counted() map[string]float64 {
+	after := r.shared.refusals(r.engine)
 	for reason, n := range r.before {
 		if after[reason] -= n; after[reason] == 0 {
 			delete(after, reason)
@@ -356,19 +377,18 @@ func (r *rig) counted(m *Metrics) map[string]float64 {
 }
 
 // refusals reads the counters of refusals.
-func refusals(m *Metrics) map[string]float64 {
-	all := make(chan prometheus.Metric, 1<<10) // all of them: who sends is this goroutine
-	m.refusals.Collect(all)
-	close(all)
+func (e *engines) refusals(engine Engine) map[string]float64 {
+	families, err := e.counters[engine].Gather()
+	if err != nil {
+		panic(err)
+	}
 	counts := make(map[string]float64)
-	for metric := range all {
-		var value dto.Metric
-		if err := metric.Write(&value); err != nil {
-			panic(err)
-		}
-		for _, l := range value.GetLabel() {
-			if l.GetName() == "reason" {
-				counts[l.GetValue()] += value.GetCounter().GetValue()
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			for _, l := range metric.GetLabel() {
+				if l.GetName() == "reason" {
+					counts[l.GetValue()] += metric.GetCounter().GetValue()
+				}
 			}
 		}
 	}
