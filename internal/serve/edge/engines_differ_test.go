@@ -120,7 +120,7 @@ func (q *h2Request) wellFormed() bool {
 		}
 	}
 	path, _ := q.get(":path")
-	if !q.is(":scheme", "https") && !q.is(":scheme", "http") {
+	if !q.is(":scheme", "https") && !q.is(":scheme", "http") || q.is(":method", "CONNECT") {
 		return false
 	}
 	length, lengths := q.get("content-length")
