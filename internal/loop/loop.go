@@ -1,0 +1,94 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+)
+
+// ErrAgain is what Read returns in a function that a loop called when nothing has
+// come. It is a net.Error, and temporary: crypto/tls goes on after it.
+var ErrAgain error = again{}
+
+type again struct{}
+
+func (again) Error() string   { return "nothing has come yet" }
+func (again) Timeout() bool   { return true }
+func (again) Temporary() bool { return true }
+
+// ErrUnsupported says that there are no loops on this system.
+var ErrUnsupported = errors.New("loops need epoll, which Linux has")
+
+// A Waiter is a connection of a loop.
+type Waiter interface {
+	// Await has f called by the loop, once, when there is something to read, or the
+	// read deadline has passed, or the connection was closed. Nothing else may read
+	// meanwhile. A function that the loop calls does nothing after it.
+	Await(f func())
+	// Begin is Await for a connection of which something may have been read and not
+	// been used: f is called soon.
+	Begin(f func())
+	// Leave is called before waiting for something else than the connection. If the
+	// loop has called the caller, it goes on without it.
+	Leave()
+}
+
+// WaiterOf returns the Waiter that conn is or rests upon, or nil. Connections
+// around others tell by a method of their own.
+func WaiterOf(conn net.Conn) Waiter {
+	switch c := conn.(type) {
+	case Waiter:
+		return c
+	case interface{ Waiter() Waiter }:
+		return c.Waiter()
+	}
+	return nil
+}
+
+// A Group is some loops that share the connections among them.
+type Group struct {
+	loops []*Loop
+	next  atomic.Uint32
+}
+
+// NewGroup returns n loops. They are idle until [Group.Run].
+func NewGroup(n int) (*Group, error) {
+	g := new(Group)
+	for range n {
+		l, err := newLoop()
+		if err != nil {
+			g.close()
+			return nil, err
+		}
+		g.loops = append(g.loops, l)
+	}
+	return g, nil
+}
+
+func (g *Group) close() {
+	for _, l := range g.loops {
+		l.close()
+	}
+}
+
+// Len is the number of loops.
+func (g *Group) Len() int { return len(g.loops) }
+
+// Run runs the loops until ctx ends. Connections must have been closed by then:
+// nobody calls their functions any more, and whoever waits on one waits for ever.
+func (g *Group) Run(ctx context.Context) {
+	for _, l := range g.loops {
+		l.start()
+	}
+	<-ctx.Done()
+	g.close()
+}
+
+// Take makes a connection of package net one of a loop. It fails, and leaves
+// conn as it was, for other kinds of connections, and when the process has no
+// descriptors left. conn may have been read and written, but nobody may be
+// doing so.
+func (g *Group) Take(conn net.Conn) (*Conn, error) {
+	return g.loops[int(g.next.Add(1))%len(g.loops)].take(conn)
+}
