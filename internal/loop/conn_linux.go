@@ -41,6 +41,7 @@ type Conn struct {
 	reading sync.Mutex // held by the one who reads
 	writing sync.Mutex // held by the one who writes
 
+	tries atomic.Bool // reading does not wait
 	await func()      // to be called by the loop
 	armed atomic.Bool // it is awaited
 	turns int         // of reading, in the call
@@ -116,6 +117,7 @@ func (c *Conn) Await(f func()) {
 
 // Begin is for [Waiter].
 func (c *Conn) Begin(f func()) {
+	c.tries.Store(true)
 	c.await = f
 	c.loop.inject(c)
 }
@@ -129,6 +131,12 @@ func (c *Conn) rouse() {
 
 // Leave is for [Waiter].
 func (c *Conn) Leave() { c.loop.leave(c) }
+
+// Block is for [Waiter].
+func (c *Conn) Block() {
+	c.Leave()
+	c.tries.Store(false)
+}
 
 // use begins a system call.
 func (c *Conn) use() bool {
@@ -161,19 +169,19 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// Read reads. In a function that the loop called it does not wait.
+// Read reads. Between Begin and Block it does not wait.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
 	c.reading.Lock()
 	defer c.reading.Unlock()
-	called := c.loop.calls(c)
+	tries := c.tries.Load()
 	for {
 		if c.in.expired(c.loop.now.Load()) {
 			return 0, c.error("read", os.ErrDeadlineExceeded)
 		}
-		if c.in.ready.Load() && !(called && c.turns >= mostTurns) {
+		if c.in.ready.Load() && !(tries && c.turns >= mostTurns) {
 			n, errno := c.read(p)
 			switch {
 			case n > 0:
@@ -187,13 +195,12 @@ func (c *Conn) Read(p []byte) (int, error) {
 				return 0, c.error("read", os.NewSyscallError("read", errno))
 			}
 		}
-		if called && c.loop.calls(c) {
+		if tries {
 			if c.closed.Load() {
 				return 0, c.error("read", errClosed)
 			}
 			return 0, ErrAgain
 		}
-		called = false
 		if err := c.wait(&c.in); err != nil {
 			return 0, c.error("read", err)
 		}
@@ -279,8 +286,23 @@ func (c *Conn) write(p []byte) (int, syscall.Errno) {
 	}
 }
 
-// WriteBuffers writes two buffers by one system call, if the peer takes them.
-func (c *Conn) WriteBuffers(a, b []byte) error {
+// WriteBuffers writes several buffers, the first two of them by one system call if
+// the peer takes them.
+func (c *Conn) WriteBuffers(buffers ...[]byte) error {
+	for ; len(buffers) >= 2; buffers = buffers[2:] {
+		if err := c.writePair(buffers[0], buffers[1]); err != nil {
+			return err
+		}
+	}
+	for _, b := range buffers {
+		if _, err := c.Write(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Conn) writePair(a, b []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	n, errno := c.writeBoth(a, b)

@@ -255,6 +255,7 @@ func TestWhoLeavesMayWait(t *testing.T) {
 		waiting.Leave()
 		waiting.Leave() // once is enough
 		<-enough
+		waiting.Block()
 		var b [16]byte
 		n, _ := waiting.Read(b[:]) // and it waits again, too
 		read <- string(b[:n])

@@ -3,16 +3,16 @@
 //
 // A [Loop] watches its [Conn]s. Whoever has nothing to do until a connection can
 // be read says so with [Conn.Await], and a function is called by the loop's
-// goroutine when it can. In that function reading does not wait: [ErrAgain] says
-// that nothing more has come, and then the function awaits again and returns. A
-// connection that waits costs no goroutine, no stack and no buffer, and what is
+// goroutine when it can. Then reading does not wait: [ErrAgain] says that nothing
+// more has come, and the function awaits again and returns. A connection that waits costs no goroutine, no stack and no buffer, and what is
 // worked off in one go costs one read, without one that finds nothing.
 //
-// A Conn is a net.Conn for everybody else: outside of the loop's calls it blocks,
-// with deadlines, as those of package net do. The function that the loop calls may
-// wait as well, for the peer to take what it is sent, or for a lock after
-// [Conn.Leave]: the loop then goes on in another goroutine, and the function in
-// its own. So there is one way to write a protocol, whoever runs it.
+// A Conn is a net.Conn as well, which blocks, with deadlines, as those of package
+// net do: before [Conn.Begin], and after [Conn.Block]. Writing always does. The
+// function that the loop calls may wait: for the peer to take what it is sent, or
+// for something else after [Conn.Leave]. The loop then goes on in another
+// goroutine, and the function in its own. So a protocol is written in one way,
+// whoever runs it.
 //
 // The goroutine waits in a system call, for which the Go runtime lends it a
 // processor (GOMAXPROCS) and takes it back only after some time. Whoever runs

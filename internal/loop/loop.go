@@ -22,16 +22,18 @@ var ErrUnsupported = errors.New("loops need epoll, which Linux has")
 
 // A Waiter is a connection of a loop.
 type Waiter interface {
-	// Await has f called by the loop, once, when there is something to read, or the
-	// read deadline has passed, or the connection was closed. Nothing else may read
-	// meanwhile. A function that the loop calls does nothing after it.
-	Await(f func())
-	// Begin is Await for a connection of which something may have been read and not
-	// been used: f is called soon.
+	// Begin has f called by the loop soon. From then on reading does not wait: see
+	// ErrAgain.
 	Begin(f func())
-	// Leave is called before waiting for something else than the connection. If the
-	// loop has called the caller, it goes on without it.
+	// Await has f called by the loop, once, when there is something to read, or the
+	// read deadline has passed, or the connection was closed. It is for whoever got
+	// ErrAgain. A function that the loop calls does nothing after it.
+	Await(f func())
+	// Leave is called before waiting for something else than the connection, or a
+	// long time of work. If the loop has called the caller, it goes on without it.
 	Leave()
+	// Block is Leave, and from then on reading waits, until Begin.
+	Block()
 }
 
 // WaiterOf returns the Waiter that conn is or rests upon, or nil. Connections

@@ -126,12 +126,6 @@ func (l *Loop) call(r *runner, c *Conn) bool {
 	return l.running.CompareAndSwap(r, nil)
 }
 
-// calls reports whether the loop is in a call for c.
-func (l *Loop) calls(c *Conn) bool {
-	r := l.running.Load()
-	return r != nil && r.calling.Load() == c
-}
-
 // leave hands the loop on if it is in a call for c.
 func (l *Loop) leave(c *Conn) {
 	if r := l.running.Load(); r != nil && r.calling.Load() == c && l.running.CompareAndSwap(r, nil) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"pennyfarthing/internal/encode"
+	"pennyfarthing/internal/loop"
 	"pennyfarthing/internal/mistake"
 	"pennyfarthing/internal/serve/body"
 	"pennyfarthing/internal/serve/edge"
@@ -48,6 +49,7 @@ type process struct {
 	metrics *edge.Metrics
 	access  *edge.AccessLog
 	admin   net.Listener
+	loops   *loop.Group // nil: this system has none
 	lives   []*site.Live
 	servers []*edge.Server
 }
@@ -65,6 +67,7 @@ func newProcess(ctx context.Context, c Common) (*process, error) {
 			bodies, p.State = "", ""
 		}
 	}
+	p.loops = newLoops(ctx, c.Log)
 	p.store = body.NewStore(bodies)
 	if p.State != "" {
 		cache, err := encode.OpenCache(filepath.Join(c.State, "codings"), cacheSize)
@@ -162,6 +165,7 @@ func (p *process) history(dir string) string {
 // serve adds a server.
 func (p *process) serve(o edge.Options, l edge.Listeners) error {
 	o.Metrics, o.AccessLog, o.Log, o.ServerTiming, o.Engine = p.metrics, p.access, p.Log, p.ServerTiming, p.Engine
+	o.Loops = p.loops
 	server, err := edge.New(o, l)
 	if err != nil {
 		return errors.Join(err, l.Close())
@@ -186,6 +190,9 @@ func (p *process) run(ctx context.Context) error {
 	logging, stopLogging := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLogging()
 	logs.run(logging, stopServing, tuneGarbage)
+	if p.loops != nil {
+		logs.run(logging, stopServing, func(ctx context.Context) error { p.loops.Run(ctx); return nil })
+	}
 	if p.access != nil {
 		logs.run(logging, stopServing, p.access.Run)
 	}

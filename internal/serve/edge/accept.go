@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"pennyfarthing/internal/loop"
 	"pennyfarthing/internal/serve/h1"
 	"pennyfarthing/internal/serve/h2"
 )
@@ -48,12 +49,13 @@ func (s *Server) accept(ctx context.Context, ln net.Listener, admit func(context
 }
 
 // admitPlain hands a connection without TLS to the engine.
-func (s *Server) admitPlain(ctx context.Context, conn net.Conn) error {
-	conn, err := s.counted(ctx, conn)
+func (s *Server) admitPlain(ctx context.Context, accepted net.Conn) error {
+	conn, err := s.counted(ctx, accepted)
 	if err != nil {
 		return err
 	}
 	if s.Engine() == Fast {
+		conn.moveTo(s.loops)
 		s.fast.serveHTTP1(ctx, conn, nil)
 		return nil
 	}
@@ -76,8 +78,8 @@ func (s *Server) abuse(k h2.Kind) { s.meters.refused("HTTP/2: " + k.String()) }
 // admitTLS returns an admit that makes the handshake first. HTTP/2 goes to the
 // engine as it is, HTTP/1.1 behind the guard.
 func (s *Server) admitTLS(config *tls.Config) func(context.Context, net.Conn) error {
-	return func(ctx context.Context, conn net.Conn) error {
-		conn, err := s.counted(ctx, conn)
+	return func(ctx context.Context, accepted net.Conn) error {
+		conn, err := s.counted(ctx, accepted)
 		if err != nil {
 			return err
 		}
@@ -91,7 +93,11 @@ func (s *Server) admitTLS(config *tls.Config) func(context.Context, net.Conn) er
 			return errors.Join(fmt.Errorf("TLS handshake with %s: %w", conn.RemoteAddr(), err), conn.Close())
 		}
 		state := secure.ConnectionState()
-		switch fast := s.Engine() == Fast; {
+		fast := s.Engine() == Fast
+		if fast {
+			conn.moveTo(s.loops)
+		}
+		switch {
 		case state.NegotiatedProtocol == "h2" && fast:
 			s.fast.serveHTTP2(ctx, secure, &state)
 		case state.NegotiatedProtocol == "h2":
@@ -137,7 +143,7 @@ func linger(conn net.Conn) {
 
 // counted reads the PROXY header where one is due and applies the limit of
 // connections. The connection that it returns is no longer counted when closed.
-func (s *Server) counted(ctx context.Context, conn net.Conn) (net.Conn, error) {
+func (s *Server) counted(ctx context.Context, conn net.Conn) (*countedConn, error) {
 	peer := addrOf(conn.RemoteAddr())
 	if s.options.ProxyProtocol && trusted(s.options.TrustedProxies, peer) {
 		client, err := s.proxied(ctx, conn)
@@ -197,6 +203,47 @@ type countedConn struct {
 func (c *countedConn) Close() error {
 	c.leave()
 	return c.Conn.Close()
+}
+
+// moveTo has one of the loops wait for the connection, from here on. Where that
+// cannot be, the connection goes on as it was.
+func (c *countedConn) moveTo(loops *loop.Group) {
+	if loops == nil {
+		return
+	}
+	inner := &c.Conn
+	if proxied, ok := c.Conn.(*proxiedConn); ok {
+		inner = &proxied.Conn
+	}
+	if moved, err := loops.Take(*inner); err == nil {
+		*inner = moved
+	}
+}
+
+// Waiter is for [loop.WaiterOf].
+func (c *countedConn) Waiter() loop.Waiter {
+	inner := c.Conn
+	if proxied, ok := inner.(*proxiedConn); ok {
+		inner = proxied.Conn
+	}
+	if w := loop.WaiterOf(inner); w != nil {
+		return w
+	}
+	return patientWaiter(c)
+}
+
+// WriteBuffers writes two buffers by one system call, where that is possible.
+func (c *countedConn) WriteBuffers(buffers ...[]byte) error {
+	inner := c.Conn
+	if proxied, ok := inner.(*proxiedConn); ok {
+		inner = proxied.Conn
+	}
+	if w, ok := inner.(h1.BuffersWriter); ok {
+		return w.WriteBuffers(buffers...)
+	}
+	vector := net.Buffers(buffers)
+	_, err := vector.WriteTo(inner)
+	return err
 }
 
 // CloseWrite lets the connection linger.

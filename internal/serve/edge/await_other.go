@@ -2,4 +2,7 @@
 
 package edge
 
-// There is no way here to wait without reading: connections do not rest.
+import "pennyfarthing/internal/loop"
+
+// patientWaiter returns nil: nothing but a reading goroutine can wait here.
+func patientWaiter(*countedConn) loop.Waiter { return nil }

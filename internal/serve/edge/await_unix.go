@@ -5,22 +5,36 @@ package edge
 import (
 	"net"
 	"syscall"
+
+	"pennyfarthing/internal/loop"
 )
 
-// AwaitReadable is for [h2.Rester].
-func (c *countedConn) AwaitReadable() {
+// patientWaiter is the waiter of a connection that is in no loop.
+func patientWaiter(c *countedConn) loop.Waiter { return patient{c} }
+
+// patient waits in a goroutine of its own, with a small stack and without a buffer.
+type patient struct{ conn *countedConn }
+
+func (p patient) Begin(f func()) { go f() }
+
+func (p patient) Await(f func()) {
+	go func() {
+		p.conn.awaitReadable()
+		f()
+	}()
+}
+
+func (p patient) Leave() {}
+func (p patient) Block() {}
+
+// awaitReadable returns when there is something to read, or the read deadline has
+// passed, or the connection has failed.
+func (c *countedConn) awaitReadable() {
 	raw, err := rawConnOf(c.Conn)
 	if err != nil {
 		return // whoever reads finds out
 	}
 	_ = raw.Read(readable) // likewise
-}
-
-// AwaitReadable is for [h2.Rester].
-func (c *secureConn) AwaitReadable() {
-	if counted, ok := c.below.Conn.(*countedConn); ok {
-		counted.AwaitReadable()
-	}
 }
 
 // rawConnOf finds the socket.

@@ -282,7 +282,7 @@ func (e *engines) start(t *testing.T, engine Engine, kind rigType, protocol stri
 	r := &rig{t: t, shared: e, engine: engine, access: &AccessLog{records: make(chan Record, 1<<9)}, ended: -1, began: time.Now()}
 	o := Options{
 		Name: "au", Table: e.table, Certificates: e.certificates, Limits: engineLimits, TrustedProxies: prefixes("127.0.0.0/8"),
-		Engine: engine, AccessLog: r.access, Metrics: e.metrics[engine], Log: slog.New(&r.complaints),
+		Engine: engine, AccessLog: r.access, Metrics: e.metrics[engine], Log: slog.New(&r.complaints), noLoops: true,
 	}
 	l, other := newMemListener(), newMemListener()
 	listeners := Listeners{Plain: []net.Listener{l}}

@@ -11,27 +11,28 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pennyfarthing/internal/loop"
 	"pennyfarthing/internal/serve/h1"
 	"pennyfarthing/internal/serve/h2"
 	"pennyfarthing/internal/serve/site"
 )
 
-// A fastEngine serves connections on loops of our own. What they do not answer
-// goes to the plain engine: over HTTP/1.1 the connection, with the bytes that were
-// read; over HTTP/2 the request.
+// A fastEngine serves connections on loops of our own ([loop.Group]). What they do
+// not answer goes to the plain engine: over HTTP/1.1 the connection, with the bytes
+// that were read; over HTTP/2 the request.
 type fastEngine struct {
 	server   *Server
 	h2       *h2.Server
 	altSvc   *site.Wire // nil without HTTP/3
 	stopping atomic.Bool
-	serving  sync.WaitGroup
+	serving  sync.WaitGroup // the connections of HTTP/1.1, and goroutines of others
 
-	mu    sync.Mutex // guards loops
-	loops map[net.Conn]struct{}
+	mu    sync.Mutex // guards conns
+	conns map[net.Conn]struct{}
 }
 
 func newFastEngine(s *Server) *fastEngine {
-	e := &fastEngine{server: s, loops: make(map[net.Conn]struct{})}
+	e := &fastEngine{server: s, conns: make(map[net.Conn]struct{})}
 	if len(s.altSvc) > 0 {
 		e.altSvc = site.WireOf("Alt-Svc", s.altSvc[0])
 	}
@@ -44,12 +45,16 @@ func newFastEngine(s *Server) *fastEngine {
 	return e
 }
 
-// serveHTTP2 serves a connection in a goroutine of its own: the stack of the one
-// that made the handshake has grown.
+// serveHTTP2 serves a connection, which a loop or a goroutine of its own then has:
+// the stack of the one that made the handshake has grown.
 func (e *fastEngine) serveHTTP2(ctx context.Context, conn *secureConn, state *tls.ConnectionState) {
 	f := e.newConn(conn, state, overHTTP2)
 	ctx = context.WithValue(context.WithoutCancel(ctx), visitorKey{}, &f.visitor)
 	ctx = context.WithValue(ctx, fastConnKey{}, f)
+	if conn.Waiter() != nil {
+		e.h2.ServeConn(ctx, conn) // which does not wait
+		return
+	}
 	e.serving.Go(func() { e.h2.ServeConn(ctx, conn) })
 }
 
@@ -61,48 +66,52 @@ func (e *fastEngine) serveHTTP1(_ context.Context, conn net.Conn, state *tls.Con
 		_ = conn.Close()
 		return
 	}
-	l := &fastLoop{engine: e, conn: conn}
-	l.options = h1.LoopOptions{
+	l := &fastLoop{engine: e, conn: conn, waiter: loop.WaiterOf(conn)}
+	options := h1.LoopOptions{
 		Options: e.server.limits.guard(state == nil, e.server.meters.refusal),
 		Hit:     f.hitHTTP1, Answered: f.answered, Stopping: &e.stopping, OnPanic: e.server.crashed,
 	}
-	if _, ok := conn.(h2.Rester); ok {
-		l.options.Rest, l.options.OnRest = restAfter, l.rests
-	}
-	e.serving.Go(func() { l.goOn(func() *h1.Conn { return h1.Loop(conn, l.options) }) })
-}
-
-// restAfter is how long a connection is idle before its buffers and its stack are
-// given back. Taking them again costs some microseconds.
-const restAfter = time.Second
-
-// A fastLoop is the loop of one connection of HTTP/1.1.
-type fastLoop struct {
-	engine  *fastEngine
-	conn    net.Conn
-	options h1.LoopOptions
-	resume  func() *h1.Conn // not nil if it rests
-}
-
-func (l *fastLoop) rests(resume func() *h1.Conn) { l.resume = resume }
-
-// goOn runs the loop until it ends, hands over, or rests: another goroutine then
-// goes on with it.
-func (l *fastLoop) goOn(run func() *h1.Conn) {
-	l.resume = nil
-	rest := run()
-	e := l.engine
-	if resume := l.resume; resume != nil {
-		e.serving.Go(func() { // a new one, whose stack is small
-			l.conn.(h2.Rester).AwaitReadable()
-			l.goOn(resume)
-		})
+	l.run, l.again = func() *h1.Conn { return h1.Loop(conn, options) }, l.goOn
+	if l.waiter == nil {
+		go l.goOn()
 		return
 	}
-	e.leave(l.conn)
+	options.Rest, options.OnRest = restAfter, l.rests
+	l.waiter.Begin(l.again)
+}
+
+// restAfter is how long a connection is idle before it gives back what it need not
+// keep: all buffers, and its goroutine's stack if it has one. Taking them again
+// costs some microseconds.
+const restAfter = time.Second
+
+// A fastLoop is one connection of HTTP/1.1.
+type fastLoop struct {
+	engine *fastEngine
+	conn   net.Conn
+	waiter loop.Waiter // nil if nothing but a goroutine can wait for conn
+	run    func() *h1.Conn
+	again  func() // goOn
+	rested bool
+}
+
+func (l *fastLoop) rests(resume func() *h1.Conn) { l.run, l.rested = resume, true }
+
+// goOn serves the connection until it ends, hands over, or rests: it is then called
+// again.
+func (l *fastLoop) goOn() {
+	l.rested = false
+	rest := l.run()
+	if l.rested {
+		l.waiter.Await(l.again)
+		return
+	}
+	e := l.engine
+	e.leave(l.conn) // from here on a stop does not touch its deadline
 	if rest != nil {
 		e.server.handPlain(rest)
 	}
+	e.serving.Done()
 }
 
 func (e *fastEngine) newConn(conn net.Conn, state *tls.ConnectionState, over protocol) *fastConn {
@@ -139,20 +148,23 @@ func (s *Server) crashed(value any, input []byte) {
 	s.options.Log.Error("panic", slog.String("pop", s.options.Name), slog.Any("err", value), slog.String("input", string(input[:min(most, len(input))])), slog.String("stack", string(debug.Stack())))
 }
 
+// enter counts a connection of HTTP/1.1 among those that are served, unless the
+// engine stops.
 func (e *fastEngine) enter(conn net.Conn) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.stopping.Load() {
 		return false
 	}
-	e.loops[conn] = struct{}{}
+	e.conns[conn] = struct{}{}
+	e.serving.Add(1)
 	return true
 }
 
 func (e *fastEngine) leave(conn net.Conn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.loops, conn)
+	delete(e.conns, conn)
 }
 
 // finish ends idle connections, waits for answers in flight, and closes what is
@@ -171,7 +183,7 @@ func (e *fastEngine) finish(ctx context.Context) {
 func (e *fastEngine) each(do func(net.Conn)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for c := range e.loops {
+	for c := range e.conns {
 		do(c)
 	}
 }

@@ -19,6 +19,9 @@ func (s *Server) Run(ctx context.Context) error {
 	defer fail(nil)
 	over, end := context.WithCancel(context.WithoutCancel(ctx)) // no HTTP/3 connection is left
 	defer end()
+	if s.ownLoops {
+		defer s.runLoops(context.WithoutCancel(ctx))() // behind everything that uses them
+	}
 	var accepting, serving sync.WaitGroup
 	for _, ln := range s.listeners.Plain {
 		accepting.Go(func() { fail(s.accept(failed, ln, s.admitPlain)) })
@@ -42,6 +45,18 @@ func (s *Server) Run(ctx context.Context) error {
 		return errors.Join(context.Cause(failed), err)
 	}
 	return err
+}
+
+// runLoops runs the server's own loops until the function that it returns is
+// called.
+func (s *Server) runLoops(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { s.loops.Run(ctx) })
+	return func() {
+		cancel()
+		running.Wait()
+	}
 }
 
 // drain stops in order: accepting, serving, sockets.

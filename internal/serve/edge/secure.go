@@ -6,6 +6,8 @@ import (
 	"net"
 	"runtime"
 	"sync"
+
+	"pennyfarthing/internal/loop"
 )
 
 const (
@@ -116,6 +118,9 @@ func (c *secureConn) HandshakeContext(ctx context.Context) error {
 	c.below.turn = turn{}
 	return err
 }
+
+// Waiter is for [loop.WaiterOf].
+func (c *secureConn) Waiter() loop.Waiter { return loop.WaiterOf(c.below.Conn) }
 
 // turnsPerCPU is how many handshakes are worked on at a time, for each processor.
 // One takes a fifth of a millisecond: visitors who are in wait no longer than for

@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"pennyfarthing/internal/loop"
 	"pennyfarthing/internal/serve/h3"
 )
 
@@ -33,11 +35,17 @@ type Options struct {
 	ProxyProtocol bool
 	// Engine serves what stands ready; see [Server.SetEngine].
 	Engine Engine
+	// Loops wait for the connections of the fast engine. They must run as long as
+	// the server does. nil: the server has its own, one for each processor, where
+	// the system has any.
+	Loops *loop.Group
 	// ServerTiming adds Server-Timing to answers.
 	ServerTiming bool
 	AccessLog    *AccessLog   // nil writes none
 	Metrics      *Metrics     // nil counts for nobody
 	Log          *slog.Logger // nil logs nothing
+
+	noLoops bool // for tests: what other systems do
 }
 
 func (o Options) withDefaults() Options {
@@ -69,6 +77,8 @@ type Server struct {
 
 	engine   atomic.Uint32
 	fast     *fastEngine
+	loops    *loop.Group // nil: each connection has a goroutine
+	ownLoops bool
 	tickets  *ticketKeys
 	turns    chan struct{} // holds one for each TLS handshake over TCP that is being worked on
 	plain    *http.Server  // HTTP/1.1 and 2
@@ -107,8 +117,30 @@ func New(o Options, l Listeners) (*Server, error) {
 		s.advice = s.bufferAdvice()
 	}
 	s.fast = newFastEngine(s)
+	if err := s.takeLoops(); err != nil {
+		return nil, err
+	}
 	s.engine.Store(uint32(o.Engine))
 	return s, nil
+}
+
+// takeLoops makes loops if none were given.
+func (s *Server) takeLoops() error {
+	if s.options.noLoops {
+		return nil
+	}
+	if s.loops = s.options.Loops; s.loops != nil {
+		return nil
+	}
+	own, err := loop.NewGroup(runtime.GOMAXPROCS(0))
+	switch {
+	case errors.Is(err, loop.ErrUnsupported):
+		return nil
+	case err != nil:
+		return fmt.Errorf("edge: %w", err)
+	}
+	s.loops, s.ownLoops = own, true
+	return nil
 }
 
 // SetTable swaps the table; requests that have begun keep theirs.

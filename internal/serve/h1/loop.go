@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"pennyfarthing/internal/loop"
 )
 
 const (
@@ -17,6 +19,8 @@ const (
 	// loopWrite is how much is gathered before it is written, and the largest
 	// body that is copied next to its head rather than written from where it is.
 	loopWrite = 64 << 10
+	// longWrite is how much of a body is left when others had better not wait for it.
+	longWrite = 4 * writePiece
 	// loopSlack is room for a head beside a full body.
 	loopSlack = 4 << 10
 )
@@ -48,9 +52,10 @@ type LoopOptions struct {
 	// by a read deadline that has passed, unless Loop has returned. nil never stops.
 	Stopping *atomic.Bool
 	// Rest is how long a connection waits for a request until it rests; 0: it never
-	// does. Then Loop gives all its buffers back, calls OnRest, and returns nil.
-	// When the connection has something to read, or its read deadline has passed,
-	// resume must be called, once, in place of Loop. The deadline is set.
+	// does. One whose Read does not wait (loop.ErrAgain) rests at once. Then Loop
+	// gives back all buffers that hold nothing, calls OnRest, and returns nil. When
+	// the connection has something to read, or its read deadline has passed, resume
+	// must be called, once, in place of Loop. The deadline is set.
 	Rest   time.Duration
 	OnRest func(resume func() *Conn)
 	// OnPanic is told of a panic, in Hit or elsewhere, and of the bytes that led to
@@ -73,12 +78,13 @@ type BuffersWriter interface {
 // refuses. It returns nil when the connection has ended.
 func Loop(nc net.Conn, o LoopOptions) *Conn {
 	o.Options = o.Options.withDefaults()
-	l := &loop{nc: nc, o: &o}
+	l := &serving{nc: nc, o: &o, waiter: loop.WaiterOf(nc)}
+	l.resume = l.serve
 	return l.serve()
 }
 
 // serve is Loop, from the beginning or from where it rested.
-func (l *loop) serve() *Conn {
+func (l *serving) serve() *Conn {
 	var rest *Conn
 	if l.contain(func() { rest = l.run() }) {
 		return rest
@@ -90,10 +96,13 @@ func (l *loop) serve() *Conn {
 	return nil
 }
 
-// A loop is the state of one connection.
-type loop struct {
-	nc   net.Conn
-	o    *LoopOptions
+// A serving is the state of one connection.
+type serving struct {
+	nc     net.Conn
+	o      *LoopOptions
+	waiter loop.Waiter   // nil if nothing but a goroutine can wait for nc
+	resume func() *Conn // serve
+
 	buf  []byte // borrowed; nil while the connection rests
 	used int    // answered until here; more than 0 only within answer
 	have int    // filled until here
@@ -119,7 +128,7 @@ type loop struct {
 }
 
 // contain runs f and reports whether it came to its end without a panic.
-func (l *loop) contain(f func()) (fine bool) {
+func (l *serving) contain(f func()) (fine bool) {
 	defer func() {
 		if fine || l.o.OnPanic == nil {
 			return
@@ -132,9 +141,9 @@ func (l *loop) contain(f func()) (fine bool) {
 	return true
 }
 
-func (l *loop) run() *Conn {
+func (l *serving) run() *Conn {
 	for {
-		handOver := l.answer()
+		handOver := l.have > 0 && l.answer()
 		l.flush()
 		if l.last || l.err != nil {
 			l.end()
@@ -146,8 +155,10 @@ func (l *loop) run() *Conn {
 		switch err := l.fill(); {
 		case err == nil:
 		case errors.Is(err, errResting):
-			l.giveBack()
-			l.o.OnRest(l.serve)
+			if l.have == 0 {
+				l.giveBack()
+			}
+			l.o.OnRest(l.resume)
 			return nil
 		case errors.Is(err, errSlowHead):
 			c := l.handOver()
@@ -161,21 +172,30 @@ func (l *loop) run() *Conn {
 }
 
 // end closes the connection, letting the last answer arrive.
-func (l *loop) end() {
+func (l *serving) end() {
 	l.giveBack()
 	if l.last && l.err == nil {
+		l.block()
 		linger(l.nc)
 	}
 	_ = l.nc.Close()
 }
 
-func (l *loop) giveBack() {
+func (l *serving) giveBack() {
 	giveMemory(l.buf)
 	l.buf, l.used, l.have = nil, 0, 0
 }
 
+// block has reading wait from here on.
+func (l *serving) block() {
+	if l.waiter != nil {
+		l.waiter.Block()
+	}
+}
+
 // handOver puts the connection behind a guard that has the bytes not yet used.
-func (l *loop) handOver() *Conn {
+func (l *serving) handOver() *Conn {
+	l.block()
 	_ = l.nc.SetReadDeadline(time.Time{}) // an error comes again
 	_ = l.nc.SetWriteDeadline(time.Time{})
 	c := Guard(l.nc, l.o.Options)
@@ -191,7 +211,7 @@ func (l *loop) handOver() *Conn {
 
 // answer gathers the answers to the requests that are in the buffer. It reports
 // whether it met something that is not for it.
-func (l *loop) answer() (handOver bool) {
+func (l *serving) answer() (handOver bool) {
 	now, hits := time.Now(), 0
 	for l.used < l.have && !l.last && l.err == nil {
 		rest := l.buf[l.used:l.have]
@@ -222,7 +242,7 @@ func (l *loop) answer() (handOver bool) {
 }
 
 // compact moves what is not yet used to the front.
-func (l *loop) compact() {
+func (l *serving) compact() {
 	if l.used == 0 {
 		return
 	}
@@ -233,10 +253,10 @@ func (l *loop) compact() {
 	l.shrink()
 }
 
-func (l *loop) stopping() bool { return l.o.Stopping != nil && l.o.Stopping.Load() }
+func (l *serving) stopping() bool { return l.o.Stopping != nil && l.o.Stopping.Load() }
 
 // simple reports whether the head that was scanned is one that loops answer.
-func (l *loop) simple() bool {
+func (l *serving) simple() bool {
 	h := &l.head
 	return (h.Kind == MethodGet || h.Kind == MethodHead) && h.Minor == 1 && h.Form == FormOrigin &&
 		h.Framing == FramingNone && !h.Continue && !h.Upgrade
@@ -250,7 +270,7 @@ var loopBuffers = sync.Pool{New: func() any { return &loopBuffer{make([]byte, 0,
 
 // gather appends an answer to what is to be written, or writes a large body from
 // where it lies.
-func (l *loop) gather(now time.Time) {
+func (l *serving) gather(now time.Time) {
 	if l.out == nil {
 		l.out = loopBuffers.Get().(*loopBuffer)
 	}
@@ -276,7 +296,7 @@ func (l *loop) gather(now time.Time) {
 }
 
 // flush writes what has been gathered.
-func (l *loop) flush() {
+func (l *serving) flush() {
 	if l.out != nil {
 		l.write(nil)
 	}
@@ -284,7 +304,7 @@ func (l *loop) flush() {
 
 // write writes what has been gathered, and body behind it, in pieces as a guard
 // does: each has a time limit of its own.
-func (l *loop) write(body []byte) {
+func (l *serving) write(body []byte) {
 	out := l.out
 	l.out = nil // a panic leaves it to the garbage collector, in whatever state
 	n := min(len(body), max(0, writePiece-len(out.b)))
@@ -293,6 +313,9 @@ func (l *loop) write(body []byte) {
 		out.b = out.b[:0]
 		loopBuffers.Put(out)
 	}
+	if len(body)-n > longWrite && l.waiter != nil {
+		l.waiter.Leave()
+	}
 	for body = body[n:]; len(body) > 0 && l.err == nil; body = body[n:] {
 		n = min(len(body), writePiece)
 		l.err = l.writePiece(body[:n], nil)
@@ -300,7 +323,7 @@ func (l *loop) write(body []byte) {
 }
 
 // writePiece writes a and b under one deadline.
-func (l *loop) writePiece(a, b []byte) error {
+func (l *serving) writePiece(a, b []byte) error {
 	err := l.setWriteDeadline(len(a) + len(b))
 	if err == nil {
 		err = l.writeBoth(a, b)
@@ -314,7 +337,7 @@ func (l *loop) writePiece(a, b []byte) error {
 	return err
 }
 
-func (l *loop) writeBoth(a, b []byte) error {
+func (l *serving) writeBoth(a, b []byte) error {
 	if len(b) == 0 {
 		_, err := l.nc.Write(a)
 		return err
@@ -331,7 +354,7 @@ func (l *loop) writeBoth(a, b []byte) error {
 
 // setWriteDeadline allows for a reader as slow as Rate. Setting a deadline is dear:
 // one that is up to twice as late is good enough, one that is too early is not.
-func (l *loop) setWriteDeadline(n int) error {
+func (l *serving) setWriteDeadline(n int) error {
 	if l.o.Grace < 0 {
 		return nil
 	}
@@ -355,7 +378,7 @@ var errResting error = &timeoutError{"the connection rests"}
 var errSlowHead error = &timeoutError{"the head comes too slowly"}
 
 // fill reads once, behind the bytes of a head that is not whole.
-func (l *loop) fill() error {
+func (l *serving) fill() error {
 	if l.buf == nil {
 		l.buf = takeMemory(loopRead)
 	}
@@ -387,6 +410,8 @@ func (l *loop) fill() error {
 		switch {
 		case err == nil:
 			continue
+		case errors.Is(err, loop.ErrAgain):
+			return errResting
 		case !isTimeout(err):
 			return err
 		case passed(due) && l.have > 0:
@@ -410,7 +435,7 @@ func (l *loop) fill() error {
 
 // due is until when the peer has time for the rest of a head, or for the next one
 // to begin; zero: for ever.
-func (l *loop) due(now time.Time) time.Time {
+func (l *serving) due(now time.Time) time.Time {
 	switch {
 	case l.resting:
 		return l.idle
@@ -425,7 +450,7 @@ func (l *loop) due(now time.Time) time.Time {
 
 // arm sees to it that a read ends when it is due. Setting a deadline is dear, and
 // an idle connection that wakes up too early is not: fill arms again.
-func (l *loop) arm(due time.Time) error {
+func (l *serving) arm(due time.Time) error {
 	if l.armed.Equal(due) {
 		return nil
 	}
@@ -442,7 +467,7 @@ func (l *loop) arm(due time.Time) error {
 
 // grow borrows a larger buffer; ScanHead has refused heads before they fill the
 // largest.
-func (l *loop) grow() {
+func (l *serving) grow() {
 	mem := takeMemory(max(smallBuffer, 2*len(l.buf)))
 	copy(mem, l.buf[:l.have])
 	giveMemory(l.buf)
@@ -450,7 +475,7 @@ func (l *loop) grow() {
 }
 
 // shrink gives a borrowed buffer back when the own one is enough.
-func (l *loop) shrink() {
+func (l *serving) shrink() {
 	if len(l.buf) == loopRead || l.have > loopRead/2 || l.have > 0 && l.full {
 		return
 	}

@@ -304,7 +304,7 @@ func TestAnIdleConnectionHoldsNoBuffer(t *testing.T) {
 	s := &spy{buffersWire: buffersWire{wire: wire{script: script{data: []byte(strings.Join(parts, ""))}}}}
 	e := &edge{}
 	o := LoopOptions{Options: Options{}.withDefaults(), Hit: e.hit}
-	l := &loop{nc: s, o: &o}
+	l := &serving{nc: s, o: &o}
 	idle := 0
 	s.look = func() {
 		if l.out != nil || l.hit.Body != nil || l.vector[1] != nil {

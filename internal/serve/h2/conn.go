@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"pennyfarthing/internal/loop"
 	"pennyfarthing/internal/serve/hpack"
 )
 
@@ -36,14 +37,17 @@ type conn struct {
 	info   ConnInfo
 	remote string // RemoteAddr, as requests have it
 	cancel context.CancelFunc
+	waiter loop.Waiter // nil if nothing but a goroutine can wait for nc
+	again  func()      // goOn
 	reader reader
-	work   sync.WaitGroup // goroutines of the connection itself
+	work   sync.WaitGroup // goroutines of the connection itself, see help
 
-	// Only the reading goroutine touches these.
-	greeted bool
-	rests   bool // it may rest
-	rested  bool // it has rested since something came
-	silent  bool // the last read found nothing: no layer below holds anything back
+	// Only who reads touches these.
+	greeted  bool
+	prefaced bool // the preface has come
+	rests    bool // it may rest
+	rested   bool // it has rested since something came
+	silent   bool // the last read found nothing: no layer below holds anything back
 
 	mu         sync.Mutex   // guards the fields below
 	room       sync.Cond    // out was written, or never will be
@@ -73,6 +77,7 @@ type conn struct {
 	got        int64     // DATA, in all
 	received   int64     // DATA since the last update of the connection's window
 	consumed   int64     // of it, what has been used up
+	helped     bool      // there were goroutines in work
 	draining   bool      // the first GOAWAY has been sent
 	leaving    bool      // the connection ends when its streams have
 	lastWords  bool      // the write deadline is set for good
@@ -103,11 +108,9 @@ func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
 	now := time.Now()
 	c := &conn{
 		server: s, nc: nc, table: hpack.NewTable(), streams: make(map[uint32]*stream), sendWindow: initialWindow, peerWindow: initialWindow,
-		last: maxStreamID, rests: s.options.Rest > 0, budget: budget{since: now}, active: now,
+		last: maxStreamID, budget: budget{since: now}, active: now, waiter: loop.WaiterOf(nc),
 	}
-	if _, ok := nc.(Rester); !ok {
-		c.rests = false
-	}
+	c.again, c.rests = c.goOn, c.waiter != nil && s.options.Rest > 0
 	c.info = ConnInfo{RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr()}
 	c.remote = c.info.RemoteAddr.String()
 	if secure, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
@@ -137,7 +140,10 @@ func (c *conn) serve() (rests bool) {
 	c.cancel()
 	c.linger(err)
 	_ = c.nc.Close() // what could fail has failed
-	c.work.Wait()
+	if c.helped {
+		c.leave()
+		c.work.Wait()
+	}
 	return false
 }
 
@@ -163,7 +169,10 @@ func (c *conn) crashed(failure any, input []byte) {
 func (c *conn) run() error {
 	if !c.greeted {
 		c.greeted = true
-		if err := c.greet(); err != nil {
+		c.greet()
+	}
+	if !c.prefaced {
+		if err := c.readPreface(); err != nil {
 			return err
 		}
 	}
@@ -179,8 +188,14 @@ func (c *conn) run() error {
 	}
 }
 
-// greet sends SETTINGS and awaits the preface.
-func (c *conn) greet() error {
+// help runs a part of the connection's own work in a goroutine. mu is held.
+func (c *conn) help(f func()) {
+	c.helped = true
+	c.work.Go(f)
+}
+
+// greet sends SETTINGS.
+func (c *conn) greet() {
 	o := &c.server.options
 	c.mu.Lock()
 	c.begin(12, frameSettings, 0, 0)
@@ -188,7 +203,6 @@ func (c *conn) greet() error {
 	c.out = appendSetting(c.out, settingMaxHeaderListSize, uint32(o.HeaderBytes))
 	c.flush()
 	c.mu.Unlock()
-	return c.readPreface()
 }
 
 func (c *conn) readPreface() error {
@@ -205,6 +219,7 @@ func (c *conn) readPreface() error {
 		return &connError{ProtocolError, "no connection preface"}
 	}
 	c.reader.drop(len(preface))
+	c.prefaced = true
 	return nil
 }
 
@@ -299,6 +314,12 @@ func (c *conn) fill() error {
 		if n > 0 {
 			c.rested, c.silent = false, false
 			return nil
+		}
+		if errors.Is(err, loop.ErrAgain) {
+			if r.have == 0 {
+				r.giveBack()
+			}
+			return errResting
 		}
 		if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
 			return err

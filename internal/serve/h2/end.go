@@ -27,6 +27,7 @@ func (c *conn) finish(err error) {
 	}
 	c.flush()
 	for c.writing && !c.closed {
+		c.leave()
 		c.room.Wait()
 	}
 	c.shut()
@@ -46,6 +47,9 @@ func (c *conn) shut() {
 func (c *conn) linger(err error) {
 	if _, ok := errors.AsType[*connError](err); !ok && !errors.Is(err, errConnClosed) {
 		return
+	}
+	if c.waiter != nil {
+		c.waiter.Block()
 	}
 	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 		_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime))

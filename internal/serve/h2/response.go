@@ -220,7 +220,7 @@ func (w *responseWriter) sendHeader(first []byte, whole bool) {
 	}
 	c := w.st.conn
 	if h.Get("Connection") == "close" && !c.draining && !c.closed { // as net/http does
-		c.work.Go(c.goAway)
+		c.help(c.goAway)
 	}
 	w.ended = w.bodiless() || whole && len(first) == 0 && len(w.trailers) == 0
 	c.encode(":status", strconv.Itoa(w.status))

@@ -185,7 +185,7 @@ func (c *conn) flush() {
 			return
 		}
 	}
-	c.work.Go(c.writeOn)
+	c.help(c.writeOn)
 }
 
 // writeOn is the writer until there is nothing more to write.
@@ -223,7 +223,15 @@ func (c *conn) awaitRoom() {
 	c.settle()
 	c.flush()
 	for c.writing && len(c.out) >= flushAt && !c.closed {
+		c.leave()
 		c.room.Wait()
+	}
+}
+
+// leave lets the loop, if there is one, go on without whoever waits here.
+func (c *conn) leave() {
+	if c.waiter != nil {
+		c.waiter.Leave()
 	}
 }
 

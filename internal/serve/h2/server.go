@@ -53,8 +53,9 @@ type Options struct {
 	Streams      int           // at once, 128
 	Head         time.Duration // for a frame, or a header block of several, from its first byte to its last, 5 s
 	Idle         time.Duration // without a stream, 60 s
-	// Rest is how long a connection has nothing to do until it rests, if it is a
-	// Rester; 0: it never does.
+	// Rest is how long a connection has nothing to do until it rests, if it can be
+	// waited for (loop.WaiterOf): it gives back all memory that it does not need,
+	// and its goroutine if it has one. 0: it never does.
 	Rest  time.Duration
 	Grace time.Duration // what a reader may lag behind Rate, 10 s
 	Rate  int64         // bytes a second, 1 KiB
@@ -105,16 +106,9 @@ func NewServer(o Options) *Server {
 	return &Server{options: o, standIn: http.Server{Handler: o.Handler}, conns: make(map[*conn]struct{})}
 }
 
-// A Rester is a connection that can be waited for without a buffer, and without
-// the stack that reading it takes.
-type Rester interface {
-	// AwaitReadable returns when there is something to read, or the read deadline
-	// has passed, or the connection has failed.
-	AwaitReadable()
-}
-
-// ServeConn serves one connection until it ends, and closes it. It returns when
-// the connection has ended, or rests: another goroutine then goes on with it.
+// ServeConn serves one connection until it ends, and closes it. If the connection
+// can be waited for, its loop serves it and ServeConn returns at once; otherwise
+// it returns when the connection has ended.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
 	c := newConn(ctx, s, nc)
 	if !s.add(c) {
@@ -122,20 +116,20 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
 		_ = nc.Close()
 		return
 	}
+	if c.waiter != nil {
+		c.waiter.Begin(c.again)
+		return
+	}
 	c.goOn() //nolint:contextcheck // requests have the context of their connection, which newConn got
 }
 
 // goOn serves the connection until it ends or rests.
 func (c *conn) goOn() {
-	if !c.serve() {
-		c.server.remove(c)
+	if c.serve() {
+		c.waiter.Await(c.again) // or else it would not rest
 		return
 	}
-	rester := c.nc.(Rester) // or else it would not rest
-	go func() {             // a new one, whose stack is small
-		rester.AwaitReadable()
-		c.goOn()
-	}()
+	c.server.remove(c)
 }
 
 func (s *Server) add(c *conn) bool {
