@@ -22,7 +22,8 @@ type transport interface {
 	acceptUni() (receiver, error)
 	openUni() (io.Writer, error)
 	close(code ErrCode, why string)
-	context() context.Context // ends with the connection
+	handshake() <-chan struct{} // is closed when the handshake is complete
+	context() context.Context   // ends with the connection
 	addresses() (remote, local net.Addr)
 	tls() *tls.ConnectionState
 }
@@ -54,6 +55,7 @@ func (q quicConn) acceptUni() (receiver, error) {
 	return q.conn.AcceptUniStream(context.Background())
 }
 func (q quicConn) openUni() (io.Writer, error) { return q.conn.OpenUniStream() }
+func (q quicConn) handshake() <-chan struct{}  { return q.conn.HandshakeComplete() }
 func (q quicConn) context() context.Context    { return q.conn.Context() }
 func (q quicConn) close(code ErrCode, why string) {
 	_ = q.conn.CloseWithError(quic.ApplicationErrorCode(code), why) // it has no error to tell
@@ -73,9 +75,10 @@ type conn struct {
 	server *Server
 	quic   transport
 	info   ConnInfo
-	remote string         // RemoteAddr, as requests have it
-	work   sync.WaitGroup // goroutines of the connection
-	sent   atomic.Int64   // bytes of answers that took their time
+	remote string                      // RemoteAddr, as requests have it
+	tls    func() *tls.ConnectionState // of the complete handshake, the same for all requests
+	work   sync.WaitGroup              // goroutines of the connection
+	sent   atomic.Int64                // bytes of answers that took their time
 
 	hitting sync.Mutex // guards hit, and is held while Options.Hit runs
 	hit     Hit
@@ -99,7 +102,7 @@ type conn struct {
 func newConn(ctx context.Context, s *Server, qc transport) *conn {
 	now := time.Now()
 	c := &conn{server: s, quic: qc, budget: budget{since: now}, since: now}
-	c.info = ConnInfo{TLS: qc.tls()}
+	c.tls = sync.OnceValue(qc.tls)
 	c.info.RemoteAddr, c.info.LocalAddr = qc.addresses()
 	c.remote = c.info.RemoteAddr.String()
 	ctx = context.WithValue(ctx, http.LocalAddrContextKey, c.info.LocalAddr)
@@ -147,9 +150,28 @@ func (c *conn) begin() error {
 	return nil
 }
 
+// proven waits until the handshake is complete, and reports whether it is: it may
+// fail. Before that the address of the client may be forged, and what it sends may
+// have been recorded and sent again (RFC 8470 §3).
+func (c *conn) proven() bool {
+	select {
+	case <-c.quic.handshake():
+		return true
+	case <-c.quic.context().Done():
+		return false
+	}
+}
+
+// earlyStreams is how many requests of a connection may come in early data. Some of
+// them have a goroutine that waits for the handshake; the others wait in QUIC.
+const earlyStreams = 16
+
 // acceptRequests takes request streams until the connection ends.
 func (c *conn) acceptRequests() {
-	for {
+	for n := 0; ; n++ {
+		if n == earlyStreams && !c.proven() {
+			return
+		}
 		s, err := c.quic.acceptStream()
 		if err != nil {
 			return
@@ -158,7 +180,12 @@ func (c *conn) acceptRequests() {
 	}
 }
 
+// acceptUni takes unidirectional streams. Nothing that is answered in early data
+// needs to know what they say.
 func (c *conn) acceptUni() {
+	if !c.proven() {
+		return
+	}
 	for {
 		s, err := c.quic.acceptUni()
 		if err != nil {

@@ -168,16 +168,16 @@ func (st *stream) ready() bool {
 // prepare asks for an answer that stands ready, and makes its frames.
 func (st *stream) prepare() bool {
 	c := st.conn
-	hit := c.server.options.Hit
-	if hit == nil || st.asked || st.section.request.protocol != "" {
-		return false
+	hit, q := c.server.options.Hit, &st.section.request
+	if hit == nil || st.asked || q.protocol != "" || q.Method != http.MethodGet && q.Method != http.MethodHead {
+		return false // other methods may not be answered in early data
 	}
 	st.asked = true
 	c.hitting.Lock()
 	defer c.hitting.Unlock()
 	h := &c.hit
 	defer func() { *h = Hit{} }() // it would keep what is in it for as long as the connection is idle
-	if !hit(&c.info, &st.section.request, h) {
+	if !hit(&c.info, q, h) {
 		return false
 	}
 	date := c.server.date.get(st.began)
@@ -253,7 +253,11 @@ func (st *stream) serve() {
 	defer c.leave(st.quic)
 	defer c.contain(&st.in)
 	if len(st.out) == 0 { // or else the answer stands ready, and was too large for glance
-		if err := st.receive(); err != nil {
+		err := st.receive()
+		if len(st.out) == 0 && !c.proven() { // what is no hit, and be it only an error, may not be answered early
+			return
+		}
+		if err != nil {
 			st.fail(err)
 			return
 		}
