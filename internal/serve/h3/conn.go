@@ -42,6 +42,7 @@ type bidi interface {
 	io.WriteCloser
 	TryWriteAll(p []byte) error
 	SetWriteDeadline(t time.Time) error // never fails
+	SetPriority(urgency int8, incremental bool)
 	CancelWrite(code quic.StreamErrorCode)
 	StreamID() quic.StreamID
 	Context() context.Context // ends when nothing can be written any more
@@ -83,20 +84,22 @@ type conn struct {
 	hitting sync.Mutex // guards hit, and is held while Options.Hit runs
 	hit     Hit
 
-	mu      sync.Mutex // guards the fields below
-	control io.Writer  // our control stream; nil until SETTINGS have been written to it
-	seen    [streamDecoder + 1]bool
-	budget  budget
-	abused  bool
-	opened  quic.StreamID // the stream behind the highest that was taken
-	streams int           // that have not ended, or whose handlers have not
-	busy    int           // of them, requests that are being answered by goroutines
-	since   time.Time     // when a request last was
-	idle    *time.Timer
-	overdue bool // idle has fired while the connection was busy
-	leaving bool // GOAWAY has been sent, or will be with SETTINGS
-	settled bool // close has been arranged for, because leaving is done
-	closed  bool
+	mu        sync.Mutex // guards the fields below
+	control   io.Writer  // our control stream; nil until SETTINGS have been written to it
+	seen      [streamDecoder + 1]bool
+	budget    budget
+	abused    bool
+	opened    quic.StreamID              // the stream behind the highest that was taken
+	live      map[quic.StreamID]*stream  // that have a goroutine
+	announced map[quic.StreamID]priority // of the last request that was taken, and of those to come
+	streams   int                        // that have not ended, or whose handlers have not
+	busy      int                        // of them, requests that are being answered by goroutines
+	since     time.Time                  // when a request last was
+	idle      *time.Timer
+	overdue   bool // idle has fired while the connection was busy
+	leaving   bool // GOAWAY has been sent, or will be with SETTINGS
+	settled   bool // close has been arranged for, because leaving is done
+	closed    bool
 }
 
 func newConn(ctx context.Context, s *Server, qc transport) *conn {
@@ -195,17 +198,19 @@ func (c *conn) acceptUni() {
 	}
 }
 
-// admit counts a request stream and reports whether it is to be answered.
-func (c *conn) admit(id quic.StreamID) bool {
+// admit counts a request stream and reports whether it is to be answered. The
+// priority is what has been said of it before it came.
+func (c *conn) admit(id quic.StreamID) (p priority, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.leaving || c.streams >= c.server.options.Streams {
-		return false
+		return p, false
 	}
+	delete(c.announced, c.opened-4) // the one before
 	c.opened = id + 4
 	c.streams++
 	c.budget.earn(Priorities, 2) // a browser may give each request its priority, and another one later
-	return true
+	return c.announced[id], true
 }
 
 // enter and exit are around answering a request in a goroutine of its own.
@@ -304,6 +309,7 @@ func (c *conn) settle() {
 // leave is the end of a request stream, and of its handler.
 func (c *conn) leave(s bidi) {
 	c.mu.Lock()
+	delete(c.live, s.StreamID())
 	c.streams--
 	c.settle()
 	c.mu.Unlock()

@@ -27,6 +27,9 @@
 // control stream; of a connection without requests; of a body that is waited for,
 // and of an answer that is not read.
 //
+// Answers are sent by the priorities that their requests have (RFC 9218), which is
+// QUIC's to do; see priority.go.
+//
 // Locking: conn.mu guards what the goroutines of a connection share; stream.mu
 // what a handler and its body do; requestBody.mu the bytes of a request, and is
 // held while they are waited for. They are taken in the order requestBody.mu,

@@ -91,6 +91,7 @@ func (f *feed) CancelWrite(code quic.StreamErrorCode) {
 
 func (f *feed) SetReadDeadline(t time.Time) error  { f.until = t; return nil }
 func (f *feed) SetWriteDeadline(t time.Time) error { return nil }
+func (f *feed) SetPriority(int8, bool)             {}
 func (f *feed) ReleaseStreamCredit()               {}
 func (f *feed) StreamID() quic.StreamID            { return f.id }
 func (f *feed) Context() context.Context           { return f.ctx }

@@ -49,6 +49,8 @@ type stream struct {
 	body    []byte
 	keep    any
 
+	priority priority // guarded by conn.mu, from when the stream is kept
+
 	mu      sync.Mutex // guards the fields below, of a handler's stream
 	err     error      // why it was broken off
 	headed  bool       // the answer's header section is on its way, so that it is too late for 100
@@ -94,16 +96,19 @@ func (st *stream) free() {
 // take begins with a stream, and ends with it if all of it is there and the answer,
 // too.
 func (c *conn) take(s bidi) {
-	if !c.admit(s.StreamID()) {
+	p, ok := c.admit(s.StreamID())
+	if !ok {
 		c.reject(s)
 		return
 	}
 	st := c.newStream(s)
+	st.priority = p
 	if st.glance() {
 		st.free()
 		c.leave(s)
 		return
 	}
+	c.keep(st)
 	c.work.Go(func() { st.serve() })
 }
 
@@ -133,6 +138,7 @@ func (st *stream) glance() bool {
 	if !st.ready() || !st.prepare() || len(st.out)+len(st.body) > inlineAnswer {
 		return false
 	}
+	st.prioritize(true)
 	st.out, st.body = append(st.out, st.body...), nil
 	return st.writeAtOnce()
 }
@@ -262,10 +268,12 @@ func (st *stream) serve() {
 			return
 		}
 	}
+	st.prioritize(false)
 	c.enter()
 	defer c.exit()
 	if len(st.out) > 0 {
 		st.writeHit()
+		c.forget(st.quic.StreamID()) // before it is another's
 		st.free()
 		return
 	}
