@@ -20,17 +20,17 @@ func TestABufferThatIsTooSmallIsToldOnceWithWhatToType(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv(quietVariable, "")
-	advise := s.bufferAdvice()
+	advise := s.udpAdvice()
 	for range 2 {
 		advise(t.Context(), pc)
-		s.bufferAdvice()(t.Context(), pc) // another server of the process
+		s.udpAdvice()(t.Context(), pc) // another server of the process
 	}
 	if got := told.String(); strings.Count(got, "udp receive buffer too small") != 1 || !strings.Contains(got, "bytes=65536") || !strings.Contains(got, `hint="sysctl -w net.core.rmem_max=7340032`) {
 		t.Errorf("it was told:\n%s", got)
 	}
 	told.Reset()
 	t.Setenv(quietVariable, "")
-	s.bufferAdvice()(t.Context(), struct{ net.PacketConn }{pc}) // of which nothing is known
+	s.udpAdvice()(t.Context(), struct{ net.PacketConn }{pc}) // of which nothing is known
 	if told.Len() > 0 {
 		t.Errorf("it was told:\n%s", told.String())
 	}

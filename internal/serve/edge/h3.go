@@ -37,6 +37,7 @@ func (s *Server) quicConfig() *quic.Config {
 		InitialConnectionReceiveWindow: 256 << 10,
 		MaxConnectionReceiveWindow:     1 << 20,
 		RequireStreamCreditRelease:     true, // handlers of streams that were reset count
+		Allow0RTT:                      true, // see takeQUIC
 	}
 }
 
@@ -54,45 +55,74 @@ func (s *Server) serveQUIC(ctx, over context.Context, pc net.PacketConn) error {
 	}
 	config := tlsConfig(s.certificates.Load, s.tickets)
 	config.NextProtos = []string{h3.NextProto}
-	ln, err := transport.Listen(config, s.quicConfig())
+	ln, err := transport.ListenEarly(config, s.quicConfig())
 	if err != nil {
 		return fmt.Errorf("serve HTTP/3 on %s: %w", pc.LocalAddr(), err)
 	}
 	s.advice(ctx, pc) // quic-go has done for them what it can
 	var serving sync.WaitGroup
-	err = s.acceptQUIC(ctx, ln, &serving)
+	err = s.acceptQUIC(ctx, over, ln, &serving)
 	if ctx.Err() == nil { // the socket failed
 		err = errors.Join(fmt.Errorf("serve HTTP/3 on %s: %w", pc.LocalAddr(), err), transport.Close())
 		serving.Wait()
 		return err
 	}
-	for over.Err() == nil { // closing the transport would cut off the answers in flight
-		if late, err := ln.Accept(over); err == nil {
-			_ = late.CloseWithError(quic.ApplicationErrorCode(h3.NoError), "the server is going away")
-		}
-	}
+	_ = s.acceptQUIC(over, over, ln, &serving) // who was late is told when the handshake is complete
+	<-over.Done()                              // closing the transport would cut off the answers in flight
 	serving.Wait()
 	return transport.Close()
 }
 
 // acceptQUIC serves connections until ctx ends or the listener fails.
-func (s *Server) acceptQUIC(ctx context.Context, ln *quic.Listener, serving *sync.WaitGroup) error {
+func (s *Server) acceptQUIC(ctx, over context.Context, ln *quic.EarlyListener, serving *sync.WaitGroup) error {
 	for {
 		conn, err := ln.Accept(ctx)
 		if err != nil {
 			return err
 		}
-		s.handshakes.end(conn.Context()) //nolint:contextcheck // it is the connection's that counts
-		leave, ok := s.enter(addrOf(conn.RemoteAddr()))
-		if !ok {
-			_ = conn.CloseWithError(quic.ApplicationErrorCode(h3.ExcessiveLoad), "too many connections")
-			continue
-		}
-		serving.Go(func() {
-			defer leave()
-			s.h3.ServeConn(s.quicContext(context.WithoutCancel(ctx), conn), conn)
-		})
+		serving.Go(func() { s.takeQUIC(over, conn) })
 	}
+}
+
+// takeQUIC serves a connection from when its handshake is complete. If it has early
+// data that may be answered, it is served at once, and counts as its client's
+// connection only when the handshake has proven whose it is.
+func (s *Server) takeQUIC(over context.Context, conn *quic.Conn) {
+	serve := func() { s.h3.ServeConn(s.quicContext(context.WithoutCancel(over), conn), conn) }
+	early := s.Engine() == Fast && conn.ConnectionState().Used0RTT // the plain engine has nothing that stands ready
+	if !early || !s.handshakes.beginEarly() {
+		if leave, ok := s.admitQUIC(over, conn); ok {
+			defer leave()
+			serve()
+		}
+		return
+	}
+	var serving sync.WaitGroup
+	serving.Go(serve)
+	leave, ok := s.admitQUIC(over, conn)
+	s.handshakes.endEarly()
+	serving.Wait()
+	if ok {
+		leave()
+	}
+}
+
+// admitQUIC waits for the end of a handshake, and reports whether the connection
+// may stay; leave must then be called when it ends.
+func (s *Server) admitQUIC(over context.Context, conn *quic.Conn) (leave func(), ok bool) {
+	select {
+	case <-conn.HandshakeComplete():
+	case <-conn.Context().Done():
+		return nil, false
+	case <-over.Done():
+		_ = conn.CloseWithError(quic.ApplicationErrorCode(h3.NoError), "the server is going away")
+		return nil, false
+	}
+	s.handshakes.end(conn.Context()) //nolint:contextcheck // it is the connection's that counts
+	if leave, ok = s.enter(addrOf(conn.RemoteAddr())); !ok {
+		_ = conn.CloseWithError(quic.ApplicationErrorCode(h3.ExcessiveLoad), "too many connections")
+	}
+	return leave, ok
 }
 
 // finishH3 sends GOAWAY, waits, and closes what is left.

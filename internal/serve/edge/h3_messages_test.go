@@ -28,6 +28,7 @@ func h3RequestRows() []h3Row {
 		{name: "SETTINGS before HEADERS on a request stream", rfc: "RFC 9114 §7.2.4", send: h3On(h3Settings(), get), want: unexpected},
 		{name: "GOAWAY before HEADERS on a request stream", rfc: "RFC 9114 §7.2.6", send: h3On(h3Frame(h3FrameGoAway, h3Int(0)), get), want: unexpected},
 		{name: "PRIORITY_UPDATE before HEADERS on a request stream", rfc: "RFC 9218 §7.2", send: h3On(h3Frame(0xf0700, h3Int(0), []byte("u=1")), get), want: unexpected},
+		{name: "PRIORITY_UPDATE of a push before HEADERS on a request stream", rfc: "RFC 9218 §7.2", send: h3On(h3Frame(0xf0701, h3Int(0), []byte("u=1")), get), want: unexpected},
 		{name: "CANCEL_PUSH before HEADERS on a request stream", rfc: "RFC 9114 §7.2.3", send: h3On(h3Frame(h3FrameCancelPush, h3Int(0)), get), want: unexpected},
 		{name: "MAX_PUSH_ID before HEADERS on a request stream", rfc: "RFC 9114 §7.2.7", send: h3On(h3Frame(h3FrameMaxPushID, h3Int(0)), get), want: unexpected},
 		{name: "PUSH_PROMISE before HEADERS on a request stream", rfc: "RFC 9114 §7.2.5", send: h3On(h3Frame(h3FramePushPromise, h3Int(0), h3Section()), get), want: unexpected},

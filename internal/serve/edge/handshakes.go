@@ -13,10 +13,16 @@ import (
 // seconds.
 const mostHandshakes = 128
 
+// mostEarly is how many connections of a POP may be answered in early data at a
+// time. Whoever says to be somebody else has goroutines of ours for at most so many
+// connections; early data of others waits for the end of their handshakes.
+const mostEarly = 64
+
 // handshakes counts the QUIC handshakes that are in flight. The zero value is
 // ready.
 type handshakes struct {
 	inFlight atomic.Int64
+	early    atomic.Int64 // of them, those that are answered already
 }
 
 type handshakeKey struct{}
@@ -41,3 +47,15 @@ func (h *handshakes) end(ctx context.Context) {
 // that are not getting on, the next client is sent a Retry (RFC 9000 §8.1.2), which
 // costs it a round trip and us nothing.
 func (h *handshakes) suspicious(net.Addr) bool { return h.inFlight.Load() >= mostHandshakes }
+
+// beginEarly reports whether one more connection may be answered before its
+// handshake is complete; if so, endEarly must be called when that has ended.
+func (h *handshakes) beginEarly() bool {
+	if h.early.Add(1) <= mostEarly {
+		return true
+	}
+	h.early.Add(-1)
+	return false
+}
+
+func (h *handshakes) endEarly() { h.early.Add(-1) }

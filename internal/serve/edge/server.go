@@ -86,7 +86,7 @@ type Server struct {
 	h3       *h3.Server
 
 	handshakes handshakes
-	advice     func(context.Context, net.PacketConn) // on the buffers of UDP
+	advice     func(context.Context, net.PacketConn) // on what the kernel does for UDP
 }
 
 // New returns a server that owns the listeners.
@@ -114,7 +114,7 @@ func New(o Options, l Listeners) (*Server, error) {
 	if len(l.QUIC) > 0 {
 		s.altSvc = []string{fmt.Sprintf(`h3=":%d"; ma=86400`, addrPort(l.QUIC[0].LocalAddr()))}
 		s.h3 = s.h3Engine()
-		s.advice = s.bufferAdvice()
+		s.advice = s.udpAdvice()
 	}
 	s.fast = newFastEngine(s)
 	if err := s.takeLoops(); err != nil {

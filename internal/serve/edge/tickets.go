@@ -6,6 +6,7 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"crypto/tls"
+	"encoding/binary"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -18,13 +19,19 @@ const (
 	// resumes, and no older ticket can be read by who steals the keys.
 	ticketKeysKept = 3
 	ticketIDSize   = 16
+	serialSize     = 8
 )
 
 // ticketKeys seal and open TLS session tickets, over TCP and QUIC alike. The set
 // of keys is one atomic value: a key that was withdrawn opens nothing from then on,
 // whoever has copied the tls.Config (quic-go does).
+//
+// A ticket lets its client send early data (0-RTT) once: that is what keeps a
+// recorded request from being answered again (RFC 8446 §8.1). No other server has
+// the keys, so that it is enough to remember here which have been used.
 type ticketKeys struct {
 	current atomic.Pointer[[]ticketKey]
+	serials serials // of tickets for early data
 }
 
 // A ticketKey is AES-256-GCM; its name stands in front of each ticket.
@@ -87,12 +94,19 @@ func (t *ticketKeys) wrap(_ tls.ConnectionState, session *tls.SessionState) ([]b
 	if err != nil {
 		return nil, fmt.Errorf("encode session: %w", err)
 	}
+	var serial uint64 // of tickets without early data
+	if session.EarlyData {
+		serial = t.serials.issue()
+	}
 	key := &(*t.current.Load())[0]
+	plain = binary.BigEndian.AppendUint64(plain, serial)
 	return key.aead.Seal(append([]byte(nil), key.id[:]...), nil, plain, key.id[:]), nil
 }
 
 // unwrap is for tls.Config.UnwrapSession. A ticket that no key opens is no error:
-// the handshake is then a full one.
+// the handshake is then a full one. Early data is allowed to the first who shows a
+// ticket, also if that turns out to be somebody who has only seen it; the rightful
+// client then sends its requests again when the handshake is complete.
 func (t *ticketKeys) unwrap(ticket []byte, _ tls.ConnectionState) (*tls.SessionState, error) {
 	if len(ticket) < ticketIDSize {
 		return nil, nil
@@ -106,10 +120,12 @@ func (t *ticketKeys) unwrap(ticket []byte, _ tls.ConnectionState) (*tls.SessionS
 		if err != nil {
 			return nil, nil
 		}
-		session, err := tls.ParseSessionState(plain)
+		end := len(plain) - serialSize // what we have sealed has one
+		session, err := tls.ParseSessionState(plain[:end])
 		if err != nil {
 			return nil, nil
 		}
+		session.EarlyData = session.EarlyData && t.serials.use(binary.BigEndian.Uint64(plain[end:]))
 		return session, nil
 	}
 	return nil, nil

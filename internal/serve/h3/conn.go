@@ -22,7 +22,8 @@ type transport interface {
 	acceptUni() (receiver, error)
 	openUni() (io.Writer, error)
 	close(code ErrCode, why string)
-	context() context.Context // ends with the connection
+	handshake() <-chan struct{} // is closed when the handshake is complete
+	context() context.Context   // ends with the connection
 	addresses() (remote, local net.Addr)
 	tls() *tls.ConnectionState
 }
@@ -41,6 +42,7 @@ type bidi interface {
 	io.WriteCloser
 	TryWriteAll(p []byte) error
 	SetWriteDeadline(t time.Time) error // never fails
+	SetPriority(urgency int8, incremental bool)
 	CancelWrite(code quic.StreamErrorCode)
 	StreamID() quic.StreamID
 	Context() context.Context // ends when nothing can be written any more
@@ -54,6 +56,7 @@ func (q quicConn) acceptUni() (receiver, error) {
 	return q.conn.AcceptUniStream(context.Background())
 }
 func (q quicConn) openUni() (io.Writer, error) { return q.conn.OpenUniStream() }
+func (q quicConn) handshake() <-chan struct{}  { return q.conn.HandshakeComplete() }
 func (q quicConn) context() context.Context    { return q.conn.Context() }
 func (q quicConn) close(code ErrCode, why string) {
 	_ = q.conn.CloseWithError(quic.ApplicationErrorCode(code), why) // it has no error to tell
@@ -73,33 +76,36 @@ type conn struct {
 	server *Server
 	quic   transport
 	info   ConnInfo
-	remote string         // RemoteAddr, as requests have it
-	work   sync.WaitGroup // goroutines of the connection
-	sent   atomic.Int64   // bytes of answers that took their time
+	remote string                      // RemoteAddr, as requests have it
+	tls    func() *tls.ConnectionState // of the complete handshake, the same for all requests
+	work   sync.WaitGroup              // goroutines of the connection
+	sent   atomic.Int64                // bytes of answers that took their time
 
 	hitting sync.Mutex // guards hit, and is held while Options.Hit runs
 	hit     Hit
 
-	mu      sync.Mutex // guards the fields below
-	control io.Writer  // our control stream; nil until SETTINGS have been written to it
-	seen    [streamDecoder + 1]bool
-	budget  budget
-	abused  bool
-	opened  quic.StreamID // the stream behind the highest that was taken
-	streams int           // that have not ended, or whose handlers have not
-	busy    int           // of them, requests that are being answered by goroutines
-	since   time.Time     // when a request last was
-	idle    *time.Timer
-	overdue bool // idle has fired while the connection was busy
-	leaving bool // GOAWAY has been sent, or will be with SETTINGS
-	settled bool // close has been arranged for, because leaving is done
-	closed  bool
+	mu        sync.Mutex // guards the fields below
+	control   io.Writer  // our control stream; nil until SETTINGS have been written to it
+	seen      [streamDecoder + 1]bool
+	budget    budget
+	abused    bool
+	opened    quic.StreamID              // the stream behind the highest that was taken
+	live      map[quic.StreamID]*stream  // that have a goroutine
+	announced map[quic.StreamID]priority // of the last request that was taken, and of those to come
+	streams   int                        // that have not ended, or whose handlers have not
+	busy      int                        // of them, requests that are being answered by goroutines
+	since     time.Time                  // when a request last was
+	idle      *time.Timer
+	overdue   bool // idle has fired while the connection was busy
+	leaving   bool // GOAWAY has been sent, or will be with SETTINGS
+	settled   bool // close has been arranged for, because leaving is done
+	closed    bool
 }
 
 func newConn(ctx context.Context, s *Server, qc transport) *conn {
 	now := time.Now()
 	c := &conn{server: s, quic: qc, budget: budget{since: now}, since: now}
-	c.info = ConnInfo{TLS: qc.tls()}
+	c.tls = sync.OnceValue(qc.tls)
 	c.info.RemoteAddr, c.info.LocalAddr = qc.addresses()
 	c.remote = c.info.RemoteAddr.String()
 	ctx = context.WithValue(ctx, http.LocalAddrContextKey, c.info.LocalAddr)
@@ -147,9 +153,28 @@ func (c *conn) begin() error {
 	return nil
 }
 
+// proven waits until the handshake is complete, and reports whether it is: it may
+// fail. Before that the address of the client may be forged, and what it sends may
+// have been recorded and sent again (RFC 8470 §3).
+func (c *conn) proven() bool {
+	select {
+	case <-c.quic.handshake():
+		return true
+	case <-c.quic.context().Done():
+		return false
+	}
+}
+
+// earlyStreams is how many requests of a connection may come in early data. Some of
+// them have a goroutine that waits for the handshake; the others wait in QUIC.
+const earlyStreams = 16
+
 // acceptRequests takes request streams until the connection ends.
 func (c *conn) acceptRequests() {
-	for {
+	for n := 0; ; n++ {
+		if n == earlyStreams && !c.proven() {
+			return
+		}
 		s, err := c.quic.acceptStream()
 		if err != nil {
 			return
@@ -158,7 +183,12 @@ func (c *conn) acceptRequests() {
 	}
 }
 
+// acceptUni takes unidirectional streams. Nothing that is answered in early data
+// needs to know what they say.
 func (c *conn) acceptUni() {
+	if !c.proven() {
+		return
+	}
 	for {
 		s, err := c.quic.acceptUni()
 		if err != nil {
@@ -168,17 +198,19 @@ func (c *conn) acceptUni() {
 	}
 }
 
-// admit counts a request stream and reports whether it is to be answered.
-func (c *conn) admit(id quic.StreamID) bool {
+// admit counts a request stream and reports whether it is to be answered. The
+// priority is what has been said of it before it came.
+func (c *conn) admit(id quic.StreamID) (p priority, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.leaving || c.streams >= c.server.options.Streams {
-		return false
+		return p, false
 	}
+	delete(c.announced, c.opened-4) // the one before
 	c.opened = id + 4
 	c.streams++
 	c.budget.earn(Priorities, 2) // a browser may give each request its priority, and another one later
-	return true
+	return c.announced[id], true
 }
 
 // enter and exit are around answering a request in a goroutine of its own.
@@ -277,6 +309,7 @@ func (c *conn) settle() {
 // leave is the end of a request stream, and of its handler.
 func (c *conn) leave(s bidi) {
 	c.mu.Lock()
+	delete(c.live, s.StreamID())
 	c.streams--
 	c.settle()
 	c.mu.Unlock()

@@ -50,7 +50,7 @@ func (st *stream) newRequest() *http.Request {
 	c := st.conn
 	return (&http.Request{
 		URL: new(url.URL), Proto: "HTTP/3.0", ProtoMajor: 3, Header: make(http.Header),
-		RemoteAddr: c.remote, TLS: c.info.TLS, Body: http.NoBody,
+		RemoteAddr: c.remote, TLS: c.tls(), Body: http.NoBody,
 	}).WithContext(requestContext{st.quic.Context(), c.info.Context})
 }
 

@@ -132,6 +132,8 @@ type client struct {
 	server *Server
 	conn   *quic.Conn
 	served chan struct{} // ServeConn has returned
+
+	uniStreams []*quic.SendStream // that were opened
 }
 
 // inBubble runs f with a client that has sent SETTINGS, in a bubble of
@@ -184,6 +186,7 @@ func (c *client) uni(kind uint64, wire ...[]byte) *quic.SendStream {
 		c.t.Fatal(err)
 	}
 	_, _ = s.Write(append(quicvarint.Append(nil, kind), bytes.Join(wire, nil)...)) // the server may have ended
+	c.uniStreams = append(c.uniStreams, s)
 	return s
 }
 

@@ -56,6 +56,9 @@ func (f *feed) Read(p []byte) (int, error) {
 
 var errFeedTimeout = errTimeout
 
+// complete is a handshake that is.
+var complete = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
 func (f *feed) Write(p []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -88,6 +91,7 @@ func (f *feed) CancelWrite(code quic.StreamErrorCode) {
 
 func (f *feed) SetReadDeadline(t time.Time) error  { f.until = t; return nil }
 func (f *feed) SetWriteDeadline(t time.Time) error { return nil }
+func (f *feed) SetPriority(int8, bool)             {}
 func (f *feed) ReleaseStreamCredit()               {}
 func (f *feed) StreamID() quic.StreamID            { return f.id }
 func (f *feed) Context() context.Context           { return f.ctx }
@@ -97,6 +101,7 @@ func (f *feed) acceptStream() (bidi, error)  { return nil, net.ErrClosed }
 func (f *feed) acceptUni() (receiver, error) { return nil, net.ErrClosed }
 func (f *feed) openUni() (io.Writer, error)  { return io.Discard, nil }
 func (f *feed) context() context.Context     { return f.ctx }
+func (f *feed) handshake() <-chan struct{}   { return complete }
 func (f *feed) close(code ErrCode, _ string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

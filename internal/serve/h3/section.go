@@ -41,12 +41,13 @@ type section struct {
 	host      string
 	hosts     int
 	seen      uint8 // pseudo-header fields that have come
+	priority  priority
 }
 
 func (s *section) reset(trailers bool) {
 	fields := s.request.Fields[:0]
 	clear(s.request.Fields)
-	*s = section{options: s.options, decoder: s.decoder, request: Request{Fields: fields, length: -1}, trailers: trailers}
+	*s = section{options: s.options, decoder: s.decoder, request: Request{Fields: fields, length: -1}, trailers: trailers, priority: defaultPriority}
 }
 
 // The pseudo-header fields, as bits of seen.
@@ -143,6 +144,8 @@ func (s *section) regularField(f hpack.HeaderField) string {
 			return "two Host fields"
 		}
 		s.host = f.Value
+	case "priority":
+		s.priority = parsePriority(f.Value)
 	case "content-length":
 		n, err := strconv.ParseUint(f.Value, 10, 63)
 		if err != nil || s.request.length >= 0 && s.request.length != int64(n) {

@@ -3,7 +3,6 @@ package h3
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
@@ -56,9 +55,10 @@ func (r Refusal) Status() int {
 type Options struct {
 	// Handler answers requests that are no hits.
 	Handler http.Handler
-	// Hit returns whether a request without a body has an answer that stands
+	// Hit returns whether a GET or HEAD without a body has an answer that stands
 	// ready, and fills it in. It is called for one request of a connection at a
-	// time, and must be quick. nil finds none.
+	// time, and must be quick. The request may have come in early data, so that its
+	// answer must change nothing and be for everybody. nil finds none.
 	Hit func(c *ConnInfo, r *Request, h *Hit) bool
 	// Refuse answers a request whose head was not taken. Of the client's, r has
 	// only what belongs to the connection. nil answers with the bare status.
@@ -106,7 +106,6 @@ type ConnInfo struct {
 	Context    context.Context //nolint:containedctx // of the connection, for requests
 	RemoteAddr net.Addr
 	LocalAddr  net.Addr
-	TLS        *tls.ConnectionState
 }
 
 // A Server serves HTTP/3 connections.
@@ -129,7 +128,7 @@ func NewServer(o Options) *Server {
 
 // ServeConn serves one connection until it ends, and returns when all handlers of
 // its requests have. Their contexts have the values of ctx. When ctx ends, the
-// connection is closed with H3_NO_ERROR.
+// connection is closed with H3_NO_ERROR. The handshake may still be in flight.
 func (s *Server) ServeConn(ctx context.Context, qc *quic.Conn) { s.serve(ctx, quicConn{qc}) }
 
 func (s *Server) serve(ctx context.Context, qc transport) {

@@ -49,6 +49,8 @@ type stream struct {
 	body    []byte
 	keep    any
 
+	priority priority // guarded by conn.mu, from when the stream is kept
+
 	mu      sync.Mutex // guards the fields below, of a handler's stream
 	err     error      // why it was broken off
 	headed  bool       // the answer's header section is on its way, so that it is too late for 100
@@ -94,16 +96,19 @@ func (st *stream) free() {
 // take begins with a stream, and ends with it if all of it is there and the answer,
 // too.
 func (c *conn) take(s bidi) {
-	if !c.admit(s.StreamID()) {
+	p, ok := c.admit(s.StreamID())
+	if !ok {
 		c.reject(s)
 		return
 	}
 	st := c.newStream(s)
+	st.priority = p
 	if st.glance() {
 		st.free()
 		c.leave(s)
 		return
 	}
+	c.keep(st)
 	c.work.Go(func() { st.serve() })
 }
 
@@ -133,6 +138,7 @@ func (st *stream) glance() bool {
 	if !st.ready() || !st.prepare() || len(st.out)+len(st.body) > inlineAnswer {
 		return false
 	}
+	st.prioritize(true)
 	st.out, st.body = append(st.out, st.body...), nil
 	return st.writeAtOnce()
 }
@@ -168,16 +174,16 @@ func (st *stream) ready() bool {
 // prepare asks for an answer that stands ready, and makes its frames.
 func (st *stream) prepare() bool {
 	c := st.conn
-	hit := c.server.options.Hit
-	if hit == nil || st.asked || st.section.request.protocol != "" {
-		return false
+	hit, q := c.server.options.Hit, &st.section.request
+	if hit == nil || st.asked || q.protocol != "" || q.Method != http.MethodGet && q.Method != http.MethodHead {
+		return false // other methods may not be answered in early data
 	}
 	st.asked = true
 	c.hitting.Lock()
 	defer c.hitting.Unlock()
 	h := &c.hit
 	defer func() { *h = Hit{} }() // it would keep what is in it for as long as the connection is idle
-	if !hit(&c.info, &st.section.request, h) {
+	if !hit(&c.info, q, h) {
 		return false
 	}
 	date := c.server.date.get(st.began)
@@ -253,15 +259,21 @@ func (st *stream) serve() {
 	defer c.leave(st.quic)
 	defer c.contain(&st.in)
 	if len(st.out) == 0 { // or else the answer stands ready, and was too large for glance
-		if err := st.receive(); err != nil {
+		err := st.receive()
+		if len(st.out) == 0 && !c.proven() { // what is no hit, and be it only an error, may not be answered early
+			return
+		}
+		if err != nil {
 			st.fail(err)
 			return
 		}
 	}
+	st.prioritize(false)
 	c.enter()
 	defer c.exit()
 	if len(st.out) > 0 {
 		st.writeHit()
+		c.forget(st.quic.StreamID()) // before it is another's
 		st.free()
 		return
 	}

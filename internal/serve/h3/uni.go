@@ -207,7 +207,10 @@ func (s *control) take(kind uint64, payload []byte) error {
 		if id%4 != 0 {
 			return &connError{IDError, "the priority of what is no request"}
 		}
-		return s.conn.spend(Priorities)
+		if err := s.conn.spend(Priorities); err != nil {
+			return err
+		}
+		return s.conn.reprioritize(quic.StreamID(id), string(payload[n:]))
 	}
 	if bad {
 		return &connError{IDError, "an identifier that cannot be"}
