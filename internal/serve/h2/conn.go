@@ -56,7 +56,9 @@ type conn struct {
 	checked    time.Time    // when streams were last looked over
 	active     time.Time    // when a stream last began or ended
 	streams    map[uint32]*stream
-	queue      []*stream // streams with a body to send, in the order of their turns
+	queue      []*stream // streams with a body to send, in the order in which they will; see schedule.go
+	schedule   *schedule // nil without any priority
+	starved    bool      // streams of queue are stuck because there was no sendWindow
 	handlers   int       // that run, also those whose stream was reset
 	sendWindow int64
 	peerWindow int64 // SETTINGS_INITIAL_WINDOW_SIZE of the peer
@@ -91,6 +93,10 @@ type reader struct {
 	addField func(*hpack.Field) bool // section.add
 	hit      Hit
 	settings bool // the first SETTINGS have come
+
+	announced           bool  // some of them that were no acknowledgement
+	acknowledged        bool  // ours have been
+	noRFC7540Priorities uint8 // the client's setting
 }
 
 // The pools are caches and hold no state.
@@ -183,9 +189,10 @@ func (c *conn) run() error {
 func (c *conn) greet() error {
 	o := &c.server.options
 	c.mu.Lock()
-	c.begin(12, frameSettings, 0, 0)
+	c.begin(18, frameSettings, 0, 0)
 	c.out = appendSetting(c.out, settingMaxConcurrentStreams, uint32(o.Streams))
 	c.out = appendSetting(c.out, settingMaxHeaderListSize, uint32(o.HeaderBytes))
+	c.out = appendSetting(c.out, settingNoRFC7540Priorities, 1)
 	c.flush()
 	c.mu.Unlock()
 	return c.readPreface()

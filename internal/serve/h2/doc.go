@@ -6,7 +6,8 @@
 // asks [Options.Hit] for a prepared answer and appends its frames to one buffer,
 // which is written when nothing more is to be read. A hit of up to a frame
 // allocates nothing, starts no goroutine, and takes the connection's lock once
-// for a whole batch. Larger ones are streams, which take turns.
+// for a whole batch. Larger ones are streams, which take turns, or go one after
+// the other where the client has given priorities (RFC 9218; see schedule.go).
 //
 // Requests that are no hit run as http.Handler calls in goroutines of their own,
 // with bodies, trailers and 1xx answers, as net/http would run them. CONNECT and

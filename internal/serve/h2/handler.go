@@ -25,6 +25,7 @@ func (c *conn) startHandler(id uint32, r *Request) error {
 	}
 	ctx, cancel := context.WithCancel(c.info.Context)
 	st := &stream{conn: c, id: id, window: c.peerWindow, peerEnded: r.ended, handled: true, cancel: cancel, sentBefore: c.sent}
+	st.priority = c.reader.section.priority
 	st.wake.L = &c.mu
 	c.streams[id] = st
 	c.handlers++

@@ -100,8 +100,11 @@ func (c *conn) headers(id uint32, ends bool, block []byte, wrong string) error {
 func (c *conn) open(id uint32, ends bool) error {
 	s := &c.reader.section
 	c.opened, c.active = id, c.now
-	c.budget.earn(Priorities, 2)    // a browser may give each request its priority, and another one later,
-	c.budget.earn(UnknownFrames, 2) // also by PRIORITY_UPDATE (RFC 9218 §7.1)
+	c.budget.earn(Priorities, 2)    // a browser may give each request its priority, and another one later
+	c.budget.earn(UnknownFrames, 2) // some send one with each request, so that nobody gets used to there being none (RFC 9113 §5.5)
+	if s.prioritized != "" || c.schedule != nil {
+		c.prioritizeRequest(id)
+	}
 	switch {
 	case id > c.last || c.ending: // it is not among those that count
 		c.forgive(id)

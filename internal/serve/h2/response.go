@@ -222,6 +222,7 @@ func (w *responseWriter) sendHeader(first []byte, whole bool) {
 	if h.Get("Connection") == "close" && !c.draining && !c.closed { // as net/http does
 		c.work.Go(c.goAway)
 	}
+	w.st.respond(h)
 	w.ended = w.bodiless() || whole && len(first) == 0 && len(w.trailers) == 0
 	c.encode(":status", strconv.Itoa(w.status))
 	c.encodeAll(h)
@@ -242,7 +243,7 @@ func (w *responseWriter) send(p []byte, last bool) error {
 		return nil
 	}
 	st.body, st.last = p, last
-	c.queue = append(c.queue, st)
+	c.enqueue(st)
 	c.flush()
 	for len(st.body) > 0 && w.broken() == nil {
 		st.wake.Wait()

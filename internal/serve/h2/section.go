@@ -23,11 +23,14 @@ type section struct {
 	host      string
 	hosts     int
 	seen      uint8 // pseudo-header fields that have come
+
+	priority    priority
+	prioritized string // the Priority field, "" if it has not come
 }
 
 func (s *section) reset(trailers bool) {
 	fields := s.request.Fields[:0]
-	*s = section{conn: s.conn, request: Request{Fields: fields, length: -1}, trailers: trailers}
+	*s = section{conn: s.conn, request: Request{Fields: fields, length: -1}, trailers: trailers, priority: defaultPriority}
 }
 
 // keepFields is how many fields a connection keeps room for.
@@ -52,14 +55,15 @@ const (
 // Classes of fields. Those from classMalformed on are malformed wherever they
 // stand.
 const (
-	classOther = iota
+	classOther uint8 = iota
 	classHost
 	classContentLength
 	classMethod
 	classScheme
 	classAuthority
 	classPath
-	classMalformed
+	classPriority  // and the priority
+	classMalformed = classPriority + uint8(priorities)
 )
 
 // whyMalformed says what is wrong with fields of the classes from classMalformed on.
@@ -71,7 +75,7 @@ var whyMalformed = [...]string{
 var fieldClasses = hpack.NewClassifier(func(name, value string) uint8 {
 	class, why := classify(name, value)
 	if why != "" {
-		return uint8(classMalformed + slices.Index(whyMalformed[:], why))
+		return classMalformed + uint8(slices.Index(whyMalformed[:], why))
 	}
 	return class
 })
@@ -107,6 +111,8 @@ func classify(name, value string) (class uint8, why string) {
 			return 0, "invalid Content-Length"
 		}
 		return classContentLength, ""
+	case "priority":
+		return classPriority + uint8(defaultPriority.with(value)), ""
 	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
 		return 0, "connection-specific field"
 	case "te":
@@ -169,6 +175,7 @@ func (s *section) special(f *hpack.Field) string {
 		return "field that trailers may not have"
 	}
 	switch f.Class {
+	case classOther:
 	case classHost:
 		if s.hosts++; s.hosts > 1 {
 			return "two Host fields"
@@ -180,8 +187,20 @@ func (s *section) special(f *hpack.Field) string {
 			return "invalid Content-Length"
 		}
 		s.request.length = n
+	default:
+		s.prioritize(f)
 	}
 	return ""
+}
+
+// prioritize takes a Priority field. Lines of it are one (RFC 9110 §5.3).
+func (s *section) prioritize(f *hpack.Field) {
+	if s.prioritized == "" {
+		s.prioritized, s.priority = f.Value, priority(f.Class-classPriority)
+		return
+	}
+	s.prioritized += ", " + f.Value
+	s.priority = defaultPriority.with(s.prioritized)
 }
 
 // check returns what is wrong with a whole request, or "".

@@ -29,6 +29,8 @@ type stream struct {
 	body       []byte // what waits to be sent; the stream is in conn.queue while there is any
 	last       bool   // the stream ends with body
 	keep       any
+	priority   priority
+	rank       uint8         // in conn.queue
 	sentBefore int64         // conn.sent when the stream began
 	stuck      time.Time     // since when no window lets body go on; zero is not at all
 	waited     time.Duration // all the time that was spent like that
