@@ -35,6 +35,9 @@ func (b *requestBody) take(data []byte, ends bool) error {
 	if b.want >= 0 && (b.got > b.want || ends && b.got != b.want) {
 		return &streamError{st.id, ProtocolError, "body and Content-Length differ"}
 	}
+	if len(data) > 0 {
+		st.heard = st.conn.now
+	}
 	st.peerEnded = ends
 	if b.closed {
 		st.conn.credit(st, len(data))
@@ -58,6 +61,9 @@ func (b *requestBody) late(now time.Time) bool {
 	c := b.st.conn
 	if b.timed {
 		return b.expired(now)
+	}
+	if b.st.tunnel {
+		return b.quiet(now)
 	}
 	return !b.waiting.IsZero() && b.waited+now.Sub(b.waiting) > c.allowed(c.got-b.gotBefore)
 }

@@ -189,10 +189,15 @@ func (c *conn) run() error {
 func (c *conn) greet() error {
 	o := &c.server.options
 	c.mu.Lock()
-	c.begin(18, frameSettings, 0, 0)
+	c.begin(0, frameSettings, 0, 0)
+	start := len(c.out)
 	c.out = appendSetting(c.out, settingMaxConcurrentStreams, uint32(o.Streams))
 	c.out = appendSetting(c.out, settingMaxHeaderListSize, uint32(o.HeaderBytes))
 	c.out = appendSetting(c.out, settingNoRFC7540Priorities, 1)
+	if o.ExtendedConnect {
+		c.out = appendSetting(c.out, settingEnableConnectProtocol, 1)
+	}
+	setLength(c.out[start-frameHeader:], len(c.out)-start)
 	c.flush()
 	c.mu.Unlock()
 	return c.readPreface()

@@ -10,8 +10,9 @@
 // the other where the client has given priorities (RFC 9218; see schedule.go).
 //
 // Requests that are no hit run as http.Handler calls in goroutines of their own,
-// with bodies, trailers and 1xx answers, as net/http would run them. CONNECT and
-// server push are refused. When a connection ends, the contexts of its handlers
+// with bodies, trailers and 1xx answers, as net/http would run them; an extended
+// CONNECT (RFC 8441; see connect.go) is one of them. Any other CONNECT and server
+// push are refused. When a connection ends, the contexts of its handlers
 // do; ServeConn does not wait for those that take no notice.
 //
 // Every connection has budgets (see budget.go): frames that cost us work and

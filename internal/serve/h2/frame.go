@@ -56,6 +56,8 @@ const (
 	settingMaxFrameSize         = 0x5
 	settingMaxHeaderListSize    = 0x6
 	settingNoRFC7540Priorities  = 0x9 // RFC 9218 §2.1
+
+	settingEnableConnectProtocol = 0x8 // RFC 8441 §3
 )
 
 // An ErrCode is why a stream or a connection ended (RFC 9113 §7).

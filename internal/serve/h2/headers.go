@@ -127,6 +127,9 @@ func (c *conn) open(id uint32, ends bool) error {
 
 // request answers a request: at once if the answer stands ready.
 func (c *conn) request(id uint32, r *Request) error {
+	if r.tunnelling() {
+		return c.startHandler(id, r)
+	}
 	if r.Method == http.MethodConnect {
 		c.answerError(id, http.StatusNotImplemented, r.ended)
 		return nil
@@ -152,6 +155,8 @@ func (c *conn) trailers(st *stream, ends bool) error {
 	switch {
 	case st.peerEnded:
 		return &streamError{st.id, StreamClosed, "HEADERS after the end of the stream"}
+	case st.tunnel:
+		return &streamError{st.id, ProtocolError, "HEADERS in a tunnel"} // RFC 9113 §8.5
 	case !ends:
 		return &streamError{st.id, ProtocolError, "trailers that do not end the stream"}
 	case s.malformed != "":

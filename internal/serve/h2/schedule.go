@@ -156,6 +156,9 @@ func (c *conn) sendData(i, n int) {
 	c.sendWindow -= int64(n)
 	st.window -= int64(n)
 	c.sent += int64(n)
+	if st.tunnel {
+		st.heard = time.Now()
+	}
 	c.begin(n, frameData, flags, st.id)
 	c.out = append(c.out, st.body[:n]...)
 	st.body = st.body[n:]

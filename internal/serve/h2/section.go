@@ -50,6 +50,7 @@ const (
 	seenScheme
 	seenAuthority
 	seenPath
+	seenProtocol
 )
 
 // Classes of fields. Those from classMalformed on are malformed wherever they
@@ -62,6 +63,7 @@ const (
 	classScheme
 	classAuthority
 	classPath
+	classProtocol
 	classPriority  // and the priority
 	classMalformed = classPriority + uint8(priorities)
 )
@@ -85,7 +87,7 @@ var fieldClasses = hpack.NewClassifier(func(name, value string) uint8 {
 func classify(name, value string) (class uint8, why string) {
 	if strings.HasPrefix(name, ":") {
 		switch {
-		case name != ":method" && name != ":scheme" && name != ":authority" && name != ":path":
+		case name != ":method" && name != ":scheme" && name != ":authority" && name != ":path" && name != ":protocol":
 			return 0, "unknown pseudo-header field"
 		case !validValue(value):
 			return 0, "invalid pseudo-header field value"
@@ -104,6 +106,8 @@ func classify(name, value string) (class uint8, why string) {
 		return classAuthority, ""
 	case ":path":
 		return classPath, ""
+	case ":protocol":
+		return classProtocol, ""
 	case "host":
 		return classHost, ""
 	case "content-length":
@@ -144,6 +148,11 @@ func (s *section) add(f *hpack.Field) bool {
 		return true
 	case classPath:
 		s.pseudo(seenPath, &r.Path, f)
+		return true
+	case classProtocol:
+		if s.pseudo(seenProtocol, &r.protocol, f); !o.ExtendedConnect {
+			s.malformed = "unknown pseudo-header field"
+		}
 		return true
 	}
 	s.regulars = true
@@ -209,13 +218,15 @@ func (s *section) check() string {
 	switch {
 	case s.malformed != "":
 		return s.malformed
-	case r.Method == http.MethodConnect:
+	case r.Method == http.MethodConnect && s.seen&seenProtocol == 0:
 		if s.seen&(seenScheme|seenPath) != 0 || r.Authority == "" {
 			return "malformed CONNECT"
 		}
 		return ""
 	case s.seen&(seenMethod|seenScheme|seenPath) != seenMethod|seenScheme|seenPath || !validToken(r.Method):
 		return "missing pseudo-header fields"
+	case s.seen&seenProtocol != 0 && (r.Method != http.MethodConnect || !validToken(r.protocol)):
+		return "malformed extended CONNECT"
 	case r.Scheme != "https" && r.Scheme != "http": // as net/http has it
 		return "unknown :scheme"
 	case !strings.HasPrefix(r.Path, "/") && (r.Path != "*" || r.Method != http.MethodOptions):

@@ -40,6 +40,8 @@ type stream struct {
 	handled bool
 	wake    sync.Cond // body was sent, in has got more, a deadline has passed, or err was set
 	in      *requestBody
+	tunnel  bool      // see connect.go
+	heard   time.Time // when there was last DATA on a tunnel
 	cancel  context.CancelFunc
 }
 
@@ -62,6 +64,9 @@ func (st *stream) abort(err error) {
 // than it may. What other streams have sent meanwhile counts: they share the
 // connection's window, and its line. mu is held.
 func (st *stream) stalled(now time.Time) bool {
+	if st.tunnel {
+		return !st.stuck.IsZero() && now.Sub(st.stuck) >= st.conn.server.options.Idle
+	}
 	return !st.stuck.IsZero() && st.waited+now.Sub(st.stuck) > st.conn.allowed(st.conn.sent-st.sentBefore)
 }
 
