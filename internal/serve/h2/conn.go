@@ -127,6 +127,7 @@ func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
 	c.info.Context, c.cancel = context.WithCancel(ctx)
 	c.room.L = &c.mu
 	c.reader.section.conn = c
+	c.reader.section.reset()
 	c.reader.decoder = fieldClasses.NewDecoder()
 	c.reader.addField = c.reader.section.add
 	return c

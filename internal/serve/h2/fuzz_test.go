@@ -164,7 +164,6 @@ func accepts(t *testing.T, fields []xhpack.HeaderField) bool {
 	c := newConn(t.Context(), NewServer(Options{}), &feed{})
 	defer c.cancel()
 	s := &c.reader.section
-	s.reset(false)
 	var block []byte
 	table := hpack.NewTable()
 	for _, f := range fields {

@@ -76,8 +76,7 @@ func (c *conn) headers(id uint32, ends bool, block []byte, wrong string) error {
 	s := &c.reader.section
 	st := c.streams[id]
 	defer s.forget()
-	s.reset(st != nil)
-	s.malformed = wrong
+	s.trailers, s.malformed = st != nil, wrong // it is empty: so was it left
 	if err := c.reader.decoder.Decode(block, c.reader.addField); err != nil {
 		return &connError{CompressionError, err.Error()}
 	}
@@ -102,7 +101,7 @@ func (c *conn) open(id uint32, ends bool) error {
 	c.opened, c.active = id, c.now
 	c.budget.earn(Priorities, 2)    // a browser may give each request its priority, and another one later
 	c.budget.earn(UnknownFrames, 2) // some send one with each request, so that nobody gets used to there being none (RFC 9113 §5.5)
-	if s.prioritized != "" || c.schedule != nil {
+	if s.prioritized || c.schedule != nil {
 		c.prioritizeRequest(id)
 	}
 	switch {

@@ -24,13 +24,13 @@ type section struct {
 	hosts     int
 	seen      uint8 // pseudo-header fields that have come
 
+	prioritized bool // a Priority field has come
 	priority    priority
-	prioritized string // the Priority field, "" if it has not come
 }
 
-func (s *section) reset(trailers bool) {
+func (s *section) reset() {
 	fields := s.request.Fields[:0]
-	*s = section{conn: s.conn, request: Request{Fields: fields, length: -1}, trailers: trailers, priority: defaultPriority}
+	*s = section{conn: s.conn, request: Request{Fields: fields, length: -1}, priority: defaultPriority}
 }
 
 // keepFields is how many fields a connection keeps room for.
@@ -41,7 +41,7 @@ func (s *section) forget() {
 	if clear(s.request.Fields); cap(s.request.Fields) > keepFields {
 		s.request.Fields = nil
 	}
-	s.reset(false)
+	s.reset()
 }
 
 // The pseudo-header fields, as bits of seen.
@@ -204,12 +204,17 @@ func (s *section) special(f *hpack.Field) string {
 
 // prioritize takes a Priority field. Lines of it are one (RFC 9110 §5.3).
 func (s *section) prioritize(f *hpack.Field) {
-	if s.prioritized == "" {
-		s.prioritized, s.priority = f.Value, priority(f.Class-classPriority)
+	if !s.prioritized {
+		s.prioritized, s.priority = true, priority(f.Class-classPriority)
 		return
 	}
-	s.prioritized += ", " + f.Value
-	s.priority = defaultPriority.with(s.prioritized)
+	var lines []string
+	for _, before := range s.request.Fields {
+		if before.Class >= classPriority {
+			lines = append(lines, before.Value)
+		}
+	}
+	s.priority = defaultPriority.with(strings.Join(append(lines, f.Value), ", "))
 }
 
 // check returns what is wrong with a whole request, or "".
