@@ -24,6 +24,7 @@ type requestBody struct {
 	trailers http.Header
 	waiting  time.Time     // since when a Read waits; zero is not at all
 	waited   time.Duration // all the time that Reads have waited
+	heard    time.Time     // when there was last DATA, in either direction if it is a tunnel's
 	until    time.Time     // the deadline that the handler has set
 	timed    bool          // it has set one, so that our own does not count
 }
@@ -36,7 +37,7 @@ func (b *requestBody) take(data []byte, ends bool) error {
 		return &streamError{st.id, ProtocolError, "body and Content-Length differ"}
 	}
 	if len(data) > 0 {
-		st.heard = st.conn.now
+		b.heard = st.conn.now
 	}
 	st.peerEnded = ends
 	if b.closed {

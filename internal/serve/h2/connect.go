@@ -31,8 +31,8 @@ func (b *requestBody) quiet(now time.Time) bool {
 	if since.IsZero() {
 		return false
 	}
-	if heard := b.st.heard; since.Before(heard) {
-		since = heard
+	if since.Before(b.heard) {
+		since = b.heard
 	}
 	return now.Sub(since) >= b.st.conn.server.options.Idle
 }

@@ -156,8 +156,8 @@ func (c *conn) sendData(i, n int) {
 	c.sendWindow -= int64(n)
 	st.window -= int64(n)
 	c.sent += int64(n)
-	if st.tunnel {
-		st.heard = time.Now()
+	if st.tunnel && st.in != nil {
+		st.in.heard = time.Now()
 	}
 	c.begin(n, frameData, flags, st.id)
 	c.out = append(c.out, st.body[:n]...)

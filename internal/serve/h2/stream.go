@@ -28,9 +28,9 @@ type stream struct {
 
 	body       []byte // what waits to be sent; the stream is in conn.queue while there is any
 	last       bool   // the stream ends with body
-	keep       any
 	priority   priority
-	rank       uint8         // in conn.queue
+	rank       uint8 // in conn.queue
+	keep       any
 	sentBefore int64         // conn.sent when the stream began
 	stuck      time.Time     // since when no window lets body go on; zero is not at all
 	waited     time.Duration // all the time that was spent like that
@@ -38,10 +38,9 @@ type stream struct {
 
 	// Of a handler's stream:
 	handled bool
+	tunnel  bool      // see connect.go
 	wake    sync.Cond // body was sent, in has got more, a deadline has passed, or err was set
 	in      *requestBody
-	tunnel  bool      // see connect.go
-	heard   time.Time // when there was last DATA on a tunnel
 	cancel  context.CancelFunc
 }
 
