@@ -24,6 +24,7 @@ type requestBody struct {
 	trailers http.Header
 	waiting  time.Time     // since when a Read waits; zero is not at all
 	waited   time.Duration // all the time that Reads have waited
+	heard    time.Time     // when there was last DATA, in either direction if it is a tunnel's
 	until    time.Time     // the deadline that the handler has set
 	timed    bool          // it has set one, so that our own does not count
 }
@@ -34,6 +35,9 @@ func (b *requestBody) take(data []byte, ends bool) error {
 	b.got += int64(len(data))
 	if b.want >= 0 && (b.got > b.want || ends && b.got != b.want) {
 		return &streamError{st.id, ProtocolError, "body and Content-Length differ"}
+	}
+	if len(data) > 0 {
+		b.heard = st.conn.now
 	}
 	st.peerEnded = ends
 	if b.closed {
@@ -58,6 +62,9 @@ func (b *requestBody) late(now time.Time) bool {
 	c := b.st.conn
 	if b.timed {
 		return b.expired(now)
+	}
+	if b.st.tunnel {
+		return b.quiet(now)
 	}
 	return !b.waiting.IsZero() && b.waited+now.Sub(b.waiting) > c.allowed(c.got-b.gotBefore)
 }

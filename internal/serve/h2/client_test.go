@@ -247,7 +247,7 @@ func (c *client) open(id, n uint32) {
 func hits(content []byte) func(*ConnInfo, *Request, *Hit) bool {
 	return func(_ *ConnInfo, r *Request, h *Hit) bool {
 		var n int
-		if _, err := fmt.Sscanf(r.Path, "/hit/%d", &n); err != nil {
+		if _, err := fmt.Sscanf(r.Path, "/hit/%d", &n); err != nil || n < 0 || n > len(content) {
 			return false
 		}
 		h.Status, h.Body = http.StatusOK, content[:n]

@@ -60,7 +60,9 @@ type conn struct {
 	checked    time.Time    // when streams were last looked over
 	active     time.Time    // when a stream last began or ended
 	streams    map[uint32]*stream
-	queue      []*stream // streams with a body to send, in the order of their turns
+	queue      []*stream // streams with a body to send, in the order in which they will; see schedule.go
+	schedule   *schedule // nil without any priority
+	starved    bool      // streams of queue are stuck because there was no sendWindow
 	handlers   int       // that run, also those whose stream was reset
 	sendWindow int64
 	peerWindow int64 // SETTINGS_INITIAL_WINDOW_SIZE of the peer
@@ -96,6 +98,10 @@ type reader struct {
 	addField func(*hpack.Field) bool // section.add
 	hit      Hit
 	settings bool // the first SETTINGS have come
+
+	announced           bool  // some of them that were no acknowledgement
+	acknowledged        bool  // ours have been
+	noRFC7540Priorities uint8 // the client's setting
 }
 
 // The pools are caches and hold no state.
@@ -124,6 +130,7 @@ func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
 	c.info.Context, c.cancel = context.WithCancel(ctx)
 	c.room.L = &c.mu
 	c.reader.section.conn = c
+	c.reader.section.reset()
 	c.reader.decoder = fieldClasses.NewDecoder()
 	c.reader.addField = c.reader.section.add
 	return c
@@ -198,9 +205,15 @@ func (c *conn) help(f func()) {
 func (c *conn) greet() {
 	o := &c.server.options
 	c.mu.Lock()
-	c.begin(12, frameSettings, 0, 0)
+	c.begin(0, frameSettings, 0, 0)
+	start := len(c.out)
 	c.out = appendSetting(c.out, settingMaxConcurrentStreams, uint32(o.Streams))
 	c.out = appendSetting(c.out, settingMaxHeaderListSize, uint32(o.HeaderBytes))
+	c.out = appendSetting(c.out, settingNoRFC7540Priorities, 1)
+	if o.ExtendedConnect {
+		c.out = appendSetting(c.out, settingEnableConnectProtocol, 1)
+	}
+	setLength(c.out[start-frameHeader:], len(c.out)-start)
 	c.flush()
 	c.mu.Unlock()
 }

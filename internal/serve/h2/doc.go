@@ -6,11 +6,13 @@
 // asks [Options.Hit] for a prepared answer and appends its frames to one buffer,
 // which is written when nothing more is to be read. A hit of up to a frame
 // allocates nothing, starts no goroutine, and takes the connection's lock once
-// for a whole batch. Larger ones are streams, which take turns.
+// for a whole batch. Larger ones are streams, which take turns, or go one after
+// the other where the client has given priorities (RFC 9218; see schedule.go).
 //
 // Requests that are no hit run as http.Handler calls in goroutines of their own,
-// with bodies, trailers and 1xx answers, as net/http would run them. CONNECT and
-// server push are refused. When a connection ends, the contexts of its handlers
+// with bodies, trailers and 1xx answers, as net/http would run them; an extended
+// CONNECT (RFC 8441; see connect.go) is one of them. Any other CONNECT and server
+// push are refused. When a connection ends, the contexts of its handlers
 // do; ServeConn does not wait for those that take no notice.
 //
 // Every connection has budgets (see budget.go): frames that cost us work and

@@ -56,6 +56,8 @@ func floods() []flood {
 		{name: "CONTINUATION of nothing", kind: "continuations", first: func(c *client) { raw(http2.FrameHeaders, 0, 1, "")(c, 0) }, frame: raw(http2.FrameContinuation, 0, 1, "")},
 		{name: "CONTINUATION without an end", kind: "continuations", first: func(c *client) { raw(http2.FrameHeaders, 0, 1, "")(c, 0) }, frame: raw(http2.FrameContinuation, 0, 1, strings.Repeat("\x82", 1000))},
 		{name: "PRIORITY", kind: "priorities", frame: raw(http2.FramePriority, 0, 1, "\x00\x00\x00\x00\x10")},
+		{name: "PRIORITY_UPDATE", kind: "priorities", first: wait, frame: raw(http2.FrameType(framePriorityUpdate), 0, 0, "\x00\x00\x00\x01u=1, i")},
+		{name: "PRIORITY_UPDATE of streams that never come", kind: "priorities", frame: func(c *client, i uint32) { c.prioritize(2*i+1, "u=1") }},
 		{name: "frames that nobody knows", kind: "unknown frames", frame: raw(0x99, 0, 0, "x")},
 		{name: "DATA after the end", kind: "resets sent", first: func(c *client) { c.get(1, "/hit/0") }, frame: raw(http2.FrameData, 0, 1, "x")},
 	}
@@ -190,6 +192,11 @@ func TestHonestClientsSpendNoBudget(t *testing.T) {
 			for range 3 {
 				c.data(2*i+1, false, letters(16000))
 			}
+		}},
+		{"three priorities for each request", func(c *client, i uint32) {
+			c.prioritize(2*i+1, "u=1")
+			c.get(2*i+1, "/hit/5", "priority", "u=2")
+			c.prioritize(2*i+1, "u=3")
 		}},
 		{"handlers that panic", func(c *client, i uint32) { c.get(2*i+1, "/panic") }},
 	} {

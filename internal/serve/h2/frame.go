@@ -34,6 +34,8 @@ const (
 	frameGoAway       frameType = 0x7
 	frameWindowUpdate frameType = 0x8
 	frameContinuation frameType = 0x9
+
+	framePriorityUpdate frameType = 0x10 // RFC 9218 §7.1
 )
 
 // Flags of frames.
@@ -53,6 +55,9 @@ const (
 	settingInitialWindowSize    = 0x4
 	settingMaxFrameSize         = 0x5
 	settingMaxHeaderListSize    = 0x6
+	settingNoRFC7540Priorities  = 0x9 // RFC 9218 §2.1
+
+	settingEnableConnectProtocol = 0x8 // RFC 8441 §3
 )
 
 // An ErrCode is why a stream or a connection ended (RFC 9113 §7).

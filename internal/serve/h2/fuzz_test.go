@@ -76,12 +76,21 @@ func FuzzConn(f *testing.F) {
 		_ = c.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 9}, http2.Setting{ID: http2.SettingHeaderTableSize})
 		_ = c.framer.WriteGoAway(0, http2.ErrCodeNo, nil)
 	}
+	prioritized := func(c *client) {
+		c.prioritize(7, "u=1")
+		c.get(5, "/hit/100000", "priority", "u=2, i")
+		c.get(7, "/hit/100000")
+		c.prioritize(5, "i=?0")
+		c.open(0, 200000)
+	}
+	tunnel := func(c *client) { c.tunnel(9, "/flush"); c.data(9, false, letters(10)); c.data(9, true, nil) }
 	large := func(c *client) { c.sendBlock(9, true, c.encode("GET", "/", "x-large", strings.Repeat("a", 50000))) }
-	for _, seed := range [][]func(*client){{get}, {post}, {trailers}, {get, post, trailers, ends}, {ends, get, post}, {large, get}, {get, get}} {
+	for _, seed := range [][]func(*client){{get}, {post}, {trailers}, {get, post, trailers, ends}, {ends, get, post}, {large, get}, {get, get}, {prioritized}, {get, prioritized, tunnel, ends}} {
 		f.Add(recorded(seed...), []byte{})
 		f.Add(recorded(seed...), []byte{0, 8, 200})
 	}
 	o := talkOptions()
+	o.ExtendedConnect = true
 	f.Fuzz(func(t *testing.T, input, pieces []byte) {
 		s := &script{input: append([]byte(preface), input...), pieces: pieces}
 		NewServer(o).ServeConn(t.Context(), s)
@@ -155,7 +164,6 @@ func accepts(t *testing.T, fields []xhpack.HeaderField) bool {
 	c := newConn(t.Context(), NewServer(Options{}), &feed{})
 	defer c.cancel()
 	s := &c.reader.section
-	s.reset(false)
 	var block []byte
 	table := hpack.NewTable()
 	for _, f := range fields {

@@ -25,10 +25,14 @@ func (c *conn) startHandler(id uint32, r *Request) error {
 	}
 	ctx, cancel := context.WithCancel(c.info.Context)
 	st := &stream{conn: c, id: id, window: c.peerWindow, peerEnded: r.ended, handled: true, cancel: cancel, sentBefore: c.sent}
+	st.priority, st.tunnel = c.reader.section.priority, r.tunnelling()
 	st.wake.L = &c.mu
 	c.streams[id] = st
 	c.handlers++
 	header := c.reader.section.regular()
+	if st.tunnel {
+		header[":protocol"] = []string{strings.Clone(r.protocol)} // as golang.org/x/net/http2 has it
+	}
 	expects := httpguts.HeaderValuesContainsToken(header["Expect"], "100-continue")
 	if expects {
 		delete(header, "Expect")

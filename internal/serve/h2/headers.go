@@ -76,8 +76,7 @@ func (c *conn) headers(id uint32, ends bool, block []byte, wrong string) error {
 	s := &c.reader.section
 	st := c.streams[id]
 	defer s.forget()
-	s.reset(st != nil)
-	s.malformed = wrong
+	s.trailers, s.malformed = st != nil, wrong // it is empty: so was it left
 	if err := c.reader.decoder.Decode(block, c.reader.addField); err != nil {
 		return &connError{CompressionError, err.Error()}
 	}
@@ -100,8 +99,11 @@ func (c *conn) headers(id uint32, ends bool, block []byte, wrong string) error {
 func (c *conn) open(id uint32, ends bool) error {
 	s := &c.reader.section
 	c.opened, c.active = id, c.now
-	c.budget.earn(Priorities, 2)    // a browser may give each request its priority, and another one later,
-	c.budget.earn(UnknownFrames, 2) // also by PRIORITY_UPDATE (RFC 9218 §7.1)
+	c.budget.earn(Priorities, 2)    // a browser may give each request its priority, and another one later
+	c.budget.earn(UnknownFrames, 2) // some send one with each request, so that nobody gets used to there being none (RFC 9113 §5.5)
+	if s.prioritized || c.schedule != nil {
+		c.prioritizeRequest(id)
+	}
 	switch {
 	case id > c.last || c.ending: // it is not among those that count
 		c.forgive(id)
@@ -124,6 +126,9 @@ func (c *conn) open(id uint32, ends bool) error {
 
 // request answers a request: at once if the answer stands ready.
 func (c *conn) request(id uint32, r *Request) error {
+	if r.tunnelling() {
+		return c.startHandler(id, r)
+	}
 	if r.Method == http.MethodConnect {
 		c.answerError(id, http.StatusNotImplemented, r.ended)
 		return nil
@@ -149,6 +154,8 @@ func (c *conn) trailers(st *stream, ends bool) error {
 	switch {
 	case st.peerEnded:
 		return &streamError{st.id, StreamClosed, "HEADERS after the end of the stream"}
+	case st.tunnel:
+		return &streamError{st.id, ProtocolError, "HEADERS in a tunnel"} // RFC 9113 §8.5
 	case !ends:
 		return &streamError{st.id, ProtocolError, "trailers that do not end the stream"}
 	case s.malformed != "":

@@ -34,6 +34,8 @@ func (c *conn) handle(f *frame) error {
 		return c.handleWindowUpdate(f)
 	case frameContinuation:
 		return c.handleContinuation(f)
+	case framePriorityUpdate:
+		return c.handlePriorityUpdate(f)
 	}
 	return c.spend(UnknownFrames) // RFC 9113 §4.1: to be ignored
 }
@@ -150,18 +152,26 @@ func (c *conn) handleSettings(f *frame) error {
 		return err
 	}
 	if f.has(flagAck) {
+		c.reader.acknowledged = true
 		return nil
 	}
-	window := c.peerWindow
+	window, scheme := c.peerWindow, c.reader.noRFC7540Priorities
 	for p := f.payload; len(p) > 0; p = p[6:] {
 		id, value := binary.BigEndian.Uint16(p), binary.BigEndian.Uint32(p[2:])
 		if err := c.setting(id, value); err != nil {
 			return err
 		}
-		if id == settingInitialWindowSize {
+		switch id {
+		case settingInitialWindowSize:
 			window = int64(value) // the last one counts, or else one frame costs as many rounds as it has room for
+		case settingNoRFC7540Priorities:
+			scheme = uint8(value)
 		}
 	}
+	if c.reader.announced && scheme != c.reader.noRFC7540Priorities {
+		return &connError{ProtocolError, "SETTINGS_NO_RFC7540_PRIORITIES may not change"}
+	}
+	c.reader.announced, c.reader.noRFC7540Priorities = true, scheme
 	c.begin(0, frameSettings, flagAck, 0)
 	return c.setPeerWindow(window)
 }
@@ -182,6 +192,10 @@ func (c *conn) setting(id uint16, value uint32) error {
 		if value < maxFrame || value > 1<<24-1 {
 			return &connError{ProtocolError, "SETTINGS_MAX_FRAME_SIZE out of range"}
 		}
+	case settingNoRFC7540Priorities:
+		if value > 1 {
+			return &connError{ProtocolError, "SETTINGS_NO_RFC7540_PRIORITIES is 0 or 1"}
+		}
 	}
 	return nil
 }
@@ -197,6 +211,7 @@ func (c *conn) setPeerWindow(value int64) error {
 		if st.window += grown; st.window > maxWindow {
 			return &connError{FlowControlError, "a stream's window is too large"}
 		}
+		st.unstick()
 	}
 	return nil
 }
@@ -261,5 +276,6 @@ func (c *conn) handleWindowUpdate(f *frame) error {
 	if st.window += n; st.window > maxWindow {
 		return &streamError{f.stream, FlowControlError, "the stream's window is too large"}
 	}
+	st.unstick()
 	return nil
 }

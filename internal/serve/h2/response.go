@@ -75,6 +75,10 @@ func (w *responseWriter) inform(status int) {
 
 // announce notes what the header fields say of body and trailers.
 func (w *responseWriter) announce() {
+	if w.connected() {
+		w.final.Del("Content-Length")
+		w.final.Del("Trailer")
+	}
 	if text := w.final.Get("Content-Length"); text != "" {
 		if n, err := strconv.ParseUint(text, 10, 63); err == nil {
 			w.length = int64(n)
@@ -92,7 +96,7 @@ func (w *responseWriter) announce() {
 
 func (w *responseWriter) addTrailer(name string) {
 	name = textproto.CanonicalMIMEHeaderKey(name)
-	if httpguts.ValidTrailerHeader(name) && !slices.Contains(w.trailers, name) {
+	if httpguts.ValidTrailerHeader(name) && !w.connected() && !slices.Contains(w.trailers, name) {
 		w.trailers = append(w.trailers, name)
 	}
 }
@@ -209,10 +213,10 @@ func (w *responseWriter) drain(more []byte) error {
 func (w *responseWriter) sendHeader(first []byte, whole bool) {
 	w.sent = true
 	h := w.final
-	if whole && w.length < 0 && w.allowsBody() && (len(first) > 0 || w.method != http.MethodHead) {
+	if whole && !w.connected() && w.length < 0 && w.allowsBody() && (len(first) > 0 || w.method != http.MethodHead) {
 		h.Set("Content-Length", strconv.Itoa(len(first)))
 	}
-	if _, typed := h["Content-Type"]; !typed && len(first) > 0 && h.Get("Content-Encoding") == "" {
+	if _, typed := h["Content-Type"]; !typed && len(first) > 0 && !w.connected() && h.Get("Content-Encoding") == "" {
 		h.Set("Content-Type", http.DetectContentType(first))
 	}
 	if _, dated := h["Date"]; !dated {
@@ -222,6 +226,7 @@ func (w *responseWriter) sendHeader(first []byte, whole bool) {
 	if h.Get("Connection") == "close" && !c.draining && !c.closed { // as net/http does
 		c.help(c.goAway)
 	}
+	w.st.respond(h)
 	w.ended = w.bodiless() || whole && len(first) == 0 && len(w.trailers) == 0
 	c.encode(":status", strconv.Itoa(w.status))
 	c.encodeAll(h)
@@ -242,7 +247,7 @@ func (w *responseWriter) send(p []byte, last bool) error {
 		return nil
 	}
 	st.body, st.last = p, last
-	c.queue = append(c.queue, st)
+	c.enqueue(st)
 	c.flush()
 	for len(st.body) > 0 && w.broken() == nil {
 		st.wake.Wait()

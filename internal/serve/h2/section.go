@@ -23,11 +23,14 @@ type section struct {
 	host      string
 	hosts     int
 	seen      uint8 // pseudo-header fields that have come
+
+	prioritized bool // a Priority field has come
+	priority    priority
 }
 
-func (s *section) reset(trailers bool) {
+func (s *section) reset() {
 	fields := s.request.Fields[:0]
-	*s = section{conn: s.conn, request: Request{Fields: fields, length: -1}, trailers: trailers}
+	*s = section{conn: s.conn, request: Request{Fields: fields, length: -1}, priority: defaultPriority}
 }
 
 // keepFields is how many fields a connection keeps room for.
@@ -38,7 +41,7 @@ func (s *section) forget() {
 	if clear(s.request.Fields); cap(s.request.Fields) > keepFields {
 		s.request.Fields = nil
 	}
-	s.reset(false)
+	s.reset()
 }
 
 // The pseudo-header fields, as bits of seen.
@@ -47,19 +50,22 @@ const (
 	seenScheme
 	seenAuthority
 	seenPath
+	seenProtocol
 )
 
 // Classes of fields. Those from classMalformed on are malformed wherever they
 // stand.
 const (
-	classOther = iota
+	classOther uint8 = iota
 	classHost
 	classContentLength
 	classMethod
 	classScheme
 	classAuthority
 	classPath
-	classMalformed
+	classProtocol
+	classPriority  // and the priority
+	classMalformed = classPriority + uint8(priorities)
 )
 
 // whyMalformed says what is wrong with fields of the classes from classMalformed on.
@@ -71,7 +77,7 @@ var whyMalformed = [...]string{
 var fieldClasses = hpack.NewClassifier(func(name, value string) uint8 {
 	class, why := classify(name, value)
 	if why != "" {
-		return uint8(classMalformed + slices.Index(whyMalformed[:], why))
+		return classMalformed + uint8(slices.Index(whyMalformed[:], why))
 	}
 	return class
 })
@@ -81,7 +87,7 @@ var fieldClasses = hpack.NewClassifier(func(name, value string) uint8 {
 func classify(name, value string) (class uint8, why string) {
 	if strings.HasPrefix(name, ":") {
 		switch {
-		case name != ":method" && name != ":scheme" && name != ":authority" && name != ":path":
+		case name != ":method" && name != ":scheme" && name != ":authority" && name != ":path" && name != ":protocol":
 			return 0, "unknown pseudo-header field"
 		case !validValue(value):
 			return 0, "invalid pseudo-header field value"
@@ -100,6 +106,8 @@ func classify(name, value string) (class uint8, why string) {
 		return classAuthority, ""
 	case ":path":
 		return classPath, ""
+	case ":protocol":
+		return classProtocol, ""
 	case "host":
 		return classHost, ""
 	case "content-length":
@@ -107,6 +115,8 @@ func classify(name, value string) (class uint8, why string) {
 			return 0, "invalid Content-Length"
 		}
 		return classContentLength, ""
+	case "priority":
+		return classPriority + uint8(defaultPriority.with(value)), ""
 	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
 		return 0, "connection-specific field"
 	case "te":
@@ -139,6 +149,11 @@ func (s *section) add(f *hpack.Field) bool {
 	case classPath:
 		s.pseudo(seenPath, &r.Path, f)
 		return true
+	case classProtocol:
+		if s.pseudo(seenProtocol, &r.protocol, f); !o.ExtendedConnect {
+			s.malformed = "unknown pseudo-header field"
+		}
+		return true
 	}
 	s.regulars = true
 	if f.Class != classOther || s.trailers {
@@ -169,6 +184,7 @@ func (s *section) special(f *hpack.Field) string {
 		return "field that trailers may not have"
 	}
 	switch f.Class {
+	case classOther:
 	case classHost:
 		if s.hosts++; s.hosts > 1 {
 			return "two Host fields"
@@ -180,8 +196,25 @@ func (s *section) special(f *hpack.Field) string {
 			return "invalid Content-Length"
 		}
 		s.request.length = n
+	default:
+		s.prioritize(f)
 	}
 	return ""
+}
+
+// prioritize takes a Priority field. Lines of it are one (RFC 9110 §5.3).
+func (s *section) prioritize(f *hpack.Field) {
+	if !s.prioritized {
+		s.prioritized, s.priority = true, priority(f.Class-classPriority)
+		return
+	}
+	var lines []string
+	for _, before := range s.request.Fields {
+		if before.Class >= classPriority {
+			lines = append(lines, before.Value)
+		}
+	}
+	s.priority = defaultPriority.with(strings.Join(append(lines, f.Value), ", "))
 }
 
 // check returns what is wrong with a whole request, or "".
@@ -190,13 +223,15 @@ func (s *section) check() string {
 	switch {
 	case s.malformed != "":
 		return s.malformed
-	case r.Method == http.MethodConnect:
+	case r.Method == http.MethodConnect && s.seen&seenProtocol == 0:
 		if s.seen&(seenScheme|seenPath) != 0 || r.Authority == "" {
 			return "malformed CONNECT"
 		}
 		return ""
 	case s.seen&(seenMethod|seenScheme|seenPath) != seenMethod|seenScheme|seenPath || !validToken(r.Method):
 		return "missing pseudo-header fields"
+	case s.seen&seenProtocol != 0 && (r.Method != http.MethodConnect || !validToken(r.protocol)):
+		return "malformed extended CONNECT"
 	case r.Scheme != "https" && r.Scheme != "http": // as net/http has it
 		return "unknown :scheme"
 	case !strings.HasPrefix(r.Path, "/") && (r.Path != "*" || r.Method != http.MethodOptions):

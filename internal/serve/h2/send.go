@@ -2,7 +2,6 @@ package h2
 
 import (
 	"net/http"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -53,8 +52,9 @@ func (c *conn) sendHit(id uint32, h *Hit) {
 		c.budget.earn(WindowUpdates, 2)
 	default:
 		st := &stream{conn: c, id: id, window: c.peerWindow, body: h.Body, last: true, keep: h.Keep, peerEnded: true, sentBefore: c.sent}
+		st.priority = c.reader.section.priority
 		c.streams[id] = st
-		c.queue = append(c.queue, st)
+		c.enqueue(st)
 	}
 }
 
@@ -72,69 +72,6 @@ func (h *Hit) sendable() bool {
 // hitOverhead is more than the table's updates, ":status" and Date take, in bytes.
 const hitOverhead = 64
 
-// pump appends DATA frames of the bodies that wait, one frame of each in turn,
-// until enough is gathered. mu is held.
-func (c *conn) pump() {
-	var now time.Time // asked for only when something is stuck
-	blocked := 0
-	for blocked < len(c.queue) && len(c.out) < flushAt && !c.ending {
-		st := c.queue[0]
-		n := int(min(int64(len(st.body)), maxFrame, c.sendWindow, st.window))
-		if (n <= 0 || !st.stuck.IsZero()) && now.IsZero() {
-			now = time.Now()
-		}
-		if n <= 0 {
-			if blocked++; st.stuck.IsZero() {
-				st.stuck = now
-			}
-			c.rotate(st)
-			continue
-		}
-		blocked = 0
-		if !st.stuck.IsZero() {
-			st.waited, st.stuck = st.waited+now.Sub(st.stuck), time.Time{}
-		}
-		c.sendData(st, n)
-	}
-}
-
-// rotate puts the first of the queue last, or takes it out when st is nil. mu is held.
-func (c *conn) rotate(st *stream) {
-	n := len(c.queue) - 1
-	copy(c.queue, c.queue[1:])
-	c.queue[n] = st
-	if st == nil {
-		c.queue = c.queue[:n]
-	}
-}
-
-// sendData appends n bytes of the body of the first stream of the queue as a
-// frame, for which there is window. mu is held.
-func (c *conn) sendData(st *stream, n int) {
-	var flags uint8
-	done := n == len(st.body)
-	if done && st.last {
-		flags = flagEndStream
-		c.budget.earn(WindowUpdates, 2) // a client may give every frame its update, be it ever so small
-	}
-	c.sendWindow -= int64(n)
-	st.window -= int64(n)
-	c.sent += int64(n)
-	c.begin(n, frameData, flags, st.id)
-	c.out = append(c.out, st.body[:n]...)
-	st.body = st.body[n:]
-	if !done {
-		c.rotate(st)
-		return
-	}
-	c.rotate(nil)
-	if st.body = nil; st.handled {
-		st.wake.Broadcast()
-	} else {
-		c.remove(st)
-	}
-}
-
 // remove forgets a stream. mu is held.
 func (c *conn) remove(st *stream) {
 	if c.streams[st.id] != st {
@@ -145,14 +82,6 @@ func (c *conn) remove(st *stream) {
 	c.unqueue(st)
 	c.active = time.Now()
 	c.endIfDone()
-}
-
-// unqueue gives up what is left of a stream's body. mu is held.
-func (c *conn) unqueue(st *stream) {
-	if i := slices.Index(c.queue, st); i >= 0 {
-		c.queue = slices.Delete(c.queue, i, i+1)
-	}
-	st.body, st.keep = nil, nil
 }
 
 // begin appends the header of a frame, to a buffer that is borrowed if there is

@@ -22,6 +22,7 @@ type Request struct {
 	Fields    []hpack.Field
 	ended     bool // no body follows
 	length    int64
+	protocol  string // of an extended CONNECT (RFC 8441), or ""
 }
 
 // A Hit is an answer that stands ready.
@@ -59,6 +60,12 @@ type Options struct {
 	Rest  time.Duration
 	Grace time.Duration // what a reader may lag behind Rate, 10 s
 	Rate  int64         // bytes a second, 1 KiB
+	// ExtendedConnect has the handler open tunnels for other protocols (RFC 8441): it
+	// is called with the method CONNECT and the protocol as Header[":protocol"], and
+	// may write while it reads the body; http.ResponseController's Flush sends what
+	// there is. See connect.go for how long a tunnel may be quiet. Any other CONNECT
+	// is refused.
+	ExtendedConnect bool
 	// OnTooLarge is told of heads that were answered 431, and whether it was for
 	// the number of their fields alone. It must be quick; nil is not told.
 	OnTooLarge func(c *ConnInfo, fields bool)

@@ -28,6 +28,8 @@ type stream struct {
 
 	body       []byte // what waits to be sent; the stream is in conn.queue while there is any
 	last       bool   // the stream ends with body
+	priority   priority
+	rank       uint8 // in conn.queue
 	keep       any
 	sentBefore int64         // conn.sent when the stream began
 	stuck      time.Time     // since when no window lets body go on; zero is not at all
@@ -36,6 +38,7 @@ type stream struct {
 
 	// Of a handler's stream:
 	handled bool
+	tunnel  bool      // see connect.go
 	wake    sync.Cond // body was sent, in has got more, a deadline has passed, or err was set
 	in      *requestBody
 	cancel  context.CancelFunc
@@ -60,6 +63,9 @@ func (st *stream) abort(err error) {
 // than it may. What other streams have sent meanwhile counts: they share the
 // connection's window, and its line. mu is held.
 func (st *stream) stalled(now time.Time) bool {
+	if st.tunnel {
+		return !st.stuck.IsZero() && now.Sub(st.stuck) >= st.conn.server.options.Idle
+	}
 	return !st.stuck.IsZero() && st.waited+now.Sub(st.stuck) > st.conn.allowed(st.conn.sent-st.sentBefore)
 }
 

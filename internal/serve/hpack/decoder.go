@@ -3,8 +3,6 @@ package hpack
 import (
 	"errors"
 	"unsafe"
-
-	xhpack "golang.org/x/net/http2/hpack"
 )
 
 // Errors of [Decoder.Decode]: the connection ends with COMPRESSION_ERROR (RFC 9113 §4.3).
@@ -36,17 +34,8 @@ type Decoder struct {
 	limit int     // bytes
 
 	// Of the block at hand:
-	loose   Field   // the last one that is in no table
-	scratch scratch // strings that are in no table
-}
-
-// scratch is a place for strings. What is in it stays where it is when it grows.
-type scratch []byte
-
-// Write appends; it is for the decoder of Huffman's code.
-func (s *scratch) Write(p []byte) (int, error) {
-	*s = append(*s, p...)
-	return len(p), nil
+	loose   Field  // the last one that is in no table
+	scratch []byte // strings that are in no table; what is in it stays where it is when it grows
 }
 
 // A Classifier tells classes of fields, and has done so for those of the static
@@ -200,11 +189,11 @@ func (d *Decoder) text(p []byte, keep bool) (string, []byte, error) {
 	}
 	b, rest := p[:n], p[n:]
 	if huffman {
-		start := len(d.scratch)
-		if _, err := xhpack.HuffmanDecode(&d.scratch, b); err != nil {
+		text, err := AppendHuffmanDecoded(d.scratch, b)
+		if err != nil {
 			return "", nil, err
 		}
-		b = d.scratch[start:]
+		d.scratch, b = text, text[len(d.scratch):]
 	}
 	if keep {
 		return string(b), rest, nil

@@ -4,5 +4,6 @@
 // in the client's dynamic table. Nothing is compared or hashed for that: the table
 // knows blocks by their address. A [Decoder] reads what the client sends.
 //
-// The code of Huffman and the static table are those of golang.org/x/net.
+// Huffman's code and the static table are learned from golang.org/x/net when the
+// program starts; decoding that code is our own.
 package hpack

@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/net/http2/hpack"
+
+	huffman "pennyfarthing/internal/serve/hpack" // the code is the same
 )
 
 // ErrMalformed is what all errors of [Decode] are: the section cannot be decoded
@@ -130,11 +132,11 @@ func static(b []byte, bits uint) (f hpack.HeaderField, rest []byte, err error) {
 }
 
 // string decodes a string (RFC 9204 §4.1.2) into text.
-func (d *Decoder) string(b []byte, huffman byte, bits uint) (s string, rest []byte, err error) {
+func (d *Decoder) string(b []byte, coder byte, bits uint) (s string, rest []byte, err error) {
 	if len(b) == 0 {
 		return "", nil, errString
 	}
-	coded := b[0]&huffman != 0
+	coded := b[0]&coder != 0
 	n, b, err := integer(b, bits)
 	switch {
 	case err != nil:
@@ -145,19 +147,12 @@ func (d *Decoder) string(b []byte, huffman byte, bits uint) (s string, rest []by
 	start := len(d.text)
 	if !coded {
 		d.text = append(d.text, b[:n]...)
-	} else if _, err := hpack.HuffmanDecode((*text)(&d.text), b[:n]); err != nil {
+	} else if text, err := huffman.AppendHuffmanDecoded(d.text, b[:n]); err != nil {
 		return "", nil, errHuffman
+	} else {
+		d.text = text
 	}
 	return view(d.text[start:]), b[n:], nil
-}
-
-// A text is written to by the Huffman decoder.
-type text []byte
-
-// Write appends p.
-func (t *text) Write(p []byte) (int, error) {
-	*t = append(*t, p...)
-	return len(p), nil
 }
 
 // view is b as a string, good for as long as b is not changed. Text that was moved
