@@ -132,6 +132,9 @@ func (c *Conn) rouse() {
 // Leave is for [Waiter].
 func (c *Conn) Leave() { c.loop.leave(c) }
 
+// Tries is for [Waiter].
+func (c *Conn) Tries() bool { return true }
+
 // Block is for [Waiter].
 func (c *Conn) Block() {
 	c.Leave()

@@ -22,8 +22,8 @@ var ErrUnsupported = errors.New("loops need epoll, which Linux has")
 
 // A Waiter is a connection of a loop.
 type Waiter interface {
-	// Begin has f called by the loop soon. From then on reading does not wait: see
-	// ErrAgain.
+	// Begin has f called by the loop soon, when others have had their turns. From
+	// then on reading does not wait: see ErrAgain.
 	Begin(f func())
 	// Await has f called by the loop, once, when there is something to read, or the
 	// read deadline has passed, or the connection was closed. It is for whoever got
@@ -32,6 +32,9 @@ type Waiter interface {
 	// Leave is called before waiting for something else than the connection, or a
 	// long time of work. If the loop has called the caller, it goes on without it.
 	Leave()
+	// Tries reports whether reading does not wait behind Begin. Where it does, f has
+	// a goroutine of its own.
+	Tries() bool
 	// Block is Leave, and from then on reading waits, until Begin.
 	Block()
 }

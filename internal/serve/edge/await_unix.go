@@ -24,8 +24,9 @@ func (p patient) Await(f func()) {
 	}()
 }
 
-func (p patient) Leave() {}
-func (p patient) Block() {}
+func (p patient) Leave()      {}
+func (p patient) Block()      {}
+func (p patient) Tries() bool { return false }
 
 // awaitReadable returns when there is something to read, or the read deadline has
 // passed, or the connection has failed.

@@ -93,16 +93,23 @@ type fastLoop struct {
 	run    func() *h1.Conn
 	again  func() // goOn
 	rested bool
+	more   bool
 }
 
-func (l *fastLoop) rests(resume func() *h1.Conn) { l.run, l.rested = resume, true }
+func (l *fastLoop) rests(resume func() *h1.Conn, more bool) {
+	l.run, l.rested, l.more = resume, true, more
+}
 
 // goOn serves the connection until it ends, hands over, or rests: it is then called
 // again.
 func (l *fastLoop) goOn() {
 	l.rested = false
 	rest := l.run()
-	if l.rested {
+	switch {
+	case l.rested && l.more:
+		l.waiter.Begin(l.again)
+		return
+	case l.rested:
 		l.waiter.Await(l.again)
 		return
 	}

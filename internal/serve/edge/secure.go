@@ -13,8 +13,12 @@ import (
 const (
 	// recordSize is the most that one TLS record holds (RFC 8446 §5.1).
 	recordSize = 16 << 10
-	// batchSize is how many bytes of records are gathered before they are written.
-	batchSize = 128 << 10
+	// recordOverhead is more than a record has besides (RFC 8446 §5.2).
+	recordOverhead = 5 + 256
+	// littleBatch and muchBatch are how many bytes of records are gathered, at most,
+	// before they are written: whatever the protocols above gather, and what TLS adds.
+	littleBatch = 96<<10 + recordSize
+	muchBatch   = 288<<10 + recordSize
 )
 
 // A recordBatch is a connection below crypto/tls. While it holds, it gathers
@@ -25,12 +29,17 @@ type recordBatch struct {
 
 	mu     sync.Mutex // guards the fields below: Close of a tls.Conn may write beside a batch
 	hold   bool
+	much   bool // there is much to be gathered
 	buffer *recordBuffer
 }
 
 type recordBuffer struct{ b []byte }
 
-var recordBuffers = sync.Pool{New: func() any { return &recordBuffer{make([]byte, 0, batchSize+2*recordSize)} }}
+// The pools are caches and hold no state.
+var (
+	littleRecords = sync.Pool{New: func() any { return &recordBuffer{make([]byte, 0, littleBatch)} }}
+	muchRecords   = sync.Pool{New: func() any { return &recordBuffer{make([]byte, 0, muchBatch)} }}
+)
 
 // Read reads. What comes during the handshake is worked on when it is our turn.
 func (r *recordBatch) Read(p []byte) (int, error) {
@@ -52,21 +61,25 @@ func (r *recordBatch) Write(p []byte) (int, error) {
 	if !r.hold {
 		return r.Conn.Write(p)
 	}
-	if r.buffer == nil {
-		r.buffer = recordBuffers.Get().(*recordBuffer)
+	switch {
+	case r.buffer != nil:
+	case r.much:
+		r.buffer = muchRecords.Get().(*recordBuffer)
+	default:
+		r.buffer = littleRecords.Get().(*recordBuffer)
 	}
 	r.buffer.b = append(r.buffer.b, p...)
-	if len(r.buffer.b) >= batchSize {
+	if cap(r.buffer.b)-len(r.buffer.b) < recordSize+recordOverhead {
 		return len(p), r.flush()
 	}
 	return len(p), nil
 }
 
-// begin starts a batch.
-func (r *recordBatch) begin() {
+// begin starts a batch of about n bytes.
+func (r *recordBatch) begin(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.hold = true
+	r.hold, r.much = true, n > littleBatch-recordSize
 }
 
 // end writes what the batch has gathered.
@@ -82,10 +95,15 @@ func (r *recordBatch) flush() error {
 	if r.buffer == nil {
 		return nil
 	}
-	_, err := r.Conn.Write(r.buffer.b)
-	r.buffer.b = r.buffer.b[:0]
-	recordBuffers.Put(r.buffer)
+	buffer := r.buffer
 	r.buffer = nil
+	_, err := r.Conn.Write(buffer.b)
+	buffer.b = buffer.b[:0]
+	if cap(buffer.b) == muchBatch {
+		muchRecords.Put(buffer)
+	} else {
+		littleRecords.Put(buffer)
+	}
 	return err
 }
 
@@ -164,7 +182,7 @@ func (c *secureConn) Write(p []byte) (int, error) {
 	if len(p) <= recordSize {
 		return c.Conn.Write(p)
 	}
-	c.below.begin()
+	c.below.begin(len(p))
 	n, err := c.Conn.Write(p)
 	if flushErr := c.below.end(); err == nil {
 		err = flushErr
@@ -175,7 +193,11 @@ func (c *secureConn) Write(p []byte) (int, error) {
 // WriteBuffers writes head and the rest as full records, all at once. It may
 // append to the first buffer's array.
 func (c *secureConn) WriteBuffers(buffers ...[]byte) error {
-	c.below.begin()
+	size := 0
+	for _, b := range buffers {
+		size += len(b)
+	}
+	c.below.begin(size)
 	err := c.writeRecords(buffers)
 	if flushErr := c.below.end(); err == nil {
 		err = flushErr

@@ -19,8 +19,9 @@ const (
 	// loopWrite is how much is gathered before it is written, and the largest
 	// body that is copied next to its head rather than written from where it is.
 	loopWrite = 64 << 10
-	// longWrite is how much of a body is left when others had better not wait for it.
-	longWrite = 4 * writePiece
+	// turnBytes is how much of large bodies one connection sends before the others of
+	// its loop have their turns.
+	turnBytes = 4 * writePiece
 	// loopSlack is room for a head beside a full body.
 	loopSlack = 4 << 10
 )
@@ -55,9 +56,10 @@ type LoopOptions struct {
 	// does. One whose Read does not wait (loop.ErrAgain) rests at once. Then Loop
 	// gives back all buffers that hold nothing, calls OnRest, and returns nil. When
 	// the connection has something to read, or its read deadline has passed, resume
-	// must be called, once, in place of Loop. The deadline is set.
+	// must be called, once, in place of Loop. The deadline is set. With more, resume
+	// must be called in any case, when other connections have had their turns.
 	Rest   time.Duration
-	OnRest func(resume func() *Conn)
+	OnRest func(resume func() *Conn, more bool)
 	// OnPanic is told of a panic, in Hit or elsewhere, and of the bytes that led to
 	// it, before the stack is unwound. The connection is closed. nil lets panics
 	// pass.
@@ -79,7 +81,7 @@ type BuffersWriter interface {
 func Loop(nc net.Conn, o LoopOptions) *Conn {
 	o.Options = o.Options.withDefaults()
 	l := &serving{nc: nc, o: &o, waiter: loop.WaiterOf(nc)}
-	l.resume = l.serve
+	l.resume, l.turns = l.serve, l.waiter != nil && l.waiter.Tries()
 	return l.serve()
 }
 
@@ -100,8 +102,10 @@ func (l *serving) serve() *Conn {
 type serving struct {
 	nc     net.Conn
 	o      *LoopOptions
-	waiter loop.Waiter   // nil if nothing but a goroutine can wait for nc
+	waiter loop.Waiter  // nil if nothing but a goroutine can wait for nc
 	resume func() *Conn // serve
+	turns  bool         // a loop serves this and other connections by turns
+	turn   int          // bytes that were sent in this turn
 
 	buf  []byte // borrowed; nil while the connection rests
 	used int    // answered until here; more than 0 only within answer
@@ -112,6 +116,8 @@ type serving struct {
 	hit  Hit
 
 	out     *loopBuffer // borrowed while there is something to write
+	rest    []byte      // of a body, for the next turn
+	kept    any         // what it lies in
 	vector  [2][]byte   // what buffers is made of, each time
 	buffers net.Buffers
 
@@ -142,9 +148,15 @@ func (l *serving) contain(f func()) (fine bool) {
 }
 
 func (l *serving) run() *Conn {
+	l.turn = 0
+	l.writeOn(l.rest)
 	for {
 		handOver := l.have > 0 && l.answer()
 		l.flush()
+		if l.over() && l.err == nil && (l.have > 0 || len(l.rest) > 0) {
+			l.o.OnRest(l.resume, true)
+			return nil
+		}
 		if l.last || l.err != nil {
 			l.end()
 			return nil
@@ -158,7 +170,7 @@ func (l *serving) run() *Conn {
 			if l.have == 0 {
 				l.giveBack()
 			}
-			l.o.OnRest(l.resume)
+			l.o.OnRest(l.resume, false)
 			return nil
 		case errors.Is(err, errSlowHead):
 			c := l.handOver()
@@ -170,6 +182,9 @@ func (l *serving) run() *Conn {
 		}
 	}
 }
+
+// over reports whether others are to have their turns.
+func (l *serving) over() bool { return l.turns && l.turn >= turnBytes }
 
 // end closes the connection, letting the last answer arrive.
 func (l *serving) end() {
@@ -213,7 +228,7 @@ func (l *serving) handOver() *Conn {
 // whether it met something that is not for it.
 func (l *serving) answer() (handOver bool) {
 	now, hits := time.Now(), 0
-	for l.used < l.have && !l.last && l.err == nil {
+	for l.used < l.have && !l.last && l.err == nil && !l.over() {
 		rest := l.buf[l.used:l.have]
 		n, refusal := ScanHead(rest, l.o.Limits, &l.head)
 		if n == 0 {
@@ -313,17 +328,29 @@ func (l *serving) write(body []byte) {
 		out.b = out.b[:0]
 		loopBuffers.Put(out)
 	}
-	if len(body)-n > longWrite && l.waiter != nil {
-		l.waiter.Leave()
-	}
-	for body = body[n:]; len(body) > 0 && l.err == nil; body = body[n:] {
-		n = min(len(body), writePiece)
+	l.writeOn(body[n:])
+}
+
+// writeOn writes the rest of a body, or as much of it as is left of this turn.
+func (l *serving) writeOn(body []byte) {
+	for len(body) > 0 && l.err == nil {
+		if l.over() {
+			if l.rest == nil {
+				l.kept = l.hit.Keep
+			}
+			l.rest = body
+			return
+		}
+		n := min(len(body), writePiece)
 		l.err = l.writePiece(body[:n], nil)
+		body = body[n:]
 	}
+	l.rest, l.kept = nil, nil
 }
 
 // writePiece writes a and b under one deadline.
 func (l *serving) writePiece(a, b []byte) error {
+	l.turn += len(a) + len(b)
 	err := l.setWriteDeadline(len(a) + len(b))
 	if err == nil {
 		err = l.writeBoth(a, b)

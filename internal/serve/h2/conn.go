@@ -48,10 +48,14 @@ type conn struct {
 	rests    bool // it may rest
 	rested   bool // it has rested since something came
 	silent   bool // the last read found nothing: no layer below holds anything back
+	turns    bool // a loop serves this and other connections by turns
+	turn     int  // bytes that were sent in this turn
+	more     bool // the turn was over before everything was done
 
 	mu         sync.Mutex   // guards the fields below
 	room       sync.Cond    // out was written, or never will be
 	out        []byte       // frames to be written
+	atOnce     int          // how many bytes are gathered before they are written
 	buffer     *writeBuffer // that out lies in
 	writing    bool         // somebody is the writer
 	wroteUntil time.Time    // the write deadline that is set
@@ -114,9 +118,10 @@ func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
 	now := time.Now()
 	c := &conn{
 		server: s, nc: nc, table: hpack.NewTable(), streams: make(map[uint32]*stream), sendWindow: initialWindow, peerWindow: initialWindow,
-		last: maxStreamID, budget: budget{since: now}, active: now, waiter: loop.WaiterOf(nc),
+		last: maxStreamID, budget: budget{since: now}, active: now, atOnce: littleAtOnce, waiter: loop.WaiterOf(nc),
 	}
 	c.again, c.rests = c.goOn, c.waiter != nil && s.options.Rest > 0
+	c.turns = c.waiter != nil && c.waiter.Tries()
 	c.info = ConnInfo{RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr()}
 	c.remote = c.info.RemoteAddr.String()
 	if secure, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
@@ -136,11 +141,14 @@ func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
 	return c
 }
 
-// serve runs the connection until it ends, or rests: then it returns true.
-func (c *conn) serve() (rests bool) {
+// serve runs the connection until it ends, or is to be called again.
+func (c *conn) serve() (next wanted) {
 	err := c.contained()
-	if errors.Is(err, errResting) {
-		return true
+	switch {
+	case errors.Is(err, errResting):
+		return wantsMore
+	case errors.Is(err, errTurn):
+		return wantsTurn
 	}
 	c.reader.giveBack()
 	c.finish(err)
@@ -151,8 +159,20 @@ func (c *conn) serve() (rests bool) {
 		c.leave()
 		c.work.Wait()
 	}
-	return false
+	return wantsNothing
 }
+
+// wanted is what a connection that was served waits for.
+type wanted uint8
+
+const (
+	wantsNothing wanted = iota // it has ended
+	wantsMore                  // from its peer
+	wantsTurn                  // after the others' turns
+)
+
+// errTurn says that others are to have their turns.
+var errTurn = errors.New("h2: the connection's turn is over")
 
 // contained runs the connection and turns a panic into an error of the connection.
 func (c *conn) contained() (err error) {
@@ -183,11 +203,20 @@ func (c *conn) run() error {
 			return err
 		}
 	}
+	if c.turn = 0; c.more && c.reader.have == 0 { // first of all what has come meanwhile: a window, or a reset
+		if err := c.fill(); err != nil && !errors.Is(err, errResting) {
+			return err
+		}
+	}
 	for {
-		if c.reader.have > 0 {
+		if c.reader.have > 0 || c.more {
+			c.more = false
 			if err := c.batch(); err != nil {
 				return err
 			}
+		}
+		if c.more {
+			return errTurn
 		}
 		if err := c.fill(); err != nil {
 			return err
@@ -259,11 +288,19 @@ func (c *conn) batch() error {
 		if err != nil {
 			return err
 		}
+		if len(c.out) >= c.atOnce && c.turns && !c.writing {
+			c.settle()
+			c.flushTurn()
+			if c.turn >= turnBytes {
+				c.more = true // the rest of the frames is for the next turn
+				break
+			}
+		}
 		c.awaitRoom()
 	}
 	c.reader.drop(at)
 	c.settle()
-	c.flush()
+	c.flushTurn()
 	c.settled = time.Time{}
 	return nil
 }

@@ -109,7 +109,7 @@ func (c *conn) pump() {
 			st.unstick()
 		}
 	}
-	for i := 0; i < len(c.queue) && len(c.out) < flushAt && c.sendWindow > 0; {
+	for i := 0; i < len(c.queue) && len(c.out) < c.atOnce && c.sendWindow > 0; {
 		st := c.queue[i]
 		n := int(min(int64(len(st.body)), maxFrame, c.sendWindow, st.window))
 		if n <= 0 {
@@ -126,6 +126,11 @@ func (c *conn) pump() {
 			st.stick()
 		}
 	}
+}
+
+// queued reports whether a body that waits could be sent. mu is held.
+func (c *conn) queued() bool {
+	return c.sendWindow > 0 && !c.ending && slices.ContainsFunc(c.queue, func(st *stream) bool { return st.window > 0 })
 }
 
 // stick notes that there is no window for a stream's body. mu is held.

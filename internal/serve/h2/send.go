@@ -8,22 +8,52 @@ import (
 )
 
 const (
-	// flushAt is how much is gathered before it is written. More would leave the
-	// processor's cache.
-	flushAt = 64 << 10
-	// writesAtOnce is how many of them are made before a goroutine goes on. For a
+	// littleAtOnce is how much is gathered before it is written, and muchAtOnce if
+	// the peer takes it quickly: fewer system calls and wake-ups of the peer count
+	// for more then than the processor's cache. Whoever is slow keeps less memory.
+	littleAtOnce = 64 << 10
+	muchAtOnce   = 256 << 10
+	// quickly is how long a write takes at most that is no reason to do with less.
+	quickly = 5 * time.Millisecond
+	// turnBytes is how much one connection sends before the others of its loop have
+	// their turns.
+	turnBytes = muchAtOnce
+	// writesAtOnce is how many writes are made before a goroutine goes on. For a
 	// peer that reads quickly they are over sooner than the goroutine starts.
 	writesAtOnce = 4
 	// inlineBody is the largest body that is sent at once; larger ones take turns.
 	inlineBody = maxFrame
-	// keepBuffer is the largest write buffer that goes back to the pool.
-	keepBuffer = flushAt + 2*maxFrame
+	// overshoot is how much more may be gathered.
+	overshoot = 2 * maxFrame
 )
 
 // A writeBuffer gathers frames. It is borrowed while there is something to write.
 type writeBuffer struct{ b []byte }
 
-var writeBuffers = sync.Pool{New: func() any { return &writeBuffer{make([]byte, 0, keepBuffer)} }}
+// The pools are caches and hold no state.
+var (
+	littleBuffers = sync.Pool{New: func() any { return &writeBuffer{make([]byte, 0, littleAtOnce+overshoot)} }}
+	muchBuffers   = sync.Pool{New: func() any { return &writeBuffer{make([]byte, 0, muchAtOnce+overshoot)} }}
+)
+
+// takeBuffer borrows a buffer for so many bytes at once.
+func takeBuffer(atOnce int) *writeBuffer {
+	if atOnce > littleAtOnce {
+		return muchBuffers.Get().(*writeBuffer)
+	}
+	return littleBuffers.Get().(*writeBuffer)
+}
+
+// giveBack gives the buffer back, in which out lay, unless that has outgrown it.
+func (w *writeBuffer) giveBack(out []byte) {
+	w.b = out[:0]
+	switch cap(out) {
+	case littleAtOnce + overshoot:
+		littleBuffers.Put(w)
+	case muchAtOnce + overshoot:
+		muchBuffers.Put(w)
+	}
+}
 
 // sendHit appends an answer that stands ready and is sendable, and its body if it
 // is small. mu is held.
@@ -88,7 +118,7 @@ func (c *conn) remove(st *stream) {
 // none. mu is held.
 func (c *conn) begin(length int, kind frameType, flags uint8, stream uint32) {
 	if c.buffer == nil {
-		c.buffer = writeBuffers.Get().(*writeBuffer)
+		c.buffer = takeBuffer(c.atOnce)
 		c.out = c.buffer.b
 	}
 	c.out = appendHeader(c.out, length, kind, flags, stream)
@@ -115,6 +145,34 @@ func (c *conn) flush() {
 		}
 	}
 	c.help(c.writeOn)
+}
+
+// flushTurn is flush for who reads, where other connections wait for their turns:
+// what is left after a turn is for the next one. mu is held, but not while writing.
+func (c *conn) flushTurn() {
+	if !c.turns {
+		c.flush()
+		return
+	}
+	if c.writing || c.closed {
+		return
+	}
+	c.pump()
+	c.writing = len(c.out) > 0
+	for c.writing {
+		c.turn += len(c.out)
+		c.write()
+		switch {
+		case c.closed:
+			c.writing = false
+		case c.turn >= turnBytes:
+			c.writing, c.more = false, c.more || len(c.out) > 0 || c.queued()
+		default:
+			c.pump()
+			c.writing = len(c.out) > 0
+		}
+	}
+	c.room.Broadcast()
 }
 
 // writeOn is the writer until there is nothing more to write.
@@ -146,12 +204,12 @@ func (c *conn) containWriter() {
 // awaitRoom keeps whoever adds to out from doing so faster than the peer reads.
 // mu is held, but not while waiting.
 func (c *conn) awaitRoom() {
-	if len(c.out) < flushAt {
+	if len(c.out) < c.atOnce {
 		return
 	}
 	c.settle()
 	c.flush()
-	for c.writing && len(c.out) >= flushAt && !c.closed {
+	for c.writing && len(c.out) >= c.atOnce && !c.closed {
 		c.leave()
 		c.room.Wait()
 	}
@@ -168,11 +226,20 @@ func (c *conn) leave() {
 func (c *conn) write() {
 	out, buffer := c.out, c.buffer
 	c.out, c.buffer = nil, nil
+	much := len(out) >= c.atOnce
 	c.setWriteDeadline(len(out))
+	var began time.Time
+	if much {
+		began = time.Now()
+	}
 	c.writeUnlocked(out)
-	if cap(out) <= keepBuffer {
-		buffer.b = out[:0]
-		writeBuffers.Put(buffer)
+	buffer.giveBack(out)
+	switch {
+	case !much:
+	case time.Since(began) > quickly:
+		c.atOnce = littleAtOnce
+	default:
+		c.atOnce = muchAtOnce
 	}
 	c.room.Broadcast()
 }

@@ -132,11 +132,14 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
 
 // goOn serves the connection until it ends or rests.
 func (c *conn) goOn() {
-	if c.serve() {
+	switch c.serve() {
+	case wantsMore:
 		c.waiter.Await(c.again) // or else it would not rest
-		return
+	case wantsTurn:
+		c.waiter.Begin(c.again)
+	case wantsNothing:
+		c.server.remove(c)
 	}
-	c.server.remove(c)
 }
 
 func (s *Server) add(c *conn) bool {
