@@ -6,6 +6,8 @@
 // seldom does: it hands on less than there is, and says that there is nothing
 // although there is. It panics where a caller breaks the rules.
 //
+// A connection that says whether it is [Ready] is not read before its time.
+//
 // Every function is called in a goroutine of its own. So whoever waits without
 // [loop.Waiter.Leave] is not found out here, but only with real loops.
 package looptest
@@ -25,6 +27,12 @@ import (
 // mostAwaited is how much is read at a time by who waits: the size of no buffer of
 // ours.
 const mostAwaited = 3000
+
+// Ready may be implemented by connections that know whether a read would wait.
+type Ready interface {
+	// Ready reports whether a read would not wait, or waits until that is so.
+	Ready(wait bool) bool
+}
 
 // A Conn is a connection around another one.
 type Conn struct {
@@ -102,7 +110,7 @@ func (c *Conn) wait() {
 	if len(c.pending) > 0 || c.failed != nil || c.closed.Load() || c.expired() {
 		return
 	}
-	if ready, ok := c.inner.(interface{ Ready() bool }); ok && ready.Ready() {
+	if inner, ok := c.inner.(Ready); ok && inner.Ready(true) {
 		return
 	}
 	buf := make([]byte, mostAwaited)
@@ -140,7 +148,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	case !tries:
 		return c.inner.Read(p)
 	}
-	if ready, ok := c.inner.(interface{ Ready() bool }); ok && ready.Ready() {
+	if inner, ok := c.inner.(Ready); ok && inner.Ready(false) {
 		c.turns++
 		return c.inner.Read(p[:c.part(len(p))])
 	}
