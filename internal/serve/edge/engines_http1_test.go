@@ -62,7 +62,8 @@ type h1Talk struct {
 // compare runs a script with both engines.
 func (e *engines) compareHTTP1(t *testing.T, s *h1Script) {
 	t.Helper()
-	e.inBubble(t, s.kind, "http/1.1", func(plain, fast *rig) {
+	how := servingOf(s.parts, func(p *h1Part) []byte { return p.text })
+	e.inBubble(t, how, s.kind, "http/1.1", func(plain, fast *rig) {
 		for _, r := range []*rig{plain, fast} {
 			r.reading.Go(r.read)
 		}

@@ -276,7 +276,8 @@ func (s *h2Script) ending() []h2Step {
 // compareHTTP2 runs a script with both engines.
 func (e *engines) compareHTTP2(t *testing.T, s *h2Script) {
 	t.Helper()
-	e.inBubble(t, s.kind, "h2", func(plain, fast *rig) {
+	how := servingOf(s.steps, func(step *h2Step) []byte { return step.frames })
+	e.inBubble(t, how, s.kind, "h2", func(plain, fast *rig) {
 		views := []*h2View{newH2View(t, plain), newH2View(t, fast)}
 		for _, v := range views {
 			v.rig.reading.Go(v.rig.read)

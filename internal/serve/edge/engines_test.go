@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"pennyfarthing/internal/loop/looptest"
 	"pennyfarthing/internal/serve/body"
 	"pennyfarthing/internal/serve/site"
 )
@@ -27,7 +29,8 @@ import (
 // the same sites, one with each engine, and compare all that a client sees and all
 // that is counted and logged. Each run is a bubble of testing/synctest: the time of
 // an answer is exact, patience costs nothing, and everything has happened that is
-// going to happen before the next bytes are sent.
+// going to happen before the next bytes are sent. The fast engine is called as by a
+// loop, or reads in a goroutine: see serving.
 
 // engineFiles are the files of the sites: pages, files of their own codings, what
 // is never coded, what is empty, what is larger than one write, and what is served
@@ -276,8 +279,39 @@ func (c *complaints) Handle(_ context.Context, r slog.Record) error {
 // engineLimits are small, so that they are reached.
 var engineLimits = Limits{HeaderBytes: 2 << 10, HeaderFields: 20, RequestLine: 300}
 
+// A serving is how the fast engine serves a connection: in a goroutine of its own,
+// or called when there is something to read, as by a loop.
+type serving struct {
+	called bool
+	pace   uint64 // of what is read then; see looptest
+}
+
+// servingOf chooses a serving by what the client sends, so that what fails fails
+// again.
+func servingOf[T any](parts []T, text func(*T) []byte) serving {
+	h := fnv.New64a()
+	for i := range parts {
+		_, _ = h.Write(text(&parts[i])) // never fails
+	}
+	switch sum := h.Sum64(); sum % 5 {
+	case 0:
+		return serving{}
+	case 1:
+		return serving{called: true}
+	default:
+		return serving{true, sum}
+	}
+}
+
+func (s serving) wrap(c net.Conn) net.Conn {
+	if !s.called {
+		return c
+	}
+	return looptest.Wrap(c, s.pace)
+}
+
 // start starts a server and connects to it.
-func (e *engines) start(t *testing.T, engine Engine, kind rigType, protocol string) *rig {
+func (e *engines) start(t *testing.T, engine Engine, how serving, kind rigType, protocol string) *rig {
 	t.Helper()
 	r := &rig{t: t, shared: e, engine: engine, access: &AccessLog{records: make(chan Record, 1<<9)}, ended: -1, began: time.Now()}
 	o := Options{
@@ -307,7 +341,7 @@ func (e *engines) start(t *testing.T, engine Engine, kind rigType, protocol stri
 	running.Go(func() { err = r.server.Run(ctx) })
 	r.stop = func() error { cancel(); running.Wait(); return err }
 	var client *memConn
-	client, r.raw = l.dial()
+	client, r.raw = l.dial(how.wrap)
 	r.client = client
 	if kind.secure() {
 		r.client = tls.Client(client, e.clientTLS(engine, kind, protocol))
@@ -396,13 +430,16 @@ func (e *engines) refusals(engine Engine) map[string]float64 {
 }
 
 // inBubble runs f with both engines.
-func (e *engines) inBubble(t *testing.T, kind rigType, protocol string, f func(plain, fast *rig)) {
+func (e *engines) inBubble(t *testing.T, how serving, kind rigType, protocol string, f func(plain, fast *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		plain, fast := e.start(t, Plain, kind, protocol), e.start(t, Fast, kind, protocol)
+		plain, fast := e.start(t, Plain, serving{}, kind, protocol), e.start(t, Fast, how, kind, protocol)
 		defer fast.close()
 		defer plain.close()
 		f(plain, fast)
+		if t.Failed() {
+			t.Logf("fast was served so: %+v", how)
+		}
 	})
 }
 

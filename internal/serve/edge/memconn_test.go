@@ -29,22 +29,27 @@ func newMemPipe() *memPipe {
 func (p *memPipe) read(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for {
-		switch {
-		case p.dropped:
-			return 0, net.ErrClosed
-		case !p.deadline.IsZero() && !time.Now().Before(p.deadline):
-			return 0, os.ErrDeadlineExceeded
-		case len(p.data) > 0:
-			n := copy(b, p.data)
-			p.data = p.data[n:]
-			return n, nil
-		case p.ended:
-			return 0, io.EOF
-		}
+	for !p.ready() {
 		p.changed.Wait()
 	}
+	switch {
+	case p.dropped:
+		return 0, net.ErrClosed
+	case p.late():
+		return 0, os.ErrDeadlineExceeded
+	case len(p.data) > 0:
+		n := copy(b, p.data)
+		p.data = p.data[n:]
+		return n, nil
+	}
+	return 0, io.EOF
 }
+
+// ready reports whether a read would not wait. mu is held.
+func (p *memPipe) ready() bool { return p.dropped || p.ended || len(p.data) > 0 || p.late() }
+
+// late reports whether the deadline has passed. mu is held.
+func (p *memPipe) late() bool { return !p.deadline.IsZero() && !time.Now().Before(p.deadline) }
 
 func (p *memPipe) write(b []byte) (int, error) {
 	p.mu.Lock()
@@ -114,6 +119,16 @@ func (c *memConn) Read(b []byte) (int, error)  { return c.in.read(b) }
 func (c *memConn) Write(b []byte) (int, error) { return c.out.write(b) }
 func (c *memConn) CloseWrite() error           { c.out.end(); return nil }
 
+// Ready is for looptest.
+func (c *memConn) Ready(wait bool) bool {
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	for wait && !c.in.ready() {
+		c.in.changed.Wait()
+	}
+	return c.in.ready()
+}
+
 func (c *memConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,10 +168,11 @@ func newMemListener() *memListener {
 	return &memListener{conns: make(chan net.Conn), done: make(chan struct{})}
 }
 
-// dial returns the client's end of a new connection, and the server's.
-func (l *memListener) dial() (client, server *memConn) {
+// dial returns the client's end of a new connection, and the server's, which the
+// server gets as wrap has it.
+func (l *memListener) dial(wrap func(net.Conn) net.Conn) (client, server *memConn) {
 	client, server = newMemConns()
-	l.conns <- server
+	l.conns <- wrap(server)
 	return client, server
 }
 

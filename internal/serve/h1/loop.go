@@ -127,7 +127,7 @@ type serving struct {
 
 	begun   time.Time // when the first byte of an unfinished head came
 	resting bool      // since idle was known to last
-	idle    time.Time // until when the connection may be idle, while resting
+	since   time.Time // when the connection became idle; reading may begin anew meanwhile
 	armed   time.Time // the read deadline that is set, which may be too early
 	writeBy time.Time // the write deadline that is set, which may be too late
 	settled time.Time // when the hits at hand were found, as long as it is nearly now
@@ -416,7 +416,7 @@ func (l *serving) fill() error {
 	now := time.Now()
 	due := l.due(now)
 	until := due
-	if rest := now.Add(l.o.Rest); l.o.Rest > 0 && l.have == 0 && !l.resting && (due.IsZero() || rest.Before(due)) {
+	if rest := l.since.Add(l.o.Rest); l.o.Rest > 0 && l.have == 0 && !l.resting && (due.IsZero() || rest.Before(due)) {
 		until = rest
 	}
 	for {
@@ -431,7 +431,7 @@ func (l *serving) fill() error {
 		if n > 0 {
 			l.have += n
 			l.full = l.have == len(l.buf)
-			l.resting = false
+			l.resting, l.since = false, time.Time{}
 			return nil
 		}
 		switch {
@@ -446,7 +446,7 @@ func (l *serving) fill() error {
 		case passed(due):
 			return ErrIdle
 		case !until.Equal(due) && passed(until):
-			l.resting, l.idle = true, due
+			l.resting = true
 			until = due
 			if err := l.arm(due); err != nil {
 				return err
@@ -463,11 +463,11 @@ func (l *serving) fill() error {
 // due is until when the peer has time for the rest of a head, or for the next one
 // to begin; zero: for ever.
 func (l *serving) due(now time.Time) time.Time {
-	switch {
-	case l.resting:
-		return l.idle
-	case l.have == 0:
-		return after(now, l.o.Idle, 0)
+	if l.have == 0 {
+		if l.since.IsZero() {
+			l.since = now
+		}
+		return after(l.since, l.o.Idle, 0)
 	}
 	if l.begun.IsZero() {
 		l.begun = now

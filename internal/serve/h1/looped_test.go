@@ -2,11 +2,14 @@ package h1
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"strings"
 	"sync"
 	"time"
+
+	"pennyfarthing/internal/loop/looptest"
 )
 
 // pages are the answers that stand ready, by their targets. The edge's handler gives the same ones, byte for byte.
@@ -54,6 +57,8 @@ func (e *edge) panicked(value any, input []byte) {
 type loopListener struct {
 	net.Listener
 	options LoopOptions
+	called  bool          // loops are called when there is something to read
+	pace    uint64        // of reading then
 	rest    chan net.Conn // unbuffered: the loop's goroutine waits for Accept
 	closed  chan struct{}
 
@@ -79,10 +84,15 @@ func (l *loopListener) run() {
 }
 
 func (l *loopListener) serve(c net.Conn) {
+	loop := func() *Conn { return Loop(c, l.options) }
+	if _, secure := c.(*tls.Conn); l.called && !secure { // the handshake is still to be made
+		waiting := looptest.Wrap(c, l.pace)
+		c, loop = waiting, func() *Conn { return called(waiting, l.options) }
+	}
 	l.mu.Lock()
 	l.open[c] = true
 	l.mu.Unlock()
-	rest := Loop(c, l.options)
+	rest := loop()
 	l.mu.Lock()
 	delete(l.open, c)
 	l.mu.Unlock()
@@ -94,6 +104,25 @@ func (l *loopListener) serve(c net.Conn) {
 	case <-l.closed:
 		_ = rest.Close()
 	}
+}
+
+// called runs a loop that is called when there is something to read.
+func called(c *looptest.Conn, o LoopOptions) (rest *Conn) {
+	over := make(chan *Conn, 1) // the loop waits for nobody
+	run, rests := func() *Conn { return Loop(c, o) }, false
+	o.Rest, o.OnRest = time.Second, func(resume func() *Conn) { run, rests = resume, true }
+	var turn func()
+	turn = func() {
+		rests = false
+		rest := run()
+		if rests {
+			c.Await(turn)
+			return
+		}
+		over <- rest
+	}
+	c.Begin(turn)
+	return <-over
 }
 
 // stop ends the loops, as an edge that drains does. Those that are handed over are the server's.

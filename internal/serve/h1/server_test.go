@@ -31,10 +31,17 @@ func (l guardListener) Accept() (net.Conn, error) {
 // engine is what serves the connections of a test.
 type engine struct {
 	name   string
-	looped bool // a Loop stands before net/http
+	looped bool   // a Loop stands before net/http
+	called bool   // it is called when there is something to read
+	pace   uint64 // of what is read then
 }
 
-var engines = []engine{{"the plain engine", false}, {"the loop before the plain engine", true}}
+var engines = []engine{
+	{name: "the plain engine"},
+	{name: "the loop before the plain engine", looped: true},
+	{name: "the loop that is called", looped: true, called: true},
+	{name: "the loop that is called at an odd pace", looped: true, called: true, pace: 1},
+}
 
 // onBoth runs f with each engine: whatever holds for the one holds for the other.
 func onBoth(t *testing.T, f func(t *testing.T, on engine)) {
@@ -130,6 +137,7 @@ func (e *edge) start(t testing.TB, l net.Listener, o Options, handler http.Handl
 	var wg sync.WaitGroup
 	if e.looped {
 		looped := newLoopListener(l, LoopOptions{Options: o, Hit: e.hits, Stopping: &e.stopping, OnPanic: e.panicked})
+		looped.called, looped.pace = e.called, e.pace
 		wg.Go(looped.run)
 		e.stop = looped.stop
 		l = looped

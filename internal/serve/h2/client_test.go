@@ -14,10 +14,13 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"pennyfarthing/internal/loop/looptest"
 )
 
 // A client is one end of a connection whose other end is the server's. It sends
@@ -29,7 +32,7 @@ type client struct {
 	framer *http2.Framer
 	block  bytes.Buffer
 	hpack  *hpack.Encoder
-	done   chan struct{} // ServeConn has returned
+	done   chan struct{} // the connection has ended
 
 	mu     sync.Mutex
 	frames []string          // what came, as describe says it
@@ -38,8 +41,18 @@ type client struct {
 	tap    func(block []byte) // sees header blocks as they came, if not nil
 }
 
+// A way is one of serving a connection.
+type way struct {
+	name   string
+	called bool   // when there is something to read, as by a loop
+	pace   uint64 // of what is read then
+}
+
+var ways = []way{{name: "read by a goroutine"}, {"called when there is something to read", true, 0}, {"called at an odd pace", true, 1}}
+
 // inBubble runs f with a client that has sent its preface and SETTINGS, in a
-// bubble of testing/synctest: there, whatever the server starts must end.
+// bubble of testing/synctest: there, whatever the server starts must end. It does
+// so once for each way of serving.
 func inBubble(t *testing.T, o Options, f func(c *client)) {
 	t.Helper()
 	inBubbleRaw(t, o, func(c *client) {
@@ -53,8 +66,8 @@ func inBubble(t *testing.T, o Options, f func(c *client)) {
 // inBubbleRaw is inBubble without a preface.
 func inBubbleRaw(t *testing.T, o Options, f func(c *client)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		c := dialPipe(t, o)
+	eachWay(t, func(t *testing.T, on way) {
+		c := dialPipe(t, o, on)
 		go c.read()
 		f(c)
 		_ = c.nc.Close()
@@ -62,9 +75,22 @@ func inBubbleRaw(t *testing.T, o Options, f func(c *client)) {
 	})
 }
 
+// eachWay runs f in a bubble for each way of serving.
+func eachWay(t *testing.T, f func(t *testing.T, on way)) {
+	t.Helper()
+	for _, on := range ways {
+		t.Run(on.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { f(t, on) })
+		})
+	}
+}
+
 // dialPipe starts a server and a client that has not sent anything yet.
-func dialPipe(t *testing.T, o Options) *client {
+func dialPipe(t *testing.T, o Options, on way) *client {
 	here, there := net.Pipe()
+	if on.called {
+		there, o.Rest = looptest.Wrap(there, on.pace), time.Second
+	}
 	c := &client{t: t, server: NewServer(o), nc: here, done: make(chan struct{}), bodies: map[uint32][]byte{}}
 	c.framer = http2.NewFramer(here, &tapped{Reader: here, c: c})
 	c.framer.AllowIllegalWrites = true
@@ -74,6 +100,7 @@ func dialPipe(t *testing.T, o Options) *client {
 	go func() {
 		defer close(c.done)
 		c.server.ServeConn(t.Context(), there)
+		c.server.serving.Wait()
 	}()
 	return c
 }

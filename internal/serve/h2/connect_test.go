@@ -82,6 +82,7 @@ func (c *client) tunnel(id uint32, path string) {
 func TestATunnelGoesBothWays(t *testing.T) {
 	var seen []string
 	inBubble(t, tunnelOptions(&seen), func(c *client) {
+		seen = nil
 		c.tunnel(1, "/chat?room=1")
 		c.saw("HEADERS 1 200")
 		for i := range uint32(3) {

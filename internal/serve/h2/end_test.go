@@ -245,8 +245,8 @@ func TestAClientThatStopsReadingIsEndedAndBuffersLittle(t *testing.T) {
 		{[2]string{"/flush", "/flush"}, 1000},
 	} {
 		t.Run(test.paths[0]+" and then "+test.paths[1], func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c := dialPipe(t, talkOptions())
+			eachWay(t, func(t *testing.T, on way) {
+				c := dialPipe(t, talkOptions(), on)
 				go func() { _, _ = io.CopyN(io.Discard, c.nc, test.reads) }()
 				c.write([]byte(preface))
 				c.must(c.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1}))
@@ -277,8 +277,8 @@ func TestAClientThatStopsReadingIsEndedAndBuffersLittle(t *testing.T) {
 }
 
 func TestGoAwayIsSentEvenWhileABodyIsBeingWritten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := dialPipe(t, talkOptions())
+	eachWay(t, func(t *testing.T, on way) {
+		c := dialPipe(t, talkOptions(), on)
 		go func() {
 			c.write([]byte(preface))
 			c.must(c.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30}))

@@ -153,6 +153,7 @@ func TestAHeaderBlockThatIsTooLargeEndsTheConnection(t *testing.T) {
 	o := talkOptions()
 	o.OnAbuse = func(k Kind) { abuse = append(abuse, k) }
 	inBubble(t, o, func(c *client) {
+		abuse = nil
 		c.sendBlock(1, true, append(c.encode("GET", "/hit/0"), bytes.Repeat([]byte{0x82}, maxBlock)...))
 		c.saw("GOAWAY 0 ENHANCE_YOUR_CALM", "EOF")
 	})

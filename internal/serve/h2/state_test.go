@@ -349,7 +349,7 @@ func TestHandlersThatDoNotNoticeTheirResetAreBounded(t *testing.T) {
 	running := 0
 	o := Options{Streams: 4, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { running++; <-release })}
 	inBubble(t, o, func(c *client) {
-		release = make(chan struct{})
+		release, running = make(chan struct{}), 0
 		defer close(release)
 		for id := uint32(1); id < 40; id += 2 {
 			c.get(id, "/")
