@@ -16,6 +16,8 @@ import (
 
 var errClosed = net.ErrClosed
 
+var _ Waiter = (*Conn)(nil)
+
 // mostTurns is how often a function that the loop called may read before the
 // others have their turns.
 const mostTurns = 8

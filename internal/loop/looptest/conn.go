@@ -64,8 +64,8 @@ func Wrap(inner net.Conn, seed uint64) *Conn {
 
 // Begin is for [loop.Waiter].
 func (c *Conn) Begin(f func()) {
-	if c.tries.Swap(true) {
-		panic("looptest: it has begun already")
+	if c.tries.Store(true); c.armed.Load() {
+		panic("looptest: begun, and it is awaited")
 	}
 	go c.call(f)
 }
@@ -87,6 +87,9 @@ func (c *Conn) Await(f func()) {
 
 // Leave is for [loop.Waiter].
 func (c *Conn) Leave() {}
+
+// Tries is for loop.Waiter.
+func (c *Conn) Tries() bool { return true }
 
 // Block is for [loop.Waiter].
 func (c *Conn) Block() {
@@ -228,3 +231,5 @@ func (c *Conn) LocalAddr() net.Addr { return c.inner.LocalAddr() }
 
 // RemoteAddr returns the peer's address.
 func (c *Conn) RemoteAddr() net.Addr { return c.inner.RemoteAddr() }
+
+var _ loop.Waiter = (*Conn)(nil)

@@ -12,17 +12,21 @@ import (
 	"sync"
 	"time"
 
-	"pennyfarthing/internal/loop"
 	"pennyfarthing/internal/serve/h1"
 	"pennyfarthing/internal/serve/h2"
 )
 
 // accept takes connections until ctx ends or ln fails, and gives each to admit
-// in a goroutine of its own. It returns when all of those have.
+// in a goroutine of a crew. It returns when all of those have.
 func (s *Server) accept(ctx context.Context, ln net.Listener, admit func(context.Context, net.Conn) error) error {
-	var admitting sync.WaitGroup
-	defer admitting.Wait()
 	admitCtx, cancel := context.WithCancel(ctx)
+	crew := newCrew(func(conn net.Conn) {
+		if err := admit(admitCtx, conn); err != nil {
+			s.options.Log.LogAttrs(ctx, slog.LevelDebug, "connection ended early", slog.String("pop", s.options.Name), slog.Any("err", err))
+			_ = conn.Close()
+		}
+	})
+	defer crew.dismiss()
 	defer cancel()
 	for {
 		conn, err := ln.Accept()
@@ -39,12 +43,7 @@ func (s *Server) accept(ctx context.Context, ln net.Listener, admit func(context
 			time.Sleep(acceptPause)
 			continue
 		}
-		admitting.Go(func() {
-			if err := admit(admitCtx, conn); err != nil {
-				s.options.Log.LogAttrs(ctx, slog.LevelDebug, "connection ended early", slog.String("pop", s.options.Name), slog.Any("err", err))
-				_ = conn.Close()
-			}
-		})
+		crew.give(conn)
 	}
 }
 
@@ -55,7 +54,7 @@ func (s *Server) admitPlain(ctx context.Context, accepted net.Conn) error {
 		return err
 	}
 	if s.Engine() == Fast {
-		conn.moveTo(s.loops)
+		conn.welcome(s.loops)
 		s.fast.serveHTTP1(ctx, conn, nil)
 		return nil
 	}
@@ -84,9 +83,7 @@ func (s *Server) admitTLS(config *tls.Config) func(context.Context, net.Conn) er
 			return err
 		}
 		secure := newSecureConn(conn, config, s.turns)
-		handshaking, cancel := context.WithTimeoutCause(ctx, s.limits.Handshake, errors.New("TLS handshake took too long"))
-		defer cancel()
-		err = secure.HandshakeContext(handshaking)
+		err = secure.handshake(ctx, s.limits.Handshake)
 		s.meters.handshake(err)
 		if err != nil {
 			s.helpPlainHTTP(conn, err)
@@ -95,7 +92,7 @@ func (s *Server) admitTLS(config *tls.Config) func(context.Context, net.Conn) er
 		state := secure.ConnectionState()
 		fast := s.Engine() == Fast
 		if fast {
-			conn.moveTo(s.loops)
+			conn.welcome(s.loops)
 		}
 		switch {
 		case state.NegotiatedProtocol == "h2" && fast:
@@ -191,65 +188,4 @@ func (s *Server) proxied(ctx context.Context, conn net.Conn) (netip.AddrPort, er
 		return netip.AddrPort{}, err
 	}
 	return client, conn.SetReadDeadline(time.Time{})
-}
-
-// A countedConn leaves the count of its client when it is closed.
-type countedConn struct {
-	net.Conn
-	leave func()
-}
-
-// Close closes the connection.
-func (c *countedConn) Close() error {
-	c.leave()
-	return c.Conn.Close()
-}
-
-// moveTo has one of the loops wait for the connection, from here on. Where that
-// cannot be, the connection goes on as it was.
-func (c *countedConn) moveTo(loops *loop.Group) {
-	if loops == nil {
-		return
-	}
-	inner := &c.Conn
-	if proxied, ok := c.Conn.(*proxiedConn); ok {
-		inner = &proxied.Conn
-	}
-	if moved, err := loops.Take(*inner); err == nil {
-		*inner = moved
-	}
-}
-
-// Waiter is for [loop.WaiterOf].
-func (c *countedConn) Waiter() loop.Waiter {
-	inner := c.Conn
-	if proxied, ok := inner.(*proxiedConn); ok {
-		inner = proxied.Conn
-	}
-	if w := loop.WaiterOf(inner); w != nil {
-		return w
-	}
-	return patientWaiter(c)
-}
-
-// WriteBuffers writes two buffers by one system call, where that is possible.
-func (c *countedConn) WriteBuffers(buffers ...[]byte) error {
-	inner := c.Conn
-	if proxied, ok := inner.(*proxiedConn); ok {
-		inner = proxied.Conn
-	}
-	if w, ok := inner.(h1.BuffersWriter); ok {
-		return w.WriteBuffers(buffers...)
-	}
-	vector := net.Buffers(buffers)
-	_, err := vector.WriteTo(inner)
-	return err
-}
-
-// CloseWrite lets the connection linger.
-func (c *countedConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
 }

@@ -3,7 +3,9 @@
 package edge
 
 import (
+	"io"
 	"net"
+	"os"
 	"syscall"
 
 	"pennyfarthing/internal/loop"
@@ -27,6 +29,25 @@ func (p patient) Await(f func()) {
 func (p patient) Leave()      {}
 func (p patient) Block()      {}
 func (p patient) Tries() bool { return false }
+
+// try reads what has come. Without anything it returns [loop.ErrAgain].
+func (c *countedConn) try(p []byte) (n int, err error) {
+	failed := c.newcomer.Read(func(fd uintptr) bool {
+		n, err = syscall.Read(int(fd), p)
+		return true
+	})
+	switch {
+	case failed != nil:
+		return 0, failed
+	case err == syscall.EAGAIN || err == syscall.EINTR: //nolint:errorlint // an Errno is never wrapped
+		return 0, loop.ErrAgain
+	case err != nil:
+		return 0, os.NewSyscallError("read", err)
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
 
 // awaitReadable returns when there is something to read, or the read deadline has
 // passed, or the connection has failed.

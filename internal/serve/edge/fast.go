@@ -51,6 +51,9 @@ func (e *fastEngine) serveHTTP2(ctx context.Context, conn *secureConn, state *tl
 	f := e.newConn(conn, state, overHTTP2)
 	ctx = context.WithValue(context.WithoutCancel(ctx), visitorKey{}, &f.visitor)
 	ctx = context.WithValue(ctx, fastConnKey{}, f)
+	if counted, ok := conn.below.Conn.(*countedConn); ok {
+		counted.moveIn() // handlers write as well, and must not see it move
+	}
 	if conn.Waiter() != nil {
 		e.h2.ServeConn(ctx, conn) // which does not wait
 		return
@@ -77,6 +80,10 @@ func (e *fastEngine) serveHTTP1(_ context.Context, conn net.Conn, state *tls.Con
 		return
 	}
 	options.Rest, options.OnRest = restAfter, l.rests
+	if _, ok := l.waiter.(*newcomer); ok {
+		l.goOn() // until it has read all, and is to wait
+		return
+	}
 	l.waiter.Begin(l.again)
 }
 

@@ -84,7 +84,7 @@ func listenOnce(ctx context.Context, secure bool, addresses []string) (l Listene
 
 // listen binds one address and returns its port.
 func (l *Listeners) listen(ctx context.Context, secure bool, address string) (int, error) {
-	var config net.ListenConfig
+	config := net.ListenConfig{KeepAlive: -1} // our own limits are shorter, and four system calls a connection less
 	ln, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
 		return 0, fmt.Errorf("listen on %s: %w", address, err)

@@ -3,9 +3,12 @@ package edge
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
+	"os"
 	"runtime"
 	"sync"
+	"time"
 
 	"pennyfarthing/internal/loop"
 )
@@ -128,12 +131,31 @@ func newSecureConn(conn net.Conn, config *tls.Config, turns chan struct{}) *secu
 	return &secureConn{Conn: tls.Server(below, config), below: below}
 }
 
-// HandshakeContext makes the handshake.
-func (c *secureConn) HandshakeContext(ctx context.Context) error {
+// errSlowHandshake is why a handshake that takes too long ends.
+var errSlowHandshake = errors.New("TLS handshake took too long")
+
+// handshake makes the handshake within a time, unless ctx ends before. Deadlines
+// do the same as a context of its own, and need no goroutine.
+func (c *secureConn) handshake(ctx context.Context, within time.Duration) error {
+	if err := c.SetDeadline(time.Now().Add(within)); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.below.Conn.SetDeadline(time.Unix(1, 0)) })
 	c.below.turn.ctx = ctx
-	err := c.Conn.HandshakeContext(ctx)
+	err := c.Conn.HandshakeContext(context.Background()) //nolint:contextcheck // see above
 	c.below.turn.end()
 	c.below.turn = turn{}
+	if !stop() && err == nil {
+		err = context.Cause(ctx) // the deadline that it has set is not ours to undo
+	}
+	switch {
+	case err == nil:
+		return c.SetDeadline(time.Time{})
+	case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errSlowHandshake
+	}
 	return err
 }
 

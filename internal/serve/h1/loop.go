@@ -123,6 +123,7 @@ type serving struct {
 
 	served bool  // a request was answered here
 	last   bool  // the connection ends after what is in out
+	asked  bool  // because the client asked for it
 	err    error // of writing: nobody takes answers any more
 
 	begun   time.Time // when the first byte of an unfinished head came
@@ -186,10 +187,12 @@ func (l *serving) run() *Conn {
 // over reports whether others are to have their turns.
 func (l *serving) over() bool { return l.turns && l.turn >= turnBytes }
 
-// end closes the connection, letting the last answer arrive.
+// end closes the connection, letting the last answer arrive. A client that asked
+// for the end sends nothing more that the answer could be lost by.
 func (l *serving) end() {
+	unread := l.have > 0
 	l.giveBack()
-	if l.last && l.err == nil {
+	if l.last && l.err == nil && (!l.asked || unread) {
 		l.block()
 		linger(l.nc)
 	}
@@ -241,7 +244,8 @@ func (l *serving) answer() (handOver bool) {
 		}
 		l.used += n
 		// What was read is answered before the connection ends.
-		l.last = l.head.Close || l.used == l.have && l.stopping()
+		l.asked = l.head.Close
+		l.last = l.asked || l.used == l.have && l.stopping()
 		hits++
 		l.gather(now)
 		l.head, l.hit = Head{}, Hit{}

@@ -109,17 +109,20 @@ func (l *loopListener) serve(c net.Conn) {
 // called runs a loop that is called when there is something to read.
 func called(c *looptest.Conn, o LoopOptions) (rest *Conn) {
 	over := make(chan *Conn, 1) // the loop waits for nobody
-	run, rests := func() *Conn { return Loop(c, o) }, false
-	o.Rest, o.OnRest = time.Second, func(resume func() *Conn) { run, rests = resume, true }
+	run, rests, turns := func() *Conn { return Loop(c, o) }, false, false
+	o.Rest, o.OnRest = time.Second, func(resume func() *Conn, more bool) { run, rests, turns = resume, true, more }
 	var turn func()
 	turn = func() {
 		rests = false
 		rest := run()
-		if rests {
+		switch {
+		case rests && turns:
+			c.Begin(turn)
+		case rests:
 			c.Await(turn)
-			return
+		default:
+			over <- rest
 		}
-		over <- rest
 	}
 	c.Begin(turn)
 	return <-over
