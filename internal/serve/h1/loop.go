@@ -123,7 +123,6 @@ type serving struct {
 
 	served bool  // a request was answered here
 	last   bool  // the connection ends after what is in out
-	asked  bool  // because the client asked for it
 	err    error // of writing: nobody takes answers any more
 
 	begun   time.Time // when the first byte of an unfinished head came
@@ -187,12 +186,10 @@ func (l *serving) run() *Conn {
 // over reports whether others are to have their turns.
 func (l *serving) over() bool { return l.turns && l.turn >= turnBytes }
 
-// end closes the connection, letting the last answer arrive. A client that asked
-// for the end sends nothing more that the answer could be lost by.
+// end closes the connection, letting the last answer arrive.
 func (l *serving) end() {
-	unread := l.have > 0
 	l.giveBack()
-	if l.last && l.err == nil && (!l.asked || unread) {
+	if l.last && l.err == nil {
 		l.block()
 		linger(l.nc)
 	}
@@ -244,8 +241,7 @@ func (l *serving) answer() (handOver bool) {
 		}
 		l.used += n
 		// What was read is answered before the connection ends.
-		l.asked = l.head.Close
-		l.last = l.asked || l.used == l.have && l.stopping()
+		l.last = l.head.Close || l.used == l.have && l.stopping()
 		hits++
 		l.gather(now)
 		l.head, l.hit = Head{}, Hit{}
