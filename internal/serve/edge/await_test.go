@@ -15,15 +15,49 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// resting is how many connections rest.
-func resting() int {
+// waitingAndServing counts goroutines: those that wait for connections that rest, and
+// those that serve connections.
+func waitingAndServing() (waiting, serving int) {
 	var dump strings.Builder
 	_ = pprof.Lookup("goroutine").WriteTo(&dump, 2) // a Builder takes everything
-	return strings.Count(dump.String(), "(*countedConn).AwaitReadable(")
+	for stack := range strings.SplitSeq(dump.String(), "\n\n") {
+		switch {
+		case strings.Contains(stack, "(*countedConn).awaitReadable("):
+			waiting++
+		case strings.Contains(stack, "internal/serve/h1") || strings.Contains(stack, "internal/serve/h2"):
+			serving++
+		}
+	}
+	return waiting, serving
+}
+
+// rests waits until the only connection of a server rests: with loops it has no
+// goroutine, without them a small one.
+func (r *running) rests(t *testing.T) {
+	t.Helper()
+	want := 1
+	if r.server.loops != nil {
+		want = 0
+	}
+	eventually(t, "the connection rests", func() bool {
+		waiting, serving := waitingAndServing()
+		return waiting == want && serving == 0
+	})
+	if got := r.counter(`penny_connections{pop="au"}`); got != 1 {
+		t.Errorf("%v connections rest", got)
+	}
 }
 
 // An idle connection rests, goes on where it was, rests again, and ends.
 func TestAnIdleConnectionRestsAndGoesOn(t *testing.T) {
+	for _, loops := range []bool{false, true} {
+		t.Run(map[bool]string{false: "in a goroutine", true: "on a loop"}[loops], func(t *testing.T) {
+			idleConnectionsRest(t, loops)
+		})
+	}
+}
+
+func idleConnectionsRest(t *testing.T, loops bool) {
 	for name, c := range map[string]struct {
 		secure bool
 		begin  func(r *running) (ask func(), end io.Reader)
@@ -62,15 +96,18 @@ func TestAnIdleConnectionRestsAndGoesOn(t *testing.T) {
 		for _, end := range []string{"until it is idle for too long", "until the server stops"} {
 			t.Run(name+", "+end, func(t *testing.T) {
 				r := start(t, setup{plain: !c.secure, secure: c.secure, edit: func(o *Options) {
-					o.Engine = Fast
+					o.Engine, o.noLoops = Fast, !loops
 					if end == "until it is idle for too long" {
 						o.Limits.IdleTimeout = 3 * restAfter
 					}
 				}})
+				if loops && r.server.loops == nil {
+					t.Skip("loops need epoll, which Linux has")
+				}
 				ask, rest := c.begin(r)
 				for range 2 {
 					ask()
-					eventually(t, "the connection rests", func() bool { return resting() == 1 })
+					r.rests(t)
 				}
 				began := time.Now()
 				if end == "until the server stops" {
@@ -84,7 +121,10 @@ func TestAnIdleConnectionRestsAndGoesOn(t *testing.T) {
 				if took := time.Since(began); took > patience/2 {
 					t.Errorf("it took %v", took)
 				}
-				eventually(t, "nothing rests", func() bool { return resting() == 0 })
+				eventually(t, "nothing is left", func() bool {
+					waiting, serving := waitingAndServing()
+					return waiting+serving == 0
+				})
 			})
 		}
 	}
@@ -92,12 +132,15 @@ func TestAnIdleConnectionRestsAndGoesOn(t *testing.T) {
 
 // What is on its way when a connection is about to rest is not lost.
 func TestNothingIsLostWhenAConnectionRests(t *testing.T) {
-	r := start(t, setup{secure: true, edit: func(o *Options) { o.Engine = Fast }})
-	for _, c := range []client{r.overHTTP1("localhost"), r.overHTTP2("localhost")} {
+	for _, noLoops := range []bool{false, true} {
+		r := start(t, setup{secure: true, edit: func(o *Options) { o.Engine, o.noLoops = Fast, noLoops }})
+		clients := []client{r.overHTTP1("localhost"), r.overHTTP2("localhost")}
 		for i := range 5 {
 			time.Sleep(restAfter + time.Duration(i-2)*20*time.Millisecond)
-			if got := c.do("GET", "", "/"); got.StatusCode != http.StatusOK {
-				t.Errorf("request %d: %d", i, got.StatusCode)
+			for _, c := range clients {
+				if got := c.do("GET", "", "/"); got.StatusCode != http.StatusOK {
+					t.Errorf("request %d: %d", i, got.StatusCode)
+				}
 			}
 		}
 	}

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	if code == 0 && !runsOnce() {
 		engineUnderTest = Fast
 		fmt.Println("again, with the fast engine")
-		if err := flag.Set("test.skip", "AccessLog|Metrics|Docs|PROXY|Proxy|BetweenEngines|FuzzEngines|Rests"); err != nil {
+		if err := flag.Set("test.skip", "AccessLog|Metrics|Docs|PROXY|Proxy|BetweenEngines|FuzzEngines|Rests|OnLoops|OnALoop"); err != nil {
 			panic(err)
 		}
 		code = m.Run()
