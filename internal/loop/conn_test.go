@@ -20,7 +20,7 @@ import (
 // newGroup runs loops for the time of the test.
 func newGroup(t testing.TB, n int) *Group {
 	t.Helper()
-	g, err := NewGroup(n)
+	g, err := NewGroup(n, n == 2)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,9 +14,8 @@
 // goroutine, and the function in its own. So a protocol is written in one way,
 // whoever runs it.
 //
-// The goroutine waits in a system call, for which the Go runtime lends it a
-// processor (GOMAXPROCS) and takes it back only after some time. Whoever runs
-// loops has one processor more for each of them: see [Group].
+// The goroutine waits in a system call. It is best off with a processor of its own
+// (GOMAXPROCS): see [NewGroup].
 //
 // Linux only; elsewhere [NewGroup] says that it is not supported.
 //

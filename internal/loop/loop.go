@@ -57,11 +57,12 @@ type Group struct {
 	next  atomic.Uint32
 }
 
-// NewGroup returns n loops. They are idle until [Group.Run].
-func NewGroup(n int) (*Group, error) {
+// NewGroup returns n loops. They are idle until [Group.Run]. dedicated says that
+// the process has n processors (GOMAXPROCS) more than it would have without them.
+func NewGroup(n int, dedicated bool) (*Group, error) {
 	g := new(Group)
 	for range n {
-		l, err := newLoop()
+		l, err := newLoop(dedicated)
 		if err != nil {
 			g.close()
 			return nil, err
@@ -88,6 +89,15 @@ func (g *Group) Run(ctx context.Context) {
 	}
 	<-ctx.Done()
 	g.close()
+}
+
+// Stir tells loops with processors of their own that the process has work which
+// they do not see: as long as they hear of it they keep them. The runtime has fewer
+// idle processors then, for which it would wake threads again and again.
+func (g *Group) Stir() {
+	for _, l := range g.loops {
+		l.stir()
+	}
 }
 
 // Take makes a connection of package net one of a loop. It fails, and leaves

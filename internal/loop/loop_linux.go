@@ -2,6 +2,7 @@ package loop
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -10,6 +11,9 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// Supported says whether there are loops on this system.
+const Supported = true
 
 // mostEvents is how many events are taken at a time.
 const mostEvents = 256
@@ -30,6 +34,10 @@ type Loop struct {
 	due    []*Conn // to be called, from at on
 	at     int
 	events [mostEvents]unix.EpollEvent
+	holds  int // waits with the processor kept that have ended without anything
+
+	dedicated bool        // the loop has a processor of its own
+	stirred   atomic.Bool // there is work beside the loop
 
 	mu       sync.Mutex // guards the fields below
 	conns    []*Conn    // by descriptor
@@ -46,7 +54,7 @@ type runner struct {
 	calling atomic.Pointer[Conn]
 }
 
-func newLoop() (*Loop, error) {
+func newLoop(dedicated bool) (*Loop, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("create an epoll instance: %w", err)
@@ -56,7 +64,7 @@ func newLoop() (*Loop, error) {
 		_ = unix.Close(epoll)
 		return nil, fmt.Errorf("create an eventfd: %w", err)
 	}
-	l := &Loop{epoll: epoll, wakeup: wakeup, epoch: time.Now()}
+	l := &Loop{epoll: epoll, wakeup: wakeup, epoch: time.Now(), dedicated: dedicated}
 	l.now.Store(1)
 	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, wakeup, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(wakeup)}); err != nil {
 		l.release()
@@ -176,14 +184,49 @@ func (l *Loop) patience() int {
 	return max(0, int((left+time.Millisecond-1)/time.Millisecond))
 }
 
-// wait waits for events. The runtime knows that this blocks; with a processor to
-// spare it takes nothing away meanwhile.
+const (
+	// hold is how long a loop keeps its processor while it waits, in milliseconds.
+	hold = 2
+	// mostHolds is how often that may end without anything until it gives it back.
+	mostHolds = 10
+)
+
+// wait waits for events. With a processor of its own the loop keeps it at first:
+// the runtime does not hear of the system call, and there is no other processor
+// for which it would wake threads that look for work and find none. Whatever has
+// the runtime stop the world sends a signal, which ends the wait. When nothing has
+// happened for a while, the runtime may have the processor.
 func (l *Loop) wait(patience int) int {
-	n, _, errno := syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&l.events)), mostEvents, uintptr(patience), 0, 0)
+	call := syscall.Syscall6
+	keep := l.dedicated && l.holds < mostHolds
+	if keep && patience != 0 {
+		call = syscall.RawSyscall6
+		if patience < 0 || patience > hold {
+			patience = hold
+		}
+	}
+	n, _, errno := call(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&l.events)), mostEvents, uintptr(patience), 0, 0)
 	if errno != 0 { // EINTR: nothing else can happen to it
 		return 0
 	}
+	switch {
+	case n > 0 || l.stirred.Swap(false):
+		l.holds = 0
+	case keep:
+		l.holds++
+		runtime.Gosched() // goroutines that the calls have started may be waiting for this processor
+	}
 	return int(n)
+}
+
+// stir is for [Group.Stir].
+func (l *Loop) stir() {
+	if l.stirred.Load() || l.stirred.Swap(true) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wake()
 }
 
 // note notes an event. mu is held.

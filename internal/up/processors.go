@@ -2,7 +2,6 @@ package up
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -10,22 +9,25 @@ import (
 	"pennyfarthing/internal/loop"
 )
 
-// spare gives the process, once, as many more processors (GOMAXPROCS) as it has
-// loops: one that waits in the kernel keeps its own for a while, and everything
-// else would wait for that. A processor is Go's permission to run a thread at a
-// time; those that nobody needs cost nothing.
-var spare sync.Once
+// processors is how many the process had (GOMAXPROCS) before its loops were given
+// theirs.
+var processors = sync.OnceValue(func() int {
+	n := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(2 * n)
+	return n
+})
 
-// newLoops returns a loop for each processor, or nil where there are none.
+// newLoops returns a loop for each processor, or nil where there are none. Each
+// gets a processor, which is Go's permission to run a thread at a time: a loop that
+// waits in the kernel keeps it, and everything else would wait for that.
 func newLoops(ctx context.Context, log *slog.Logger) *loop.Group {
-	processors := runtime.GOMAXPROCS(0)
-	loops, err := loop.NewGroup(processors)
-	if err != nil {
-		if !errors.Is(err, loop.ErrUnsupported) {
-			log.LogAttrs(ctx, slog.LevelWarn, "connections served without loops", slog.Any("err", err))
-		}
+	if !loop.Supported {
 		return nil
 	}
-	spare.Do(func() { runtime.GOMAXPROCS(processors + loops.Len()) })
+	loops, err := loop.NewGroup(processors(), true)
+	if err != nil {
+		log.LogAttrs(ctx, slog.LevelWarn, "connections served without loops", slog.Any("err", err))
+		return nil
+	}
 	return loops
 }

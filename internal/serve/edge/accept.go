@@ -43,6 +43,9 @@ func (s *Server) accept(ctx context.Context, ln net.Listener, admit func(context
 			time.Sleep(acceptPause)
 			continue
 		}
+		if s.loops != nil {
+			s.loops.Stir()
+		}
 		crew.give(conn)
 	}
 }

@@ -27,7 +27,7 @@ import (
 // startOnLoops runs a server whose fast engine has so many loops.
 func startOnLoops(t *testing.T, loops int, o setup) *running {
 	t.Helper()
-	group, err := loop.NewGroup(loops)
+	group, err := loop.NewGroup(loops, false)
 	if errors.Is(err, loop.ErrUnsupported) {
 		t.Skip("loops need epoll, which Linux has")
 	}

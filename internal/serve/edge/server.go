@@ -132,11 +132,11 @@ func (s *Server) takeLoops() error {
 	if s.loops = s.options.Loops; s.loops != nil {
 		return nil
 	}
-	own, err := loop.NewGroup(runtime.GOMAXPROCS(0))
-	switch {
-	case errors.Is(err, loop.ErrUnsupported):
+	if !loop.Supported {
 		return nil
-	case err != nil:
+	}
+	own, err := loop.NewGroup(runtime.GOMAXPROCS(0), false)
+	if err != nil {
 		return fmt.Errorf("edge: %w", err)
 	}
 	s.loops, s.ownLoops = own, true
