@@ -76,8 +76,17 @@ func (e *fastEngine) serveHTTP1(_ context.Context, conn net.Conn, state *tls.Con
 		go l.goOn()
 		return
 	}
-	options.Rest, options.OnRest = restAfter, l.rests
+	if options.OnRest = l.rests; !inLoop(l.waiter) {
+		options.Rest = restAfter
+	}
 	l.waiter.Begin(l.again)
+}
+
+// inLoop reports whether it is a loop that waits: then a connection rests whenever
+// nothing has come.
+func inLoop(w loop.Waiter) bool {
+	_, yes := w.(*loop.Conn)
+	return yes
 }
 
 // restAfter is how long a connection is idle before it gives back what it need not

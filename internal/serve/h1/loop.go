@@ -52,10 +52,10 @@ type LoopOptions struct {
 	// by a read deadline that has passed, unless Loop has returned. nil never stops.
 	Stopping *atomic.Bool
 	// Rest is how long a connection waits for a request until it rests; 0: it never
-	// does. One whose Read does not wait (loop.ErrAgain) rests at once. Then Loop
-	// gives back all buffers that hold nothing, calls OnRest, and returns nil. When
-	// the connection has something to read, or its read deadline has passed, resume
-	// must be called, once, in place of Loop. The deadline is set.
+	// does. One whose Read does not wait (loop.ErrAgain) needs no Rest: it rests at
+	// once. Then Loop gives back all buffers that hold nothing, calls OnRest, and
+	// returns nil. When the connection has something to read, or its read deadline has
+	// passed, resume must be called, once, in place of Loop. The deadline is set.
 	Rest   time.Duration
 	OnRest func(resume func() *Conn)
 	// OnPanic is told of a panic, in Hit or elsewhere, and of the bytes that led to
@@ -100,7 +100,7 @@ func (l *serving) serve() *Conn {
 type serving struct {
 	nc     net.Conn
 	o      *LoopOptions
-	waiter loop.Waiter   // nil if nothing but a goroutine can wait for nc
+	waiter loop.Waiter  // nil if nothing but a goroutine can wait for nc
 	resume func() *Conn // serve
 
 	buf  []byte // borrowed; nil while the connection rests
@@ -120,7 +120,7 @@ type serving struct {
 	err    error // of writing: nobody takes answers any more
 
 	begun   time.Time // when the first byte of an unfinished head came
-	resting bool      // since idle was known to last
+	resting bool      // nothing has come since idle was set
 	idle    time.Time // until when the connection may be idle, while resting
 	armed   time.Time // the read deadline that is set, which may be too early
 	writeBy time.Time // the write deadline that is set, which may be too late
@@ -411,6 +411,9 @@ func (l *serving) fill() error {
 		case err == nil:
 			continue
 		case errors.Is(err, loop.ErrAgain):
+			if l.have == 0 { // whenever it goes on, that is no new beginning
+				l.resting, l.idle = true, due
+			}
 			return errResting
 		case !isTimeout(err):
 			return err
