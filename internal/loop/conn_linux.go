@@ -327,7 +327,9 @@ func (c *Conn) writeBoth(a, b []byte) (int, syscall.Errno) {
 		return 0, syscall.EBADF
 	}
 	defer c.done()
-	vector := [2]syscall.Iovec{{Base: unsafe.SliceData(a), Len: uint64(len(a))}, {Base: unsafe.SliceData(b), Len: uint64(len(b))}}
+	vector := [2]syscall.Iovec{{Base: unsafe.SliceData(a)}, {Base: unsafe.SliceData(b)}}
+	vector[0].SetLen(len(a))
+	vector[1].SetLen(len(b))
 	r, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, uintptr(c.fd), uintptr(unsafe.Pointer(&vector)), uintptr(len(vector)))
 	if errno != 0 {
 		return 0, errno
