@@ -292,6 +292,9 @@ func TestNothingIsReadByTheLoopWhileAWriteWaits(t *testing.T) {
 	}
 	c.Begin(turn)
 	<-entered
+	for !c.armed.Load() { // or else the writer could be first
+		time.Sleep(time.Millisecond)
+	}
 	go func() {
 		held.Lock()
 		defer held.Unlock()
