@@ -3,6 +3,7 @@ package loop
 import (
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -434,7 +435,8 @@ func (l *Loop) moment(t time.Time) int64 {
 	if left <= 0 {
 		return 1
 	}
-	return int64(time.Since(l.epoch) + left)
+	now := time.Since(l.epoch)
+	return int64(now + min(left, math.MaxInt64-now))
 }
 
 // LocalAddr returns our address.

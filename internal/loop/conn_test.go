@@ -273,6 +273,23 @@ func TestWhoLeavesMayWait(t *testing.T) {
 	exchange(t, client, "and after that")
 }
 
+func TestADeadlineMayBeFarAway(t *testing.T) {
+	g := newGroup(t, 1)
+	for _, left := range []time.Duration{24 * time.Hour, 30 * 24 * time.Hour, 50 * 24 * time.Hour, 1<<63 - 1} {
+		c, client := pair(t, g)
+		_ = c.SetDeadline(time.Now().Add(left))
+		newEcho(c)
+		exchange(t, client, "hello")
+		for c.timer.at.Load() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		if patience := c.loop.patience(); patience <= 0 || int(int32(patience)) != patience {
+			t.Errorf("with %v left it waits for %d ms", left, patience)
+		}
+		_ = c.Close()
+	}
+}
+
 // While somebody's write waits, the loop must not read: a lock of crypto/tls that
 // the writer holds would keep the reader, and with it everybody.
 func TestNothingIsReadByTheLoopWhileAWriteWaits(t *testing.T) {

@@ -14,6 +14,9 @@ import (
 // mostEvents is how many events are taken at a time.
 const mostEvents = 256
 
+// longest is how long the kernel is told to wait: it counts milliseconds in 32 bits.
+const longest = time.Hour
+
 // A Loop calls the functions of its connections, one after the other.
 //
 // Its goroutine is a runner. There is always one, but not always the same: a
@@ -172,7 +175,7 @@ func (l *Loop) patience() int {
 	if at == 0 {
 		return -1
 	}
-	left := time.Duration(at) - time.Since(l.epoch)
+	left := min(time.Duration(at)-time.Since(l.epoch), longest)
 	return max(0, int((left+time.Millisecond-1)/time.Millisecond))
 }
 
