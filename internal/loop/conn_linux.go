@@ -36,7 +36,7 @@ type Conn struct {
 	users  atomic.Int64 // of the descriptor: its owner, and system calls under way
 	closed atomic.Bool
 	gone   atomic.Bool // the descriptor is closed
-	hungUp atomic.Bool // the peer has ended its side, or the connection has failed
+	doubts atomic.Bool // a read with room to spare may not have taken all
 
 	in, out direction
 	reading sync.Mutex // held by the one who reads
@@ -209,8 +209,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 }
 
 // read reads once, and keeps in mind whether more may be there: a read with room to
-// spare has taken all, unless the peer has ended its side, of which the kernel has
-// told already.
+// spare has taken all, unless the peer has ended its side or has sent urgent data,
+// of which the kernel has told already or will.
 func (c *Conn) read(p []byte) (int, syscall.Errno) {
 	if !c.use() {
 		return 0, syscall.EBADF
@@ -228,7 +228,7 @@ func (c *Conn) read(p []byte) (int, syscall.Errno) {
 			c.in.ready.Store(true) // it fails again
 			return 0, errno
 		}
-		if n := int(r); n == len(p) || n == 0 || c.hungUp.Load() {
+		if n := int(r); n == len(p) || n == 0 || c.doubts.Load() {
 			c.in.ready.Store(true)
 		}
 		return int(r), 0

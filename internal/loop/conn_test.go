@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/net/nettest"
+	"golang.org/x/sys/unix"
 )
 
 // newGroup runs loops for the time of the test.
@@ -271,6 +272,40 @@ func TestWhoLeavesMayWait(t *testing.T) {
 		t.Errorf("read %q", got)
 	}
 	exchange(t, client, "and after that")
+}
+
+// A read ends in front of an urgent byte, however much there is behind it.
+func TestUrgentDataHidesNothing(t *testing.T) {
+	g := newGroup(t, 1)
+	c, client := pair(t, g)
+	e := newEcho(c)
+	exchange(t, client, "hello")
+	busy, _ := pair(t, g)
+	all := make(chan struct{})
+	busy.Begin(func() { <-all }) // so that everything is there when it is read
+	raw, err := client.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Control(func(fd uintptr) {
+		if err := unix.Send(int(fd), []byte("ab!"), unix.MSG_OOB); err != nil { // the last byte is urgent
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(client, "cd"); err != nil {
+		t.Fatal(err)
+	}
+	close(all)
+	_ = client.SetReadDeadline(time.Now().Add(10 * time.Second))
+	got := make([]byte, 4)
+	if n, err := io.ReadFull(client, got); err != nil || string(got) != "abcd" {
+		t.Errorf("got %q, %v", got[:n], err)
+	}
+	_ = client.Close()
+	ends(t, e, io.EOF)
 }
 
 func TestADeadlineMayBeFarAway(t *testing.T) {

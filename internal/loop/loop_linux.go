@@ -201,10 +201,10 @@ func (l *Loop) note(e *unix.EpollEvent) {
 		return // it was closed meanwhile
 	}
 	c := l.conns[fd]
-	if e.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
-		c.hungUp.Store(true)
+	if e.Events&(unix.EPOLLPRI|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		c.doubts.Store(true)
 	}
-	if e.Events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+	if e.Events&(unix.EPOLLIN|unix.EPOLLPRI|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		c.in.ready.Store(true)
 		if c.armed.CompareAndSwap(true, false) {
 			l.due = append(l.due, c)
@@ -276,7 +276,7 @@ func (l *Loop) watch(c *Conn) error {
 	l.added++
 	c.number = l.added
 	event := unix.EpollEvent{
-		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&(1<<32-1), Fd: int32(c.fd), Pad: c.number,
+		Events: unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&(1<<32-1), Fd: int32(c.fd), Pad: c.number,
 	}
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, c.fd, &event); err != nil {
 		return fmt.Errorf("watch a connection: %w", err)
