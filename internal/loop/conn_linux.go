@@ -170,6 +170,14 @@ func (c *Conn) Close() error {
 	return nil
 }
 
+// late is why nothing is done after a deadline.
+func (c *Conn) late() error {
+	if c.closed.Load() { // no other deadline helps
+		return errClosed
+	}
+	return os.ErrDeadlineExceeded
+}
+
 // Read reads. Between Begin and Block it does not wait.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
@@ -180,7 +188,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	tries := c.tries.Load()
 	for {
 		if c.in.expired(c.loop.now.Load()) {
-			return 0, c.error("read", os.ErrDeadlineExceeded)
+			return 0, c.error("read", c.late())
 		}
 		if c.in.ready.Load() && !(tries && c.turns >= mostTurns) {
 			n, errno := c.read(p)
@@ -247,7 +255,7 @@ func (c *Conn) writeAll(p []byte, once func([]byte) (int, syscall.Errno)) (int, 
 	sent := 0
 	for {
 		if c.out.expired(c.loop.now.Load()) {
-			return sent, c.error("write", os.ErrDeadlineExceeded)
+			return sent, c.error("write", c.late())
 		}
 		n, errno := once(p[sent:])
 		sent += n

@@ -201,6 +201,20 @@ func TestCloseCallsToo(t *testing.T) {
 	ends(t, e, net.ErrClosed)
 }
 
+// Whoever moves a deadline that has passed and tries again must come to an end.
+func TestAfterCloseNoDeadlineCounts(t *testing.T) {
+	c, _ := pair(t, newGroup(t, 1))
+	_ = c.SetDeadline(time.Unix(1, 0))
+	_ = c.Close()
+	var b [1]byte
+	if _, err := c.Read(b[:]); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("reading: %v", err)
+	}
+	if _, err := c.Write(b[:]); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("writing: %v", err)
+	}
+}
+
 func TestAWriteThatWaitsKeepsNobodyElseWaiting(t *testing.T) {
 	g := newGroup(t, 1)
 	slow, reader := pair(t, g)
