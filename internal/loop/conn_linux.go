@@ -3,6 +3,7 @@ package loop
 import (
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -37,7 +38,7 @@ type Conn struct {
 	users  atomic.Int64 // of the descriptor: its owner, and system calls under way
 	closed atomic.Bool
 	gone   atomic.Bool // the descriptor is closed
-	hungUp atomic.Bool // the peer has ended its side, or the connection has failed
+	doubts atomic.Bool // a read with room to spare may not have taken all
 
 	in, out direction
 	reading sync.Mutex // held by the one who reads
@@ -174,6 +175,14 @@ func (c *Conn) Close() error {
 	return nil
 }
 
+// late is why nothing is done after a deadline.
+func (c *Conn) late() error {
+	if c.closed.Load() { // no other deadline helps
+		return errClosed
+	}
+	return os.ErrDeadlineExceeded
+}
+
 // Read reads. Between Begin and Block it does not wait.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
@@ -184,7 +193,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	tries := c.tries.Load()
 	for {
 		if c.in.expired(c.loop.now.Load()) {
-			return 0, c.error("read", os.ErrDeadlineExceeded)
+			return 0, c.error("read", c.late())
 		}
 		if c.in.ready.Load() && !(tries && c.turns >= mostTurns) {
 			n, errno := c.read(p)
@@ -213,8 +222,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 }
 
 // read reads once, and keeps in mind whether more may be there: a read with room to
-// spare has taken all, unless the peer has ended its side, of which the kernel has
-// told already.
+// spare has taken all, unless the peer has ended its side or has sent urgent data,
+// of which the kernel has told already or will.
 func (c *Conn) read(p []byte) (int, syscall.Errno) {
 	if !c.use() {
 		return 0, syscall.EBADF
@@ -232,7 +241,7 @@ func (c *Conn) read(p []byte) (int, syscall.Errno) {
 			c.in.ready.Store(true) // it fails again
 			return 0, errno
 		}
-		if n := int(r); n == len(p) || n == 0 || c.hungUp.Load() {
+		if n := int(r); n == len(p) || n == 0 || c.doubts.Load() {
 			c.in.ready.Store(true)
 		}
 		return int(r), 0
@@ -251,7 +260,7 @@ func (c *Conn) writeAll(p []byte, once func([]byte) (int, syscall.Errno)) (int, 
 	sent := 0
 	for {
 		if c.out.expired(c.loop.now.Load()) {
-			return sent, c.error("write", os.ErrDeadlineExceeded)
+			return sent, c.error("write", c.late())
 		}
 		n, errno := once(p[sent:])
 		sent += n
@@ -332,7 +341,9 @@ func (c *Conn) writeBoth(a, b []byte) (int, syscall.Errno) {
 		return 0, syscall.EBADF
 	}
 	defer c.done()
-	vector := [2]syscall.Iovec{{Base: unsafe.SliceData(a), Len: uint64(len(a))}, {Base: unsafe.SliceData(b), Len: uint64(len(b))}}
+	vector := [2]syscall.Iovec{{Base: unsafe.SliceData(a)}, {Base: unsafe.SliceData(b)}}
+	vector[0].SetLen(len(a))
+	vector[1].SetLen(len(b))
 	r, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, uintptr(c.fd), uintptr(unsafe.Pointer(&vector)), uintptr(len(vector)))
 	if errno != 0 {
 		return 0, errno
@@ -437,7 +448,8 @@ func (l *Loop) moment(t time.Time) int64 {
 	if left <= 0 {
 		return 1
 	}
-	return int64(time.Since(l.epoch) + left)
+	now := time.Since(l.epoch)
+	return int64(now + min(left, math.MaxInt64-now))
 }
 
 // LocalAddr returns our address.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/net/nettest"
+	"golang.org/x/sys/unix"
 )
 
 // newGroup runs loops for the time of the test.
@@ -200,6 +201,20 @@ func TestCloseCallsToo(t *testing.T) {
 	ends(t, e, net.ErrClosed)
 }
 
+// Whoever moves a deadline that has passed and tries again must come to an end.
+func TestAfterCloseNoDeadlineCounts(t *testing.T) {
+	c, _ := pair(t, newGroup(t, 1))
+	_ = c.SetDeadline(time.Unix(1, 0))
+	_ = c.Close()
+	var b [1]byte
+	if _, err := c.Read(b[:]); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("reading: %v", err)
+	}
+	if _, err := c.Write(b[:]); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("writing: %v", err)
+	}
+}
+
 func TestAWriteThatWaitsKeepsNobodyElseWaiting(t *testing.T) {
 	g := newGroup(t, 1)
 	slow, reader := pair(t, g)
@@ -273,6 +288,57 @@ func TestWhoLeavesMayWait(t *testing.T) {
 	exchange(t, client, "and after that")
 }
 
+// A read ends in front of an urgent byte, however much there is behind it.
+func TestUrgentDataHidesNothing(t *testing.T) {
+	g := newGroup(t, 1)
+	c, client := pair(t, g)
+	e := newEcho(c)
+	exchange(t, client, "hello")
+	busy, _ := pair(t, g)
+	all := make(chan struct{})
+	busy.Begin(func() { <-all }) // so that everything is there when it is read
+	raw, err := client.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Control(func(fd uintptr) {
+		if err := unix.Send(int(fd), []byte("ab!"), unix.MSG_OOB); err != nil { // the last byte is urgent
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(client, "cd"); err != nil {
+		t.Fatal(err)
+	}
+	close(all)
+	_ = client.SetReadDeadline(time.Now().Add(10 * time.Second))
+	got := make([]byte, 4)
+	if n, err := io.ReadFull(client, got); err != nil || string(got) != "abcd" {
+		t.Errorf("got %q, %v", got[:n], err)
+	}
+	_ = client.Close()
+	ends(t, e, io.EOF)
+}
+
+func TestADeadlineMayBeFarAway(t *testing.T) {
+	g := newGroup(t, 1)
+	for _, left := range []time.Duration{24 * time.Hour, 30 * 24 * time.Hour, 50 * 24 * time.Hour, 1<<63 - 1} {
+		c, client := pair(t, g)
+		_ = c.SetDeadline(time.Now().Add(left))
+		newEcho(c)
+		exchange(t, client, "hello")
+		for c.timer.at.Load() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		if patience := c.loop.patience(); patience <= 0 || int(int32(patience)) != patience {
+			t.Errorf("with %v left it waits for %d ms", left, patience)
+		}
+		_ = c.Close()
+	}
+}
+
 // While somebody's write waits, the loop must not read: a lock of crypto/tls that
 // the writer holds would keep the reader, and with it everybody.
 func TestNothingIsReadByTheLoopWhileAWriteWaits(t *testing.T) {
@@ -292,6 +358,9 @@ func TestNothingIsReadByTheLoopWhileAWriteWaits(t *testing.T) {
 	}
 	c.Begin(turn)
 	<-entered
+	for !c.armed.Load() { // or else the writer could be first
+		time.Sleep(time.Millisecond)
+	}
 	go func() {
 		held.Lock()
 		defer held.Unlock()

@@ -105,5 +105,5 @@ func (g *Group) Stir() {
 // descriptors left. conn may have been read and written, but nobody may be
 // doing so.
 func (g *Group) Take(conn net.Conn) (*Conn, error) {
-	return g.loops[int(g.next.Add(1))%len(g.loops)].take(conn)
+	return g.loops[g.next.Add(1)%uint32(len(g.loops))].take(conn)
 }

@@ -18,6 +18,9 @@ const Supported = true
 // mostEvents is how many events are taken at a time.
 const mostEvents = 256
 
+// longest is how long the kernel is told to wait: it counts milliseconds in 32 bits.
+const longest = time.Hour
+
 // A Loop calls the functions of its connections, one after the other.
 //
 // Its goroutine is a runner. There is always one, but not always the same: a
@@ -180,7 +183,7 @@ func (l *Loop) patience() int {
 	if at == 0 {
 		return -1
 	}
-	left := time.Duration(at) - time.Since(l.epoch)
+	left := min(time.Duration(at)-time.Since(l.epoch), longest)
 	return max(0, int((left+time.Millisecond-1)/time.Millisecond))
 }
 
@@ -241,10 +244,10 @@ func (l *Loop) note(e *unix.EpollEvent) {
 		return // it was closed meanwhile
 	}
 	c := l.conns[fd]
-	if e.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
-		c.hungUp.Store(true)
+	if e.Events&(unix.EPOLLPRI|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		c.doubts.Store(true)
 	}
-	if e.Events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+	if e.Events&(unix.EPOLLIN|unix.EPOLLPRI|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		c.in.ready.Store(true)
 		if c.armed.CompareAndSwap(true, false) {
 			l.due = append(l.due, c)
@@ -316,7 +319,7 @@ func (l *Loop) watch(c *Conn) error {
 	l.added++
 	c.number = l.added
 	event := unix.EpollEvent{
-		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&(1<<32-1), Fd: int32(c.fd), Pad: c.number,
+		Events: unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&(1<<32-1), Fd: int32(c.fd), Pad: c.number,
 	}
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, c.fd, &event); err != nil {
 		return fmt.Errorf("watch a connection: %w", err)

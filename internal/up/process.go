@@ -191,7 +191,7 @@ func (p *process) run(ctx context.Context) error {
 	defer stopLogging()
 	logs.run(logging, stopServing, tuneGarbage)
 	if p.loops != nil {
-		logs.run(logging, stopServing, func(ctx context.Context) error { p.loops.Run(ctx); return nil })
+		logs.run(logging, stopServing, func(ctx context.Context) error { return runLoops(ctx, p.loops) })
 	}
 	if p.access != nil {
 		logs.run(logging, stopServing, p.access.Run)

@@ -137,11 +137,12 @@ var errSlowHandshake = errors.New("TLS handshake took too long")
 // handshake makes the handshake within a time, unless ctx ends before. Deadlines
 // do the same as a context of its own, and need no goroutine.
 func (c *secureConn) handshake(ctx context.Context, within time.Duration) error {
-	if err := c.SetDeadline(time.Now().Add(within)); err != nil {
+	until := time.Now().Add(within)
+	if err := c.SetDeadline(until); err != nil {
 		return err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.below.Conn.SetDeadline(time.Unix(1, 0)) })
-	c.below.turn.ctx = ctx
+	c.below.turn.ctx, c.below.turn.until = ctx, until
 	err := c.Conn.HandshakeContext(context.Background()) //nolint:contextcheck // see above
 	c.below.turn.end()
 	c.below.turn = turn{}
@@ -176,6 +177,7 @@ func newTurns() chan struct{} { return make(chan struct{}, turnsPerCPU*runtime.G
 type turn struct {
 	turns chan struct{}
 	ctx   context.Context //nolint:containedctx // of the handshake
+	until time.Time       // the handshake's deadline
 	held  bool
 }
 
@@ -187,8 +189,18 @@ func (t *turn) begin() error {
 	case t.turns <- struct{}{}:
 		t.held = true
 		return nil
+	default:
+	}
+	late := time.NewTimer(time.Until(t.until))
+	defer late.Stop()
+	select {
+	case t.turns <- struct{}{}:
+		t.held = true
+		return nil
 	case <-t.ctx.Done():
 		return context.Cause(t.ctx)
+	case <-late.C:
+		return errSlowHandshake
 	}
 }
 

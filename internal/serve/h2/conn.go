@@ -365,16 +365,16 @@ func (c *conn) fill() error {
 			c.rested, c.silent = false, false
 			return nil
 		}
+		if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
+			return err
+		}
+		c.silent = true
 		if errors.Is(err, loop.ErrAgain) {
 			if r.have == 0 {
 				r.giveBack()
 			}
 			return errResting
 		}
-		if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
-			return err
-		}
-		c.silent = true
 	}
 }
 

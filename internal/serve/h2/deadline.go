@@ -29,7 +29,7 @@ func (c *conn) setReadDeadline() error {
 		return err
 	}
 	if c.mayRest() {
-		if c.silent {
+		if c.silent && !now.Before(c.readUntil) { // what has come since then is read when it goes on
 			return c.rest(until)
 		}
 		if rest := now.Add(c.server.options.Rest); rest.Before(until) {
