@@ -90,8 +90,11 @@ func cut(in string, sizes []byte) (parts []string) {
 // time as they take at the lowest rate.
 func (want *talk) forgive(got *talk, n int) {
 	slow := func(r Refusal) bool { return r.Reason == ReasonSlowBody }
-	if late := (got.Took - want.Took).Abs(); slices.ContainsFunc(got.Refused, slow) && late <= atRate(int64(n), 1<<10) {
-		got.Took = want.Took
+	if late := (got.Took - want.Took).Abs(); !slices.ContainsFunc(got.Refused, slow) || late > atRate(int64(n), 1<<10) {
+		return
+	}
+	if got.Took = want.Took; undated(got.Later) == undated(want.Later) {
+		got.Later = want.Later
 	}
 }
 
