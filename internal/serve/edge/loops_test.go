@@ -246,7 +246,8 @@ func TestOnALoopWhoDoesNotReadKeepsNobodyWaiting(t *testing.T) {
 		kinds := []slow{{"a file, plain", one, "", readHTTP1(1)}, {"hits, plain", many, "", readHTTP1(largeHits)}}
 		if secure {
 			kinds = []slow{
-				{"a file over TLS", one, "http/1.1", readHTTP1(1)}, {"hits over TLS", many, "http/1.1", readHTTP1(largeHits)},
+				{"a file over TLS", one, "http/1.1", readHTTP1(1)},
+				{"hits over TLS", many, "http/1.1", readHTTP1(largeHits)},
 				{"a file over HTTP/2", h2Text("/big.bin"), "h2", readHTTP2(1)},
 				{"hits over HTTP/2", h2Text(slices.Repeat([]string{"/large.jpg"}, largeHits)...), "h2", readHTTP2(largeHits)},
 			}

@@ -1,6 +1,9 @@
 package h1
 
-import "iter"
+import (
+	"bytes"
+	"iter"
+)
 
 // fieldSet is which fields a head has, of those that matter to its framing and routing.
 type fieldSet uint16
@@ -117,7 +120,7 @@ func (h *Head) note(b []byte, kind fieldSet, value Span) Reason {
 	case fieldTransferEncoding:
 		return h.noteEncoding(v, again)
 	case fieldConnection:
-		h.noteConnection(v)
+		h.noteConnection(v, again)
 	case fieldExpect:
 		return h.noteExpect(v, again)
 	case fieldTrailer:
@@ -176,18 +179,35 @@ func (h *Head) noteEncoding(v []byte, again bool) Reason {
 	return ReasonUnknownCoding
 }
 
-// noteConnection looks for close and keep-alive (RFC 9112 §9.3).
-func (h *Head) noteConnection(v []byte) {
+// noteConnection looks for close and keep-alive (RFC 9112 §9.3). net/http takes
+// close for an option in the first field also where blanks, which no option has,
+// are around it; whoever serves must not disagree about the end.
+func (h *Head) noteConnection(v []byte, again bool) {
 	for more := true; more; {
 		var option []byte
 		option, v, more = nextElement(v)
 		switch {
-		case isFold(option, "close"):
+		case isFold(option, "close"), !again && hasWord(option, "close"):
 			h.at.saw |= tokenClose
 		case isFold(option, "keep-alive"):
 			h.at.saw |= tokenKeepAlive
 		}
 	}
+}
+
+// hasWord reports whether a word stands among others, with blanks between them.
+func hasWord(v []byte, word string) bool {
+	for len(v) > len(word) {
+		end := bytes.IndexFunc(v, func(r rune) bool { return r == ' ' || r == '\t' })
+		if end < 0 {
+			break
+		}
+		if isFold(v[:end], word) {
+			return true
+		}
+		v = v[end+1:]
+	}
+	return isFold(v, word)
 }
 
 // noteExpect: the one expectation there is (RFC 9110 §10.1.1), once.

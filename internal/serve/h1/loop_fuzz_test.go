@@ -4,6 +4,7 @@ import (
 	"errors"
 	"hash/fnv"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -84,6 +85,19 @@ func cut(in string, sizes []byte) (parts []string) {
 	return append(parts, in)
 }
 
+// forgive makes two ends of a slow body alike. What comes in the read that ends a
+// head does not count as received, so how n bytes are cut may give a body as much
+// time as they take at the lowest rate.
+func (want *talk) forgive(got *talk, n int) {
+	slow := func(r Refusal) bool { return r.Reason == ReasonSlowBody }
+	if late := (got.Took - want.Took).Abs(); !slices.ContainsFunc(got.Refused, slow) || late > atRate(int64(n), 1<<10) {
+		return
+	}
+	if got.Took = want.Took; undated(got.Later) == undated(want.Later) {
+		got.Later = want.Later
+	}
+}
+
 // paceOf is another pace for other parts, and the same for the same.
 func paceOf(parts []string) uint64 {
 	h := fnv.New64a()
@@ -102,6 +116,9 @@ func checkTalk(t *testing.T, o Options, parts ...string) talk {
 	var got talk
 	for _, on := range []engine{engines[1], engines[2], odd} {
 		got = talkTo(t, on, o, parts...)
+		if on.pace != 0 {
+			want.forgive(&got, len(strings.Join(parts, "")))
+		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("the parts %q (-plain engine +%s, %d):\n%s", parts, on.name, on.pace, diff)
 		}

@@ -194,6 +194,7 @@ var attacks = []attack{
 
 	// After the answer.
 	passes("Connection says close", head+"Connection: x, Close\r\n\r\n", `GET a.test / ""`).closes(),
+	passes("Connection says close among words", head+"Connection: x, y Close\tz\r\n\r\n", `GET a.test / ""`).closes(),
 	passes("HTTP/1.0 closes", "GET / HTTP/1.0\r\n\r\n", `GET  / ""`).closes(),
 	passes("HTTP/1.0 keeps alive", "GET / HTTP/1.0\r\n"+host+"Connection: Keep-Alive\r\n\r\n", `GET a.test / ""`),
 }
