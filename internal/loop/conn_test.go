@@ -35,12 +35,12 @@ func newGroup(t testing.TB, n int) *Group {
 // pair returns the two ends of a TCP connection, the first of them ours.
 func pair(t testing.TB, g *Group) (*Conn, *net.TCPConn) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	client, err := net.Dial("tcp", ln.Addr().String()) //nolint:noctx // a test's
+	client, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,8 +349,8 @@ func TestNothingIsReadByTheLoopWhileAWriteWaits(t *testing.T) {
 	entered := make(chan struct{}, 16)
 	turn = func() {
 		entered <- struct{}{}
-		held.Lock() // as crypto/tls does
-		held.Unlock()
+		held.Lock()   // as crypto/tls does
+		held.Unlock() //nolint:staticcheck // SA2001: to have had it is enough
 		var b [16]byte
 		if _, err := c.Read(b[:]); errors.Is(err, ErrAgain) {
 			c.Await(turn)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -48,6 +49,30 @@ func TestAnIdleConnectionEndsWhateverWaitsForIt(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TLS says goodbye when it closes a connection, for which it waits up to five
+// seconds. Who does not read is not told: one after the other they would take longer
+// than a test has patience.
+func TestNoFarewellWaitsForAReaderThatIsStuck(t *testing.T) {
+	for _, file := range []string{"memory.bin", "disk.bin"} {
+		t.Run(file, func(t *testing.T) {
+			r := start(t, setup{
+				secure: true, files: map[string]string{"memory.bin": strings.Repeat("x", 2<<20), "disk.bin": strings.Repeat("x", 16<<20)},
+				edit: func(o *Options) { o.Engine, o.Limits.Drain = Fast, 100*time.Millisecond },
+			})
+			for range 7 {
+				conn := r.dialTLS("localhost")
+				for range 10 {
+					conn.send("GET /" + file + " HTTP/1.1\r\nHost: localhost\r\n\r\n")
+				}
+				if _, err := conn.in.Peek(1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ends(t, r.draining())
+		})
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pennyfarthing/internal/loop"
@@ -121,7 +122,8 @@ func (r *recordBatch) CloseWrite() error {
 // A secureConn is a TLS connection whose larger writes are one system call.
 type secureConn struct {
 	*tls.Conn
-	below *recordBatch
+	below   *recordBatch
+	batches atomic.Int32 // under way
 }
 
 // newSecureConn returns a connection on which the handshake is still to be made.
@@ -211,14 +213,33 @@ func (t *turn) end() {
 	}
 }
 
+// Close closes the connection. Where a batch is being written it breaks that off, as
+// crypto/tls does with what it writes itself: a farewell would wait for the batch.
+func (c *secureConn) Close() error {
+	if c.batches.Load() > 0 {
+		return c.below.Conn.Close()
+	}
+	return c.Conn.Close()
+}
+
+func (c *secureConn) begin(n int) {
+	c.batches.Add(1)
+	c.below.begin(n)
+}
+
+func (c *secureConn) end() error {
+	defer c.batches.Add(-1)
+	return c.below.end()
+}
+
 // Write writes p as full records, all at once.
 func (c *secureConn) Write(p []byte) (int, error) {
 	if len(p) <= recordSize {
 		return c.Conn.Write(p)
 	}
-	c.below.begin(len(p))
+	c.begin(len(p))
 	n, err := c.Conn.Write(p)
-	if flushErr := c.below.end(); err == nil {
+	if flushErr := c.end(); err == nil {
 		err = flushErr
 	}
 	return n, err
@@ -231,9 +252,9 @@ func (c *secureConn) WriteBuffers(buffers ...[]byte) error {
 	for _, b := range buffers {
 		size += len(b)
 	}
-	c.below.begin(size)
+	c.begin(size)
 	err := c.writeRecords(buffers)
-	if flushErr := c.below.end(); err == nil {
+	if flushErr := c.end(); err == nil {
 		err = flushErr
 	}
 	return err

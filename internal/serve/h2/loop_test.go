@@ -40,12 +40,12 @@ func inLoop(t *testing.T, o Options) (*turning, net.Conn) {
 	var running sync.WaitGroup
 	running.Go(func() { loops.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	here, err := net.Dial("tcp", ln.Addr().String()) //nolint:noctx // a test's
+	here, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
