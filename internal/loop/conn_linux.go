@@ -42,7 +42,8 @@ type Conn struct {
 
 	in, out direction
 	reading sync.Mutex // held by the one who reads
-	writing sync.Mutex // held by the one who writes
+	writing sync.Mutex // held by the one who writes; guards pace
+	pace    pace
 
 	tries atomic.Bool // reading does not wait
 	await func()      // to be called by the loop
@@ -135,6 +136,38 @@ func (c *Conn) rouse() {
 // Leave is for [Waiter].
 func (c *Conn) Leave() { c.loop.leave(c) }
 
+// Pace is for [Waiter].
+func (c *Conn) Pace(grace time.Duration, rate, free int64) bool {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.pace = pace{grace, rate, free}
+	return true
+}
+
+// A pace is how fast a peer must take what is written; the zero pace is any.
+type pace struct {
+	grace      time.Duration
+	rate, free int64
+}
+
+// until is when a write must go on that has waited since a time, both in
+// nanoseconds since the epoch, and of which n bytes were taken; 0 is whenever.
+func (p *pace) until(since int64, n int) int64 {
+	if p.rate == 0 {
+		return 0
+	}
+	return since + int64(p.grace) + (int64(n)+p.free)*int64(time.Second)/p.rate
+}
+
+// Now is for [Waiter].
+func (c *Conn) Now() time.Time {
+	l := c.loop
+	if r := l.running.Load(); r != nil && r.calling.Load() == c {
+		return l.epoch.Add(time.Duration(l.now.Load()))
+	}
+	return time.Now()
+}
+
 // Tries is for [Waiter].
 func (c *Conn) Tries() bool { return true }
 
@@ -215,7 +248,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 			}
 			return 0, ErrAgain
 		}
-		if err := c.wait(&c.in); err != nil {
+		if err := c.wait(&c.in, 0); err != nil {
 			return 0, c.error("read", err)
 		}
 	}
@@ -257,7 +290,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 
 // writeAll writes all of p by means of once, which writes some of it.
 func (c *Conn) writeAll(p []byte, once func([]byte) (int, syscall.Errno)) (int, error) {
-	sent := 0
+	sent, since := 0, int64(0)
 	for {
 		if c.out.expired(c.loop.now.Load()) {
 			return sent, c.error("write", c.late())
@@ -274,7 +307,10 @@ func (c *Conn) writeAll(p []byte, once func([]byte) (int, syscall.Errno)) (int, 
 		case errno != syscall.EAGAIN:
 			return sent, c.error("write", os.NewSyscallError("write", errno))
 		}
-		if err := c.wait(&c.out); err != nil {
+		if since == 0 {
+			since = int64(time.Since(c.loop.epoch))
+		}
+		if err := c.wait(&c.out, c.pace.until(since, sent)); err != nil {
 			return sent, c.error("write", err)
 		}
 	}
@@ -351,9 +387,10 @@ func (c *Conn) writeBoth(a, b []byte) (int, syscall.Errno) {
 	return int(r), 0
 }
 
-// wait waits until a direction may be ready. If the loop has called the caller, it
+// wait waits until a direction may be ready, or until its deadline or another time,
+// unless that is 0. If the loop has called the caller, it
 // goes on without it.
-func (c *Conn) wait(d *direction) error {
+func (c *Conn) wait(d *direction, until int64) error {
 	if d.token == nil {
 		d.token = make(chan struct{}, 1) // one token says all
 	}
@@ -361,6 +398,9 @@ func (c *Conn) wait(d *direction) error {
 		d.waiting.Store(true)
 		c.Leave() // behind waiting: see Loop.call
 		at := d.deadline.Load()
+		if until != 0 && (at == 0 || until < at) {
+			at = until
+		}
 		left := time.Duration(at) - time.Since(c.loop.epoch)
 		switch {
 		case c.closed.Load():

@@ -261,6 +261,41 @@ func TestAWriteThatWaitsHasADeadline(t *testing.T) {
 	}
 }
 
+func TestAPeerMustKeepThePace(t *testing.T) {
+	g := newGroup(t, 1)
+	for name, c := range map[string]struct {
+		pace  pace
+		reads bool
+		want  error
+	}{
+		"one who does not read":      {pace{20 * time.Millisecond, 1 << 40, 0}, false, os.ErrDeadlineExceeded},
+		"one who reads, if slowly":   {pace{time.Millisecond, 1 << 20, 32 << 20}, true, nil},
+		"one who is given some time": {pace{time.Hour, 1 << 40, 0}, true, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, peer := pair(t, g)
+			if !conn.Pace(c.pace.grace, c.pace.rate, c.pace.free) {
+				t.Fatal("it keeps no pace")
+			}
+			sent := make(chan error, 1)
+			conn.Begin(func() {
+				_, err := conn.Write(make([]byte, 16<<20))
+				sent <- err
+				_ = conn.Close()
+			})
+			if c.reads {
+				time.Sleep(10 * time.Millisecond)
+				if n, err := io.Copy(io.Discard, peer); n != 16<<20 {
+					t.Errorf("%d bytes, %v", n, err)
+				}
+			}
+			if err := <-sent; !errors.Is(err, c.want) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+		})
+	}
+}
+
 func TestWhoLeavesMayWait(t *testing.T) {
 	g := newGroup(t, 1)
 	waiting, asked := pair(t, g)

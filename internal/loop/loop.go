@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync/atomic"
+	"time"
 )
 
 // ErrAgain is what Read returns in a function that a loop called when nothing has
@@ -35,6 +36,13 @@ type Waiter interface {
 	// Tries reports whether reading does not wait behind Begin. Where it does, f has
 	// a goroutine of its own.
 	Tries() bool
+	// Pace gives every write that must wait for the peer as long as grace, and a
+	// second for every rate bytes that the peer has taken since, and free more. It
+	// reports whether it can; a write deadline counts beside it.
+	Pace(grace time.Duration, rate, free int64) bool
+	// Now is the time, as exactly as whoever looks at deadlines needs it: in a call of
+	// the loop it is when that has last looked at the clock.
+	Now() time.Time
 	// Block is Leave, and from then on reading waits, until Begin.
 	Block()
 }

@@ -88,7 +88,13 @@ func (c *Conn) Await(f func()) {
 // Leave is for [loop.Waiter].
 func (c *Conn) Leave() {}
 
-// Tries is for loop.Waiter.
+// Pace is for [loop.Waiter].
+func (c *Conn) Pace(time.Duration, int64, int64) bool { return false }
+
+// Now is for [loop.Waiter].
+func (c *Conn) Now() time.Time { return time.Now() }
+
+// Tries is for [loop.Waiter].
 func (c *Conn) Tries() bool { return true }
 
 // Block is for [loop.Waiter].

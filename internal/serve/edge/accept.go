@@ -85,7 +85,7 @@ func (s *Server) admitTLS(config *tls.Config) func(context.Context, net.Conn) er
 		if err != nil {
 			return err
 		}
-		secure := newSecureConn(conn, config, s.turns)
+		secure := newSecureConn(conn, config, s.turns, &s.large)
 		err = secure.handshake(ctx, s.limits.Handshake)
 		s.meters.handshake(err)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"pennyfarthing/internal/loop"
 )
@@ -26,9 +27,12 @@ func (p patient) Await(f func()) {
 	}()
 }
 
-func (p patient) Leave()      {}
-func (p patient) Block()      {}
-func (p patient) Tries() bool { return false }
+func (p patient) Leave()         {}
+func (p patient) Block()         {}
+func (p patient) Tries() bool    { return false }
+func (p patient) Now() time.Time { return time.Now() }
+
+func (p patient) Pace(time.Duration, int64, int64) bool { return false }
 
 // try reads what has come. Without anything it returns [loop.ErrAgain].
 func (c *countedConn) try(p []byte) (n int, err error) {

@@ -203,5 +203,16 @@ func (n *newcomer) Block() {
 	}
 }
 
+// Pace is for [loop.Waiter]. A newcomer has deadlines.
+func (n *newcomer) Pace(time.Duration, int64, int64) bool { return false }
+
+// Now is for [loop.Waiter].
+func (n *newcomer) Now() time.Time {
+	if w := loop.WaiterOf(*(*countedConn)(n).socket()); w != nil {
+		return w.Now()
+	}
+	return time.Now()
+}
+
 // Tries is for [loop.Waiter].
 func (n *newcomer) Tries() bool { return true }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,7 +165,7 @@ func TestAHandshakeWaitsForItsTurnNoLongerThanItMay(t *testing.T) {
 		_ = tls.Client(far, clientTLS("localhost")).HandshakeContext(t.Context()) // it fails
 	}()
 	cert := newCertificate(t, "localhost")
-	conn := newSecureConn(near, &tls.Config{Certificates: []tls.Certificate{*cert}}, turns)
+	conn := newSecureConn(near, &tls.Config{Certificates: []tls.Certificate{*cert}}, turns, new(atomic.Int32))
 	if err := conn.handshake(t.Context(), brief); !errors.Is(err, errSlowHandshake) {
 		t.Errorf("got %v, want the deadline", err)
 	}

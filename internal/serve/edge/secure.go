@@ -21,15 +21,18 @@ const (
 	recordOverhead = 5 + 256
 	// littleBatch and muchBatch are how many bytes of records are gathered, at most,
 	// before they are written: whatever the protocols above gather, and what TLS adds.
-	littleBatch = 96<<10 + recordSize
-	muchBatch   = 288<<10 + recordSize
+	// Only so many may gather much at the same time: who does not read keeps it.
+	littleBatch = 128<<10 + recordSize
+	muchBatch   = 560<<10 + recordSize
+	mostMuch    = 32
 )
 
 // A recordBatch is a connection below crypto/tls. While it holds, it gathers
 // records, so that a write of several records is one system call.
 type recordBatch struct {
 	net.Conn
-	turn turn // of the handshake
+	turn  turn          // of the handshake
+	large *atomic.Int32 // buffers of muchBatch that all connections have borrowed
 
 	mu     sync.Mutex // guards the fields below: Close of a tls.Conn may write beside a batch
 	hold   bool
@@ -44,6 +47,28 @@ var (
 	littleRecords = sync.Pool{New: func() any { return &recordBuffer{make([]byte, 0, littleBatch)} }}
 	muchRecords   = sync.Pool{New: func() any { return &recordBuffer{make([]byte, 0, muchBatch)} }}
 )
+
+// takeRecords borrows a buffer, a large one if it may be.
+func (r *recordBatch) takeRecords() *recordBuffer {
+	if r.much {
+		if r.large.Add(1) <= mostMuch {
+			return muchRecords.Get().(*recordBuffer)
+		}
+		r.large.Add(-1)
+	}
+	return littleRecords.Get().(*recordBuffer)
+}
+
+// giveBack gives a buffer back.
+func (r *recordBatch) giveBack(b *recordBuffer) {
+	b.b = b.b[:0]
+	if cap(b.b) == muchBatch {
+		r.large.Add(-1)
+		muchRecords.Put(b)
+		return
+	}
+	littleRecords.Put(b)
+}
 
 // Read reads. What comes during the handshake is worked on when it is our turn.
 func (r *recordBatch) Read(p []byte) (int, error) {
@@ -65,12 +90,8 @@ func (r *recordBatch) Write(p []byte) (int, error) {
 	if !r.hold {
 		return r.Conn.Write(p)
 	}
-	switch {
-	case r.buffer != nil:
-	case r.much:
-		r.buffer = muchRecords.Get().(*recordBuffer)
-	default:
-		r.buffer = littleRecords.Get().(*recordBuffer)
+	if r.buffer == nil {
+		r.buffer = r.takeRecords()
 	}
 	r.buffer.b = append(r.buffer.b, p...)
 	if cap(r.buffer.b)-len(r.buffer.b) < recordSize+recordOverhead {
@@ -102,12 +123,7 @@ func (r *recordBatch) flush() error {
 	buffer := r.buffer
 	r.buffer = nil
 	_, err := r.Conn.Write(buffer.b)
-	buffer.b = buffer.b[:0]
-	if cap(buffer.b) == muchBatch {
-		muchRecords.Put(buffer)
-	} else {
-		littleRecords.Put(buffer)
-	}
+	r.giveBack(buffer)
 	return err
 }
 
@@ -128,8 +144,8 @@ type secureConn struct {
 
 // newSecureConn returns a connection on which the handshake is still to be made.
 // Many that are made at the same time take turns.
-func newSecureConn(conn net.Conn, config *tls.Config, turns chan struct{}) *secureConn {
-	below := &recordBatch{Conn: conn, turn: turn{turns: turns}}
+func newSecureConn(conn net.Conn, config *tls.Config, turns chan struct{}, large *atomic.Int32) *secureConn {
+	below := &recordBatch{Conn: conn, turn: turn{turns: turns}, large: large}
 	return &secureConn{Conn: tls.Server(below, config), below: below}
 }
 

@@ -81,6 +81,7 @@ type Server struct {
 	ownLoops bool
 	tickets  *ticketKeys
 	turns    chan struct{} // holds one for each TLS handshake over TCP that is being worked on
+	large    atomic.Int32  // buffers for many records that are borrowed
 	plain    *http.Server  // HTTP/1.1 and 2
 	accepted chanListener
 	h3       *h3.Server

@@ -413,7 +413,7 @@ func (l *serving) fill() error {
 	if l.have == len(l.buf) || l.have > 0 && l.full && len(l.buf) < largeBuffer {
 		l.grow()
 	}
-	now := time.Now()
+	now := l.clock()
 	due := l.due(now)
 	until := due
 	if rest := l.since.Add(l.o.Rest); l.o.Rest > 0 && l.have == 0 && !l.resting && (due.IsZero() || rest.Before(due)) {
@@ -458,6 +458,14 @@ func (l *serving) fill() error {
 		}
 		l.armed = time.Unix(1, 0) // it was too early, or set by somebody else
 	}
+}
+
+// clock is the time, as exactly as deadlines need it.
+func (l *serving) clock() time.Time {
+	if l.waiter != nil {
+		return l.waiter.Now()
+	}
+	return time.Now()
 }
 
 // due is until when the peer has time for the rest of a head, or for the next one

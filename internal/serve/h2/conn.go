@@ -39,6 +39,7 @@ type conn struct {
 	cancel context.CancelFunc
 	waiter loop.Waiter // nil if nothing but a goroutine can wait for nc
 	again  func()      // goOn
+	paced  bool        // the waiter sees to it that the peer takes what is written
 	reader reader
 	work   sync.WaitGroup // goroutines of the connection itself, see help
 
@@ -122,6 +123,7 @@ func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
 	}
 	c.again, c.rests = c.goOn, c.waiter != nil && s.options.Rest > 0
 	c.turns = c.waiter != nil && c.waiter.Tries()
+	c.paced = c.waiter != nil && c.waiter.Pace(s.options.Grace, s.options.Rate, littleAtOnce)
 	c.info = ConnInfo{RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr()}
 	c.remote = c.info.RemoteAddr.String()
 	if secure, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
@@ -288,7 +290,7 @@ func (c *conn) batch() error {
 		if err != nil {
 			return err
 		}
-		if len(c.out) >= c.atOnce && c.turns && !c.writing {
+		if len(c.out) >= batchAtOnce && c.turns && !c.writing {
 			c.settle()
 			c.flushTurn()
 			if c.turn >= turnBytes {

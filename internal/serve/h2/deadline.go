@@ -15,7 +15,7 @@ const checkEvery = time.Second
 func (c *conn) setReadDeadline() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
+	now := c.clock()
 	if len(c.streams) > 0 && (now.Sub(c.checked) >= checkEvery || !now.Before(c.readUntil)) {
 		if err := c.checkStreams(now); err != nil {
 			return err
@@ -41,6 +41,14 @@ func (c *conn) setReadDeadline() error {
 		return c.nc.SetReadDeadline(until)
 	}
 	return nil
+}
+
+// clock is the time, as exactly as deadlines need it.
+func (c *conn) clock() time.Time {
+	if c.waiter != nil {
+		return c.waiter.Now()
+	}
+	return time.Now()
 }
 
 // mayRest reports whether the connection has nothing to do, and has not rested

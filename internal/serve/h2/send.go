@@ -10,14 +10,19 @@ import (
 const (
 	// littleAtOnce is how much is gathered before it is written, and muchAtOnce if
 	// the peer takes it quickly: fewer system calls and wake-ups of the peer count
-	// for more then than the processor's cache. Whoever is slow keeps less memory.
+	// for more then than the processor's cache. Whoever is slow keeps less memory,
+	// and only so many may keep more (mostLarge).
 	littleAtOnce = 64 << 10
-	muchAtOnce   = 256 << 10
+	muchAtOnce   = 512 << 10
+	mostLarge    = 32
+	// batchAtOnce is how much of small answers is gathered. The peer had better begin
+	// with the first of them while the others are made.
+	batchAtOnce = 96 << 10
 	// quickly is how long a write takes at most that is no reason to do with less.
 	quickly = 5 * time.Millisecond
 	// turnBytes is how much one connection sends before the others of its loop have
 	// their turns.
-	turnBytes = muchAtOnce
+	turnBytes = 256 << 10
 	// writesAtOnce is how many writes are made before a goroutine goes on. For a
 	// peer that reads quickly they are over sooner than the goroutine starts.
 	writesAtOnce = 4
@@ -32,25 +37,32 @@ type writeBuffer struct{ b []byte }
 
 // The pools are caches and hold no state.
 var (
-	littleBuffers = sync.Pool{New: func() any { return &writeBuffer{make([]byte, 0, littleAtOnce+overshoot)} }}
+	littleBuffers = sync.Pool{New: func() any { return &writeBuffer{make([]byte, 0, batchAtOnce+overshoot)} }}
 	muchBuffers   = sync.Pool{New: func() any { return &writeBuffer{make([]byte, 0, muchAtOnce+overshoot)} }}
 )
 
-// takeBuffer borrows a buffer for so many bytes at once.
-func takeBuffer(atOnce int) *writeBuffer {
-	if atOnce > littleAtOnce {
-		return muchBuffers.Get().(*writeBuffer)
+// takeBuffer borrows a buffer for so many bytes at once, or for fewer if there are
+// enough large ones.
+func (s *Server) takeBuffer(atOnce int) *writeBuffer {
+	if atOnce > batchAtOnce {
+		if s.large.Add(1) <= mostLarge {
+			return muchBuffers.Get().(*writeBuffer)
+		}
+		s.large.Add(-1)
 	}
 	return littleBuffers.Get().(*writeBuffer)
 }
 
-// giveBack gives the buffer back, in which out lay, unless that has outgrown it.
-func (w *writeBuffer) giveBack(out []byte) {
-	w.b = out[:0]
-	switch cap(out) {
-	case littleAtOnce + overshoot:
+// giveBack gives a buffer back, in which out lay, unless that has outgrown it.
+func (s *Server) giveBack(w *writeBuffer, out []byte) {
+	large := cap(w.b) == muchAtOnce+overshoot
+	if large {
+		s.large.Add(-1)
+	}
+	switch w.b = out[:0]; {
+	case cap(out) == batchAtOnce+overshoot:
 		littleBuffers.Put(w)
-	case muchAtOnce + overshoot:
+	case large && cap(out) == muchAtOnce+overshoot:
 		muchBuffers.Put(w)
 	}
 }
@@ -118,7 +130,7 @@ func (c *conn) remove(st *stream) {
 // none. mu is held.
 func (c *conn) begin(length int, kind frameType, flags uint8, stream uint32) {
 	if c.buffer == nil {
-		c.buffer = takeBuffer(c.atOnce)
+		c.buffer = c.server.takeBuffer(c.atOnce)
 		c.out = c.buffer.b
 	}
 	c.out = appendHeader(c.out, length, kind, flags, stream)
@@ -233,10 +245,10 @@ func (c *conn) write() {
 		began = time.Now()
 	}
 	c.writeUnlocked(out)
-	buffer.giveBack(out)
+	c.server.giveBack(buffer, out)
 	switch {
 	case !much:
-	case time.Since(began) > quickly:
+	case time.Since(began) > quickly || !c.paced: // one deadline for more would leave a reader that is stuck too much time
 		c.atOnce = littleAtOnce
 	default:
 		c.atOnce = muchAtOnce
@@ -263,7 +275,7 @@ func (c *conn) writeUnlocked(out []byte) {
 // setWriteDeadline gives n bytes the time that they may take. A deadline that
 // leaves at least half of it is good enough. mu is held.
 func (c *conn) setWriteDeadline(n int) {
-	if c.lastWords {
+	if c.paced || c.lastWords {
 		return
 	}
 	now, allowed := c.settled, c.allowed(int64(n))

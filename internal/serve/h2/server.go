@@ -98,7 +98,8 @@ func (o Options) withDefaults() Options {
 // A Server serves HTTP/2 connections.
 type Server struct {
 	options Options
-	standIn http.Server // for http.ServerContextKey where the caller's context has none
+	large   atomic.Int32 // write buffers that are borrowed
+	standIn http.Server  // for http.ServerContextKey where the caller's context has none
 
 	mu       sync.Mutex // guards conns and draining
 	conns    map[*conn]struct{}
