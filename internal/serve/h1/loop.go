@@ -153,16 +153,15 @@ func (l *serving) run() *Conn {
 	for {
 		handOver := l.have > 0 && l.answer()
 		l.flush()
-		if l.over() && l.err == nil && (l.have > 0 || len(l.rest) > 0) {
-			l.o.OnRest(l.resume, true)
-			return nil
-		}
-		if l.last || l.err != nil {
+		switch {
+		case l.err != nil || l.last && len(l.rest) == 0:
 			l.end()
 			return nil
-		}
-		if handOver {
+		case handOver: // the head has been read, and is not to be read again
 			return l.handOver()
+		case l.over() && (l.have > 0 || len(l.rest) > 0):
+			l.o.OnRest(l.resume, true)
+			return nil
 		}
 		switch err := l.fill(); {
 		case err == nil:
