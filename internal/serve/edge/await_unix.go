@@ -43,7 +43,7 @@ func (c *countedConn) try(p []byte) (n int, err error) {
 	switch {
 	case failed != nil:
 		return 0, failed
-	case err == syscall.EAGAIN || err == syscall.EINTR: //nolint:errorlint // an Errno is never wrapped
+	case err == syscall.EAGAIN || err == syscall.EINTR:
 		return 0, loop.ErrAgain
 	case err != nil:
 		return 0, os.NewSyscallError("read", err)

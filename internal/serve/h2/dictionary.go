@@ -25,7 +25,8 @@ func eachMember(s string, take func(key string, v member)) bool {
 		if key == "" {
 			return false
 		}
-		value, ok := member{memberBoolean, 1}, true
+		var ok bool
+		value := member{memberBoolean, 1}
 		if strings.HasPrefix(rest, "=") {
 			if value, rest, ok = cutMember(rest[1:]); !ok {
 				return false
