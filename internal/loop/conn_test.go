@@ -384,10 +384,11 @@ func TestNothingIsReadByTheLoopWhileAWriteWaits(t *testing.T) {
 	entered := make(chan struct{}, 16)
 	turn = func() {
 		entered <- struct{}{}
-		held.Lock()   // as crypto/tls does
-		held.Unlock() //nolint:staticcheck // SA2001: to have had it is enough
 		var b [16]byte
-		if _, err := c.Read(b[:]); errors.Is(err, ErrAgain) {
+		held.Lock() // as crypto/tls does
+		_, err := c.Read(b[:])
+		held.Unlock()
+		if errors.Is(err, ErrAgain) {
 			c.Await(turn)
 		}
 	}
