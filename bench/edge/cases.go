@@ -169,6 +169,16 @@ const (
 
 func fixedPath(name string) string { return "/" + name + ".jpg" }
 
+// isFixed says whether a path is a fixed body's.
+func isFixed(path string) bool {
+	for _, f := range fixedBodies {
+		if path == fixedPath(f.name) {
+			return true
+		}
+	}
+	return false
+}
+
 func allCases() []benchCase {
 	type body struct {
 		name, path string

@@ -24,6 +24,7 @@ import (
 type answers struct {
 	head   string // of the first fixed body over HTTP/1.1, as it came
 	fields map[string]string
+	paths  int     // how many were asked for, over each protocol
 	gzip   int     // how many files of the manual came compressed
 	mean   float64 // mean body length of the draw as served
 }
@@ -38,7 +39,7 @@ func checkServer(ctx context.Context, s *server, st *site) (answers, error) {
 	}
 	a.fields = headFields(a.head)
 	protocols := []int{1}
-	if s.mode.tls() {
+	if s.mode.tls() && !s.fixed {
 		protocols = []int{1, 2}
 	}
 	for _, protocol := range protocols {
@@ -46,6 +47,9 @@ func checkServer(ctx context.Context, s *server, st *site) (answers, error) {
 		sizes := map[string]int{}
 		a.gzip = 0
 		for path, want := range st.assets {
+			if s.fixed && !isFixed(path) {
+				continue
+			}
 			zip := strings.HasPrefix(path, manualPrefix)
 			asked := s.asked(path)
 			size, coded, err := checkOne(ctx, client, s.url(asked), want, zip, protocol)
@@ -62,6 +66,7 @@ func checkServer(ctx context.Context, s *server, st *site) (answers, error) {
 			sum += sizes[path]
 		}
 		a.mean = float64(sum) / float64(len(st.draw))
+		a.paths = len(sizes)
 		client.CloseIdleConnections()
 	}
 	return a, nil

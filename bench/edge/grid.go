@@ -104,9 +104,17 @@ func memoryGrid(cases []caseReport, servers []string) grid {
 // show is the median of a figure, or that there is none.
 func (c cell) show(format string, of func(sample) float64) string {
 	if c.Failed != "" {
-		return "failed"
+		return c.without()
 	}
 	return fmt.Sprintf(format, c.median(of))
+}
+
+// without is what stands where there is no figure.
+func (c cell) without() string {
+	if c.Failed == notServed {
+		return notServed
+	}
+	return "failed"
 }
 
 // idleGrid has one row a case and server.
@@ -115,7 +123,7 @@ func idleGrid(cases []caseReport) grid {
 	for _, c := range cases {
 		for _, cell := range c.Cells {
 			if cell.Failed != "" {
-				g.add(c.Name, cell.Server, "failed", "-", "-", "-", "-")
+				g.add(c.Name, cell.Server, cell.without(), "-", "-", "-", "-")
 				continue
 			}
 			total, ok := idleTotal(c, cell)
@@ -152,7 +160,7 @@ func fairGrid(cases []caseReport) grid {
 			share, best, ok := ratio(p99, c.Cells)
 			for _, it := range c.Cells {
 				if it.Failed != "" {
-					g.add(c.Name, what, it.Server, "failed", "-", "-", "-", "-", "-", "-", "-", "-")
+					g.add(c.Name, what, it.Server, it.without(), "-", "-", "-", "-", "-", "-", "-", "-")
 					continue
 				}
 				of := func(f func(classFigures) float64) func(sample) float64 {

@@ -38,6 +38,7 @@ type options struct {
 	command        string // as it was typed, for the page
 	handshake      string // hidden: this process is the TLS load, see handshake.go
 	crowd          string // hidden: this process is the load of many connections, see crowd.go
+	floor          string // hidden: this process is a server, see floor.go
 }
 
 func main() {
@@ -67,6 +68,9 @@ func realMain(ctx context.Context, args []string, out io.Writer) error {
 	}
 	if opts.crowd != "" {
 		return crowdChild(ctx, opts.crowd, os.Stdin, out)
+	}
+	if opts.floor != "" {
+		return floorChild(ctx, opts.floor)
 	}
 	cases, err := selectCases(allCases(), opts.only)
 	opts.command = strings.Join(append([]string{"go run ./bench/edge"}, args...), " ")
@@ -101,6 +105,7 @@ func parseOptions(args []string) (options, error) {
 	fs.BoolVar(&opts.list, "list", false, "list the cases and stop")
 	fs.StringVar(&opts.handshake, handshakeFlag, "", "internal: be the load of new TLS connections")
 	fs.StringVar(&opts.crowd, crowdFlag, "", "internal: be the load of many connections")
+	fs.StringVar(&opts.floor, floorFlag, "", "internal: be the server that is named floor")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return opts, err

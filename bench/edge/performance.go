@@ -223,7 +223,7 @@ func pageCases(out io.Writer, cases []caseReport) {
 	var failures []string
 	for _, c := range cases {
 		for _, it := range c.Cells {
-			if it.Failed != "" {
+			if it.Failed != "" && it.Failed != notServed {
 				failures = append(failures, fmt.Sprintf("* %s, %s: %s", c.Name, it.Server, lastLine(it.Failed)))
 			}
 		}

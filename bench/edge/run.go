@@ -127,7 +127,7 @@ func (b *bench) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		failed = failed || slices.ContainsFunc(done.Cells, func(c cell) bool { return c.Failed != "" })
+		failed = failed || slices.ContainsFunc(done.Cells, func(c cell) bool { return c.Failed != "" && c.Failed != notServed })
 		b.report.Cases = append(b.report.Cases, done)
 		printCase(b.out, done)
 		if err := errors.Join(b.writeJSON(), b.writePerformance()); err != nil { // after every case, so that an interrupted run keeps what it has
@@ -147,6 +147,8 @@ func (b *bench) prepare(ctx context.Context) error {
 	for _, name := range b.allServers() {
 		prog := programNamed(name)
 		switch {
+		case name == theFloor:
+			b.binaries[name], err = os.Executable()
 		case isPeer(name):
 			b.binaries[name], err = findProgram(name)
 		case b.binaries[ours] != "":
@@ -238,7 +240,7 @@ func (b *bench) chooseLogs(ctx context.Context) error {
 		return nil
 	}
 	for _, name := range b.opts.servers {
-		if isPeer(name) {
+		if !isOurs(name) {
 			continue
 		}
 		can, err := pennySamples(ctx, b.binaries[name])
@@ -263,7 +265,7 @@ func (b *bench) chooseLogs(ctx context.Context) error {
 func (b *bench) learnVariants(ctx context.Context, s *server, m mode) error {
 	known := map[mixed]variant{}
 	for _, c := range b.cases {
-		if c.load != loadMix || c.mode != m {
+		if c.load != loadMix || c.mode != m || !programNamed(s.name).answers(c) {
 			continue
 		}
 		requests := b.mixtures(c)
@@ -286,6 +288,11 @@ func (b *bench) learnVariants(ctx context.Context, s *server, m mode) error {
 	return nil
 }
 
+// hasPart says whether a server answers in any case of a mode.
+func (b *bench) hasPart(name string, m mode) bool {
+	return slices.ContainsFunc(b.cases, func(c benchCase) bool { return c.mode == m && programNamed(name).answers(c) })
+}
+
 func (b *bench) modes() []mode {
 	var modes []mode
 	for _, c := range b.cases {
@@ -302,6 +309,9 @@ func (b *bench) startServers(ctx context.Context) error {
 	for _, name := range b.opts.servers {
 		b.running[name], b.failed[name], b.variants[name] = map[mode]*server{}, map[mode]error{}, map[mode]map[mixed]variant{}
 		for _, m := range b.modes() {
+			if !b.hasPart(name, m) {
+				continue
+			}
 			port, err := freePort(ctx)
 			if err != nil {
 				return err
@@ -354,7 +364,7 @@ func (b *bench) checkServers(ctx context.Context) error {
 			names, heads = append(names, name), append(heads, a.fields)
 			b.report.Heads[name+" "+string(m)] = a.head
 			fmt.Fprintf(b.out, "check   %s %s: %d paths are the files; head %d bytes; manual: %d files as gzip, %.0f bytes a request\n",
-				name, m, len(b.site.assets), len(a.head)+len("\r\n"), a.gzip, a.mean)
+				name, m, a.paths, len(a.head)+len("\r\n"), a.gzip, a.mean)
 			if err := b.learnVariants(ctx, s, m); err != nil {
 				return err
 			}
@@ -374,6 +384,9 @@ func (b *bench) runCase(ctx context.Context, number int, c benchCase) (caseRepor
 		done.Cells[i].Server = name
 		if err := b.failed[name][c.mode]; err != nil && c.load != loadIdle {
 			done.Cells[i].Failed = err.Error()
+		}
+		if !programNamed(name).answers(c) {
+			done.Cells[i].Failed = notServed
 		}
 	}
 	for turn := range c.turns(b.opts.turns) {

@@ -29,8 +29,14 @@ type program struct {
 	debian    string // its Debian package, "" = ours
 	serves    string // one line for people: how the manual's gzip comes about
 	cleanURLs bool   // it redirects /page.html to /page, so pages are asked for by the latter
+	fixedOnly bool   // it serves the fixed bodies alone, over HTTP/1.1
 	version   func(ctx context.Context, binary string) (string, error)
 	configure func(p place) (invocation, error)
+}
+
+// answers says whether the program has a part in a case.
+func (p program) answers(c benchCase) bool {
+	return !p.fixedOnly || !c.h2 && !c.manual() && !c.mixed && c.load != loadIdle
 }
 
 // place is where one process of a program serves.
@@ -63,12 +69,12 @@ type invocation struct {
 }
 
 func programs() []program {
-	return []program{pennyProgram(ours, ""), pennyProgram(oursPlain, "plain"), nginxProgram(), h2oProgram(), caddyProgram()}
+	return []program{pennyProgram(ours, ""), pennyProgram(oursPlain, "plain"), nginxProgram(), h2oProgram(), caddyProgram(), floorProgram()}
 }
 
-// usualNames are the servers of a run that names none. The plain engine joins them where memory is measured.
+// usualNames are the servers of a run that names none. The plain engine joins them where memory is measured; the floor never does.
 func usualNames() []string {
-	return slices.DeleteFunc(programNames(), func(name string) bool { return name == oursPlain })
+	return slices.DeleteFunc(programNames(), func(name string) bool { return name == oursPlain || name == theFloor })
 }
 
 func programNames() []string {
@@ -89,6 +95,7 @@ type server struct {
 	place
 	name   string
 	clean  bool // program.cleanURLs
+	fixed  bool // program.fixedOnly
 	cmd    *exec.Cmd
 	waited chan error
 	log    string // file with its stderr
@@ -121,7 +128,7 @@ func startServer(ctx context.Context, sp *spawner, prog program, p place) (*serv
 	if err != nil {
 		return nil, err
 	}
-	s := &server{place: p, name: prog.name, clean: prog.cleanURLs, waited: make(chan error, 1), log: filepath.Join(p.dir, "stderr.log")}
+	s := &server{place: p, name: prog.name, clean: prog.cleanURLs, fixed: prog.fixedOnly, waited: make(chan error, 1), log: filepath.Join(p.dir, "stderr.log")}
 	diag, err := os.Create(s.log)
 	if err != nil {
 		return nil, err

@@ -21,8 +21,8 @@ const (
 	oursPlain = "penny-plain" // the same binary with the engine on net/http, never a peer
 )
 
-// isPeer says that a server is not ours.
-func isPeer(name string) bool { return !isOurs(name) }
+// isPeer says that a server is one that ours is compared with.
+func isPeer(name string) bool { return !isOurs(name) && name != theFloor }
 
 func isOurs(name string) bool { return name == ours || name == oursPlain }
 

@@ -138,7 +138,11 @@ func printCase(out io.Writer, c caseReport) {
 
 func printFailures(out io.Writer, c caseReport) {
 	for _, cell := range c.Cells {
-		if cell.Failed != "" {
+		switch cell.Failed {
+		case "":
+		case notServed:
+			fmt.Fprintf(out, "  %s: %s\n", cell.Server, notServed)
+		default:
 			fmt.Fprintf(out, "  %s failed: %s\n", cell.Server, cell.Failed)
 		}
 	}
