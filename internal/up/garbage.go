@@ -9,19 +9,16 @@ import (
 )
 
 const (
-	// largeHeap is from what live heap on memory counts more than the time that
-	// collecting takes: thousands of idle connections are mostly heap, and what
-	// their handshakes leave behind would stay as long as they do.
-	largeHeap = 32 << 20
-	// largeHeapPercent is how much garbage there may be beside it, in percent.
-	largeHeapPercent = 25
-	// usualPercent is Go's default, for heaps so small that the garbage is little.
+	// leastGarbage is how many bytes of garbage there may be in any case: collecting
+	// small heaps more often would take a tenth of what new connections cost.
+	leastGarbage = 32 << 20
+	// mostPercent and leastPercent are how much garbage there may be beside the live
+	// heap, in percent. Thousands of idle connections are mostly heap, and what their
+	// handshakes leave behind would stay as long as they do.
+	mostPercent  = 400
+	leastPercent = 25
+	// usualPercent is Go's default.
 	usualPercent = 100
-	// smallHeapPercent is for those below smallHeap, as a site has that is visited by
-	// few at a time. Collecting would take a tenth of what new connections cost, and
-	// the garbage stays below 32 MiB.
-	smallHeap        = 8 << 20
-	smallHeapPercent = 400
 
 	collectEvery = time.Second
 )
@@ -51,17 +48,14 @@ func tuneGarbage(ctx context.Context) error {
 }
 
 // garbagePercent is what suits a live heap of so many bytes. What is set stays
-// until the heap has become much smaller.
+// until that differs by a quarter.
 func garbagePercent(live uint64, set int) int {
-	switch {
-	case live >= largeHeap:
-		return largeHeapPercent
-	case set == largeHeapPercent && live >= largeHeap/2:
-		return set
-	case live >= smallHeap:
-		return usualPercent
-	case set == usualPercent && live >= smallHeap*3/4:
+	want := mostPercent
+	if live > 0 {
+		want = min(max(int(leastGarbage*100/live), leastPercent), mostPercent)
+	}
+	if want*4 > set*3 && want*4 < set*5 {
 		return set
 	}
-	return smallHeapPercent
+	return want
 }

@@ -8,18 +8,17 @@ func TestALargeHeapIsCollectedMoreOften(t *testing.T) {
 		live uint64
 		want int
 	}{
-		{4 << 20, smallHeapPercent},
-		{smallHeap, usualPercent},
-		{smallHeap - 1, usualPercent}, // not back and forth
-		{smallHeap / 2, smallHeapPercent},
-		{largeHeap / 2, usualPercent},
-		{largeHeap - 1, usualPercent},
-		{largeHeap, largeHeapPercent},
-		{largeHeap - 1, largeHeapPercent}, // not back and forth
-		{largeHeap / 2, largeHeapPercent},
-		{largeHeap/2 - 1, usualPercent},
-		{largeHeap, largeHeapPercent},
-		{1 << 20, smallHeapPercent},
+		{0, mostPercent},
+		{4 << 20, mostPercent},
+		{16 << 20, 200},
+		{18 << 20, 200}, // not back and forth
+		{15 << 20, 200},
+		{32 << 20, 100},
+		{64 << 20, 50},
+		{128 << 20, leastPercent},
+		{1 << 40, leastPercent},
+		{100 << 20, 32},
+		{1 << 20, mostPercent},
 	} {
 		if set = garbagePercent(step.live, set); set != step.want {
 			t.Errorf("with %d bytes: %d %%, want %d", step.live, set, step.want)
