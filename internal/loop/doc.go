@@ -17,7 +17,7 @@
 // The goroutine waits in a system call. It is best off with a processor of its own
 // (GOMAXPROCS): see [NewGroup].
 //
-// Linux only; elsewhere [NewGroup] says that it is not supported.
+// Linux only: elsewhere [Supported] is false, and [NewGroup] fails.
 //
 // The package knows nothing of protocols, does not accept connections, and never
 // closes one by itself.

@@ -9,7 +9,8 @@
 //   - There are two engines ([Engine]) for HTTP/1.1 and 2. The plain one is
 //     net/http; in front of HTTP/1.1 stands the strict scanner of package h1, and
 //     net/http sees only what passed. The fast one answers what stands ready on
-//     the loops of packages h1 and h2 and leaves the rest to the plain one.
+//     the loops of packages h1 and h2, for which package loop waits on Linux, and
+//     leaves the rest to the plain one.
 //   - HTTP/3 is package h3's with either, on the QUIC of quic-go; with the fast
 //     one it, too, answers what stands ready.
 //
