@@ -50,9 +50,10 @@ func (s *h2Script) allows(q *h2Request, plain, fast *h2Answer) bool {
 	return false
 }
 
-// overlook takes away what only plain has sent and says nothing: 100 (Continue),
-// when content has come or its end (RFC 9110 §10.1.1), and behind the answer that
-// content is not wanted (RFC 9113 §8.1) which has come to its end meanwhile.
+// overlook takes away what only one has sent and says nothing: from plain 100
+// (Continue), when content has come or its end (RFC 9110 §10.1.1), and from either,
+// behind the answer, that content is not wanted (RFC 9113 §8.1) which has come to its
+// end meanwhile: the handler ends while the frames that came with it are being read.
 func overlook(q *h2Request, plain, fast *h2Answer) {
 	if plain == nil || fast == nil || !q.ended {
 		return
@@ -60,8 +61,9 @@ func overlook(q *h2Request, plain, fast *h2Answer) {
 	if q.has("expect") && len(fast.Early) == 0 && slices.Equal(plain.Early, []string{":status: 100"}) {
 		plain.Early = nil
 	}
-	if !q.bare && fast.Ended && fast.Reset == "" && plain.Ended && plain.Reset == "NO_ERROR" {
-		plain.Reset = ""
+	const unwanted = "NO_ERROR"
+	if !q.bare && fast.Ended && plain.Ended && plain.Reset+fast.Reset == unwanted {
+		plain.Reset, fast.Reset = "", ""
 	}
 }
 

@@ -94,8 +94,11 @@ func (e *engines) compareHTTP1(t *testing.T, s *h1Script) {
 		step()
 		want.conclude(plain)
 		got.conclude(fast)
-		if s.speaksHTTP2() { // with net/http, whichever engine it is; its PINGs have random numbers
-			equalBytes(t, "first frame", plain.out[:min(9, len(plain.out))], fast.out[:min(9, len(fast.out))])
+		// Then it is net/http that answers, whichever engine it is. Its PINGs have
+		// random numbers, and it may end before it has sent its SETTINGS.
+		if s.speaksHTTP2() {
+			n := min(9, len(plain.out), len(fast.out))
+			equalBytes(t, "first frame", plain.out[:n], fast.out[:n])
 			return
 		}
 		records, others := plain.records(), fast.records()
