@@ -17,7 +17,10 @@
 // The goroutine waits in a system call. It is best off with a processor of its own
 // (GOMAXPROCS): see [NewGroup].
 //
-// Linux only: elsewhere [Supported] is false, and [NewGroup] fails.
+// A [Reactor] is the other way round, for those who ask: callbacks in one goroutine,
+// for bare descriptors, timers and what others post.
+//
+// Loops are for Linux only: elsewhere [Supported] is false, and [NewGroup] fails.
 //
 // The package knows nothing of protocols, does not accept connections, and never
 // closes one by itself.
