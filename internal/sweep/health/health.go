@@ -1,0 +1,144 @@
+// Package health tells a sweep's own illness from its targets': a line that is cut,
+// resolvers that throttle us, a processor that was taken away.
+//
+// Nothing that a single target does says whose fault it is. A [Monitor] looks at
+// everything that happened in the same second: when far fewer targets answer than
+// did before, or known-good controls do not, that second is ill, and failures that
+// overlap it are not to be believed.
+//
+// It belongs to one goroutine. Times are nanoseconds of a monotonic clock.
+package health
+
+import "time"
+
+const (
+	second = int64(time.Second)
+	// kept is how many seconds are remembered: longer than any try takes.
+	kept = 128
+	// enough events make a second worth judging.
+	enough = 20
+	// share of the usual share of successes that is healthy.
+	share = 0.5
+	// slow is how quickly what is usual follows.
+	slow = 0.05
+)
+
+// A Monitor remembers the last two minutes.
+type Monitor struct {
+	seconds [kept]bucket
+	first   int64   // the second of the first event, or 0
+	usual   float64 // share of successes in healthy seconds
+	judged  int64   // the last second that was judged
+	healthy int     // seconds that made usual
+	ill     int64   // how many seconds were ill, in all
+}
+
+type bucket struct {
+	second              int64
+	good, bad           int // ended
+	controls, controlsX int // good and failed
+	hurt                bool
+	ill                 bool
+}
+
+func (m *Monitor) at(now int64) *bucket {
+	s := now / second
+	b := &m.seconds[s%kept]
+	if b.second != s {
+		if b.second < s {
+			*b = bucket{second: s}
+		}
+		if m.first == 0 {
+			m.first = max(s, 1)
+			m.judged = s - 1
+		}
+	}
+	return b
+}
+
+// Ended notes that a request has ended: answered, or with a failure that may be
+// ours. Plain words of others (no such name, refused) count as answered: they came
+// over our line.
+func (m *Monitor) Ended(now int64, answered bool) {
+	b := m.at(now)
+	if answered {
+		b.good++
+	} else {
+		b.bad++
+	}
+}
+
+// Control notes what a known-good target said.
+func (m *Monitor) Control(now int64, answered bool) {
+	b := m.at(now)
+	if answered {
+		b.controls++
+	} else {
+		b.controlsX++
+	}
+}
+
+// Hurt notes a fault that is certainly ours, as of late timers or descriptors.
+func (m *Monitor) Hurt(now int64) { m.at(now).hurt = true }
+
+// Judge looks at the seconds that are over, and reports whether the last of them
+// was ill. It costs nothing within a second.
+func (m *Monitor) Judge(now int64) bool {
+	s := now / second
+	if m.first == 0 {
+		return false
+	}
+	if s-m.judged > kept {
+		m.judged = s - kept
+	}
+	for m.judged < s-1 {
+		m.judged++
+		m.judge(&m.seconds[m.judged%kept])
+	}
+	last := &m.seconds[(s-1+kept)%kept]
+	return last.second == s-1 && last.ill
+}
+
+func (m *Monitor) judge(b *bucket) {
+	if b.second != m.judged {
+		return // nothing happened in it
+	}
+	n := b.good + b.bad
+	got := float64(b.good) / float64(max(1, n))
+	switch {
+	case b.hurt, b.controlsX > b.controls:
+		b.ill = true
+	case n >= enough && m.healthy > 0 && got < share*m.usual:
+		b.ill = true
+	case n >= enough && m.healthy == 0 && got < 0.05:
+		b.ill = true // nothing has ever come
+	}
+	if b.ill {
+		m.ill++
+		return
+	}
+	if n >= enough {
+		if m.healthy == 0 {
+			m.usual = got
+		}
+		m.usual += slow * (got - m.usual)
+		m.healthy++
+	}
+}
+
+// Doubtful reports whether a failure of something that took from since to now may
+// be our own: a second that overlaps it, or is next to one that does, was ill. The
+// second that is not over yet counts as it is so far.
+func (m *Monitor) Doubtful(since, now int64) bool {
+	m.Judge(now)
+	for s := max(since/second-1, now/second-kept+1); s <= now/second; s++ {
+		if b := &m.seconds[(s+kept)%kept]; b.second == s && (b.ill || b.hurt || b.controlsX > b.controls) {
+			return true
+		}
+	}
+	b := m.at(now)
+	return b.bad >= enough && m.healthy > 0 && float64(b.good) < share*m.usual*float64(b.good+b.bad)
+}
+
+// Ill is how many seconds were ill.
+func (m *Monitor) Ill() int64 { return m.ill }
