@@ -154,8 +154,9 @@ func (w *h2Writer) settings(n int) {
 	})
 	if lowers && len(w.s.requests) > 0 && !alone {
 		alone = w.d.one(2)
-		w.s.races = w.s.races || !alone
 	}
+	// Even alone: which streams have used the connection's window is not the same.
+	w.s.races = w.s.races || lowers && len(w.s.requests) > 0
 	if alone {
 		w.flush(0)
 	}

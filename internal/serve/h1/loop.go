@@ -217,6 +217,9 @@ func (l *serving) handOver() *Conn {
 	if l.served {
 		c.track.protocol = ProtocolHTTP1 // the preface of HTTP/2 stands at the beginning or nowhere
 	}
+	if !l.begun.IsZero() { // the rest of the head has what is left of its time
+		c.waited = l.clock().Sub(l.begun)
+	}
 	c.held.stash(l.buf[:l.have])
 	c.vetHeld()
 	l.giveBack()
