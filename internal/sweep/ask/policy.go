@@ -1,0 +1,154 @@
+package ask
+
+import (
+	"fmt"
+	"time"
+
+	"pennyfarthing/internal/sweep/target"
+)
+
+// HTTPS says which schemes a target without one is asked with.
+type HTTPS uint8
+
+// The ways, as --https names them.
+const (
+	First HTTPS = iota // https; http when that was not answered
+	Only               // https
+	Never              // http
+	Both               // both
+)
+
+//nolint:gochecknoglobals // a table
+var httpsNames = [...]string{First: "first", Only: "only", Never: "never", Both: "both"}
+
+// String is the name: first, only, never, both.
+func (h HTTPS) String() string { return httpsNames[h] }
+
+// Set reads a name.
+func (h *HTTPS) Set(text string) error {
+	for i, name := range httpsNames {
+		if name == text {
+			*h = HTTPS(i) //nolint:gosec // four
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is none of first, only, never, both", text)
+}
+
+// Type names the value in help.
+func (HTTPS) Type() string { return "mode" }
+
+// Timeouts are the longest that each phase may take.
+type Timeouts struct {
+	Connect   time.Duration
+	TLS       time.Duration
+	FirstByte time.Duration // and the head
+	Total     time.Duration // of one try, without waiting for a turn
+}
+
+// A Policy is what is asked.
+type Policy struct {
+	HTTPS        HTTPS
+	WWW          bool // ask for the other name, with or without www., before a name is called dead
+	Follow       int  // redirects
+	Retries      int
+	Pause        time.Duration // before a retry
+	Method       string
+	Body         int  // bytes of the body that are kept as a sample
+	Title        bool // the sample is for the title alone
+	Robots       bool
+	AllowPrivate bool
+	Agent        string // the product that robots.txt knows us by
+	Timeouts     Timeouts
+	Ports        map[uint16]uint16 // asked instead of others
+	NoIPv6       bool              // this machine has no route for it
+	Vantage      string
+}
+
+// A start is a chain's first request.
+type start struct {
+	place
+	other bool // of the other name
+}
+
+// A place is what is asked for: a URL without what is the same for all.
+type place struct {
+	secure bool
+	host   string // a name, or an address without brackets
+	port   uint16
+	path   string
+	ip     bool
+}
+
+func (p *place) scheme() string {
+	if p.secure {
+		return "https"
+	}
+	return "http"
+}
+
+func defaultPort(secure bool) uint16 {
+	if secure {
+		return 443
+	}
+	return 80
+}
+
+// starts are the chains of a target, in order; at most four.
+func (p *Policy) starts(t *target.Target, all *[4]start) []start {
+	list := all[:0]
+	add := func(host string, port uint16, secure, other bool) {
+		if port == 0 {
+			port = defaultPort(secure)
+		}
+		path := t.Path
+		if path == "" {
+			path = "/"
+		}
+		list = append(list, start{place{secure, host, port, path, t.IsIP}, other})
+	}
+	if t.Kind == target.URL {
+		add(t.Host, t.Port, t.Scheme == "https", false)
+		return list
+	}
+	schemes := func(host string, other bool) {
+		https, http := p.HTTPS != Never, p.HTTPS != Only
+		switch t.Port {
+		case 80:
+			https, http = false, true
+		case 443:
+			https, http = true, false
+		}
+		if https {
+			add(host, t.Port, true, other)
+		}
+		if http {
+			add(host, t.Port, false, other)
+		}
+	}
+	schemes(t.Host, false)
+	if p.WWW && t.Kind == target.Name && !t.IsIP {
+		if name, ok := otherName(t.Host); ok {
+			schemes(name, true)
+		}
+	}
+	return list
+}
+
+// otherName is the name with www. before it, or without it.
+func otherName(name string) (string, bool) {
+	const www = "www."
+	if len(name) > len(www) && name[:len(www)] == www {
+		rest := name[len(www):]
+		for i := range len(rest) {
+			if rest[i] == '.' {
+				return rest, true
+			}
+		}
+		return "", false
+	}
+	if len(name)+len(www) > 253 {
+		return "", false
+	}
+	return www + name, true
+}

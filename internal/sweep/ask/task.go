@@ -1,0 +1,634 @@
+package ask
+
+import (
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"pennyfarthing/internal/loop"
+	"pennyfarthing/internal/sweep/evidence"
+	"pennyfarthing/internal/sweep/fetch"
+	"pennyfarthing/internal/sweep/pace"
+	"pennyfarthing/internal/sweep/resolve"
+	"pennyfarthing/internal/sweep/target"
+	"pennyfarthing/internal/verdict"
+)
+
+// A Task is a target under way. It may be used again when Done has been called.
+type Task struct {
+	// Set by the caller.
+	Target target.Target
+	Text   string // the target, normalised
+	Rank   int64
+	Shard  uint32
+	Index  int // in the shard
+	Done   func(*Task)
+
+	// Row is complete when Done is called.
+	Row evidence.Row
+	// Wire is what the target cost on the wire, below HTTP's own bytes not counted.
+	Sent, Received int64
+
+	a     *Asker
+	began int64
+
+	chains   [4]start
+	n        int  // chains
+	chain    int  // the next one
+	answered bool // some chain was
+	summary  int  // the chain that the row is about, or -1
+	believed verdict.Code
+	dead     lookup         // the last lookup that failed
+	codes    []verdict.Code // of the tries
+
+	// The request.
+	here    place
+	hop     int
+	round   int
+	seen    []place      // what the chain has asked
+	failure verdict.Code // the round's first
+	failed  int          // where its try is
+	first   int          // the first request's try, of its last round
+
+	addrs    []netip.Addr // left to ask
+	buffer   [4]netip.Addr
+	asked    int  // addresses in this round
+	asked6   bool // AAAA, in this round
+	question resolve.Question
+	exchange fetch.Exchange
+	turn     pace.Turn
+	timer    loop.Timer
+	next     func(*Task) // when the timer expires
+
+	trouble int // faults of our own, in a row
+	redone  int
+	parked  bool
+	robots  robotsState
+}
+
+// A lookup is a name whose failure is known.
+type lookup struct {
+	host    string
+	verdict verdict.Code
+	try     int
+}
+
+// reset makes the task ready to begin, or to begin again.
+func (t *Task) reset() {
+	tries := t.Row.Tries[:0]
+	t.Row = evidence.Row{Rank: t.Rank, Target: t.Text, ContentLength: -1, Vantage: t.a.policy.Vantage, Tries: tries}
+	t.n = len(t.a.policy.starts(&t.Target, &t.chains))
+	t.chain, t.answered, t.summary, t.believed = 0, false, -1, verdict.None
+	t.dead, t.seen, t.codes = lookup{}, t.seen[:0], t.codes[:0]
+	t.first, t.trouble = -1, 0
+	t.robots = robotsState{}
+}
+
+// nextChain begins the next chain that is to be asked, or ends the task.
+func (t *Task) nextChain() {
+	for t.chain < t.n {
+		c := &t.chains[t.chain]
+		t.chain++
+		if t.answered && (c.other || t.a.policy.HTTPS != Both) {
+			continue
+		}
+		t.hop, t.seen = 0, t.seen[:0]
+		t.request(c.place)
+		return
+	}
+	t.finish()
+}
+
+// about reports whether the chain under way is the one that the row is about.
+func (t *Task) about() bool { return t.summary == t.chain-1 }
+
+// request asks for a place, with all that may have to be done again.
+func (t *Task) request(p place) {
+	t.here, t.round = p, 0
+	t.seen = append(t.seen, p)
+	if t.a.mayNot(p.host) != verdict.None {
+		t.begin()
+		t.skip(t.a.mayNot(p.host), netip.Addr{})
+		return
+	}
+	if t.a.policy.Robots && !t.robots.knows(&t.here) {
+		t.askRobots()
+		return
+	}
+	t.startRound()
+}
+
+// begin forgets what came of the last round.
+func (t *Task) begin() {
+	t.failure, t.failed, t.asked, t.asked6 = verdict.None, -1, 0, false
+}
+
+func (t *Task) startRound() {
+	t.begin()
+	if t.here.ip {
+		t.addrs = append(t.buffer[:0], netip.MustParseAddr(t.here.host))
+		t.tryAddress()
+		return
+	}
+	if t.round == 0 && t.dead.host == t.here.host { // all that can be done about it was done
+		t.failed = t.dead.try
+		t.requestFailed(t.dead.verdict)
+		return
+	}
+	t.resolve(false)
+}
+
+func (t *Task) resolve(v6 bool) {
+	q := &t.question
+	*q = resolve.Question{Name: t.here.host, V6: v6, Fresh: t.round > 0, Done: q.Done}
+	if q.Done == nil {
+		q.Done = func(*resolve.Question) { t.resolved() }
+	}
+	t.a.resolver.Resolve(q)
+}
+
+// resolved goes on when a name has addresses, or has none.
+func (t *Task) resolved() {
+	q := &t.question
+	if q.Own {
+		t.own(verdict.SelfResolver, func(t *Task) { t.resolve(t.question.V6) })
+		return
+	}
+	t.trouble = 0
+	for i := range q.Failures {
+		f := &q.Failures[i]
+		if q.V6 && f.Verdict == verdict.DNSNoData { // that there is no IPv6 is no failure
+			continue
+		}
+		t.a.health.Ended(t.a.reactor.Now(), !silent(f.Verdict))
+		t.tried(f.Verdict, evidence.Try{
+			Scheme: t.here.scheme(), Host: t.hostport(), Resolver: t.a.names.of(f.Resolver), Rcode: f.Rcode,
+			DNSUS: f.Took.Microseconds(), TotalUS: f.Took.Microseconds(), At: f.At,
+		})
+	}
+	found := q.Verdict == verdict.OK || q.Verdict == verdict.None
+	if q.V6 {
+		if found {
+			t.addrs = append(t.buffer[:0], q.Addrs...)
+			t.addrs = t.addrs[:min(1, len(t.addrs))]
+		}
+		t.tryAddress()
+		return
+	}
+	if !found {
+		// Tries that say why are the last ones; the one that was believed counts.
+		t.failure, t.failed = q.Verdict, t.lastTry(q.Verdict)
+		t.dead = lookup{t.here.host, q.Verdict, t.failed}
+		t.endRound()
+		return
+	}
+	t.a.health.Ended(t.a.reactor.Now(), true)
+	t.dead = lookup{}
+	t.addrs = append(t.buffer[:0], q.Addrs...)
+	t.tryAddress()
+}
+
+// tried takes a try into the row.
+func (t *Task) tried(v verdict.Code, try evidence.Try) {
+	try.Verdict, try.Vantage = v.String(), t.a.policy.Vantage
+	t.Row.Tries = append(t.Row.Tries, try)
+	t.codes = append(t.codes, v)
+}
+
+// lastTry is the last try with a verdict.
+func (t *Task) lastTry(v verdict.Code) int {
+	for i, c := range slices.Backward(t.codes) {
+		if c == v {
+			return i
+		}
+	}
+	return len(t.codes) - 1
+}
+
+// mostAddresses of one family are asked in a round.
+const mostAddresses = 2
+
+// tryAddress asks the next address that may be asked, or ends the round.
+func (t *Task) tryAddress() {
+	for len(t.addrs) > 0 {
+		addr := t.addrs[0]
+		t.addrs = t.addrs[1:]
+		v := verdict.None
+		switch {
+		case !t.a.policy.AllowPrivate && private(addr):
+			v = verdict.SkipPrivate
+		case t.a.block.Address(addr):
+			v = verdict.SkipBlocked
+		}
+		if v != verdict.None {
+			t.note(v, addr)
+			continue
+		}
+		if addr.Is6() && t.a.policy.NoIPv6 {
+			t.note(verdict.TCPUnreachable, addr)
+			continue
+		}
+		if t.asked == mostAddresses && !t.asked6 {
+			break
+		}
+		t.asked++
+		t.turnFor(addr)
+		return
+	}
+	if !t.here.ip && !t.asked6 && t.failure.Class() == verdict.TCP && !t.a.policy.NoIPv6 && !t.was6() {
+		t.asked6 = true
+		t.resolve(true)
+		return
+	}
+	t.endRound()
+}
+
+// was6 reports whether the addresses of this round were of IPv6 already.
+func (t *Task) was6() bool { return len(t.question.Addrs) > 0 && t.question.Addrs[0].Is6() }
+
+// note is a try for which no packet was sent.
+func (t *Task) note(v verdict.Code, addr netip.Addr) {
+	try := evidence.Try{Scheme: t.here.scheme(), Host: t.hostport(), At: t.a.reactor.Time()}
+	if addr.IsValid() {
+		try.Address, try.Family = addr.String(), family(addr)
+	}
+	t.tried(v, try)
+	if t.failure == verdict.None {
+		t.failure, t.failed = v, len(t.Row.Tries)-1
+	}
+}
+
+// skip ends a request that may not be made.
+func (t *Task) skip(v verdict.Code, addr netip.Addr) {
+	t.note(v, addr)
+	t.endRound()
+}
+
+func family(addr netip.Addr) int32 {
+	if addr.Unmap().Is4() {
+		return 4
+	}
+	return 6
+}
+
+// turnFor waits for the turn of an address, and asks it.
+func (t *Task) turnFor(addr netip.Addr) {
+	x := &t.exchange
+	x.Addr = netip.AddrPortFrom(addr, t.a.port(t.here.port))
+	t.takeTurn()
+}
+
+func (t *Task) takeTurn() {
+	if t.a.pacer == nil {
+		t.fetch()
+		return
+	}
+	domain := ""
+	if t.a.pacer.Limits().Domain > 0 {
+		domain = registrable(t.here.host)
+	}
+	now := t.a.reactor.Now()
+	if at := t.a.pacer.Next(&t.turn, now, t.exchange.Addr.Addr(), domain); at > now {
+		t.park(at, (*Task).takeTurn)
+		return
+	}
+	t.fetch()
+}
+
+// park has the task wait. It is not under way meanwhile: others may be.
+func (t *Task) park(at int64, next func(*Task)) {
+	t.next = next
+	if t.timer.F == nil {
+		t.timer.F = func() {
+			t.a.unpark(t)
+			next := t.next
+			t.next = nil
+			next(t)
+		}
+	}
+	t.a.park(t)
+	t.a.reactor.Set(&t.timer, at)
+}
+
+func (t *Task) fetch() {
+	p, x := t.a.policy, &t.exchange
+	done := x.Done
+	if done == nil {
+		done = func(*fetch.Exchange) { t.fetched() }
+	}
+	*x = fetch.Exchange{
+		Secure: t.here.secure, Host: t.hostport(), Addr: x.Addr, Method: p.Method, Path: t.here.path, Body: p.Body, Title: p.Title,
+		Connect: p.Timeouts.Connect, Handshake: p.Timeouts.TLS, FirstByte: p.Timeouts.FirstByte, Total: p.Timeouts.Total, Done: done,
+	}
+	if t.robots.asking {
+		x.Path, x.Body, x.Title, x.Method = "/robots.txt", maxRobots, false, "GET"
+	} else if t.round == 0 && t.a.policy.Retries > 0 {
+		t.a.adapt(x)
+	}
+	t.a.fetcher.Fetch(x)
+}
+
+// hostport is the host as it stands in the Host field.
+func (t *Task) hostport() string {
+	host := t.here.host
+	if t.here.ip && strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if t.here.port == defaultPort(t.here.secure) {
+		return host
+	}
+	return host + ":" + strconv.Itoa(int(t.here.port))
+}
+
+// fetched goes on when an address has answered, or has not.
+func (t *Task) fetched() {
+	x := &t.exchange
+	t.Sent += x.BytesOut
+	t.Received += x.BytesIn
+	if x.Verdict.Class() == verdict.Self {
+		t.own(x.Verdict, (*Task).takeTurn)
+		return
+	}
+	t.trouble = 0
+	now := t.a.reactor.Now()
+	t.a.health.Ended(now, x.Status > 0 || !silent(x.Verdict))
+	if t.robots.asking {
+		t.gotRobots()
+		return
+	}
+	t.a.learn(x)
+	q := &t.question
+	try := evidence.Try{
+		Scheme: t.here.scheme(), Host: x.Host, Family: family(x.Addr.Addr()), Address: t.a.text(x.Addr.Addr()),
+		Status: int32(x.Status), Location: x.Location, //nolint:gosec // three digits
+		ConnectUS: x.ConnectTook.Microseconds(), TLSUS: x.TLSTook.Microseconds(), FirstByteUS: x.FirstByteTook.Microseconds(), TotalUS: x.TotalTook.Microseconds(),
+		At: t.a.reactor.Time().Add(-x.TotalTook),
+	}
+	if !t.here.ip {
+		try.Resolver, try.Rcode = t.a.names.of(q.Resolver), q.Rcode
+		if t.asked == 1 && !q.Cached {
+			try.DNSUS = q.Took.Microseconds()
+			try.TotalUS += try.DNSUS
+		}
+	}
+	t.tried(x.Verdict, try)
+	if x.Status > 0 {
+		t.requestAnswered()
+		return
+	}
+	if t.failure == verdict.None {
+		t.failure, t.failed = x.Verdict, len(t.Row.Tries)-1
+		t.Row.Error = x.Err
+	}
+	if x.Verdict.Class() == verdict.TCP {
+		t.tryAddress()
+		return
+	}
+	t.endRound()
+}
+
+// endRound does it again, or not.
+func (t *Task) endRound() {
+	v := t.failure
+	if v == verdict.None { // there was no address to ask: cannot be, and must not stay
+		v = verdict.DNSNoData
+		t.note(v, netip.Addr{})
+	}
+	if v.Passing() && t.round < t.a.policy.Retries {
+		t.round++
+		t.park(t.a.reactor.Now()+int64(t.a.policy.Pause), (*Task).startRound)
+		return
+	}
+	t.requestFailed(v)
+}
+
+// requestFailed ends a request that nobody answered.
+func (t *Task) requestFailed(v verdict.Code) {
+	if t.hop > 0 {
+		if t.about() {
+			t.Row.Verdict = verdict.HTTPRedirectDead.String()
+			t.Row.Error = v.String() + ": " + t.url(&t.here)
+		}
+		t.nextChain()
+		return
+	}
+	if t.chain == 1 {
+		t.believed, t.first = v, t.failed
+	}
+	t.nextChain()
+}
+
+// redirects are the statuses whose Location is followed (RFC 9110 §15.4).
+func redirects(status int) bool {
+	switch status {
+	case 301, 302, 303, 307, 308:
+		return true
+	}
+	return false
+}
+
+// requestAnswered takes an answer into the row, if it is the row's, and follows
+// redirects.
+func (t *Task) requestAnswered() {
+	x := &t.exchange
+	if t.hop == 0 {
+		t.answered = true
+		if t.summary < 0 {
+			t.summary = t.chain - 1
+			t.Row.FirstStatus = int32(x.Status) //nolint:gosec // three digits
+		}
+	}
+	if !t.about() {
+		t.nextChain()
+		return
+	}
+	t.take(x)
+	if !redirects(x.Status) {
+		t.nextChain()
+		return
+	}
+	to, v := t.redirect(x.Location)
+	if v != verdict.None {
+		t.Row.Verdict = v.String()
+		t.nextChain()
+		return
+	}
+	t.hop++
+	t.Row.Redirects++
+	t.request(to)
+}
+
+// redirect is where a Location leads, or why it is not followed.
+func (t *Task) redirect(location string) (place, verdict.Code) {
+	if t.a.policy.Follow == 0 {
+		return place{}, verdict.HTTPRedirect
+	}
+	to, ok := t.follow(location)
+	switch {
+	case !ok:
+		return to, verdict.HTTPRedirectBad
+	case slices.Contains(t.seen, to):
+		return to, verdict.HTTPRedirectLoop
+	case t.hop == t.a.policy.Follow:
+		return to, verdict.HTTPRedirectLimit
+	}
+	return to, verdict.None
+}
+
+// follow resolves a Location against where the task is.
+func (t *Task) follow(location string) (place, bool) {
+	if location == "" {
+		return place{}, false
+	}
+	base := url.URL{Scheme: t.here.scheme(), Host: t.hostport()}
+	base.Path, base.RawQuery, _ = strings.Cut(t.here.path, "?")
+	if u, err := url.Parse(t.url(&t.here)); err == nil {
+		base = *u
+	}
+	ref, err := url.Parse(location)
+	if err != nil {
+		return place{}, false
+	}
+	to := base.ResolveReference(ref)
+	if to.User != nil || to.Scheme != "http" && to.Scheme != "https" {
+		return place{}, false
+	}
+	to.Fragment, to.RawFragment = "", ""
+	parsed, err := target.Parse(to.String())
+	if err != nil || parsed.Kind != target.URL {
+		return place{}, false
+	}
+	p := place{parsed.Scheme == "https", parsed.Host, parsed.Port, parsed.Path, parsed.IsIP}
+	if p.port == 0 {
+		p.port = defaultPort(p.secure)
+	}
+	if p.path == "" {
+		p.path = "/"
+	}
+	return p, true
+}
+
+// url is a place as text.
+func (t *Task) url(p *place) string {
+	was := t.here
+	t.here = *p
+	host := t.hostport()
+	t.here = was
+	return p.scheme() + "://" + host + p.path
+}
+
+// take takes an answer into the row.
+func (t *Task) take(x *fetch.Exchange) {
+	r := &t.Row
+	try := &r.Tries[len(r.Tries)-1]
+	r.Verdict, r.Status, r.Error = try.Verdict, try.Status, x.Err
+	r.Scheme, r.FinalURL, r.Address = try.Scheme, t.url(&t.here), try.Address
+	r.DNSUS, r.ConnectUS, r.TLSUS, r.FirstByteUS, r.TotalUS = try.DNSUS, try.ConnectUS, try.TLSUS, try.FirstByteUS, try.TotalUS
+	r.TLSVersion, r.CertNotAfter = tlsVersion(x.TLSVersion), x.NotAfter
+	r.Server, r.ContentType, r.ContentLength = x.Server, x.ContentType, x.ContentLength
+	r.ObservedAt = try.At
+	r.Title, r.BodySHA256, r.BodyBytes = "", "", 0
+	if len(x.Sample) > 0 {
+		r.Title = fetch.Title(x.Sample, x.ContentType)
+		if !t.a.policy.Title {
+			r.BodySHA256 = hash(x.Sample)
+			r.BodyBytes = int64(len(x.Sample))
+		}
+	}
+}
+
+// finish ends the task, or has it begin again because our own line was ill.
+func (t *Task) finish() {
+	r := &t.Row
+	if t.summary < 0 && t.first >= 0 {
+		try := &r.Tries[t.first]
+		r.Verdict, r.Scheme, r.Address = t.believed.String(), try.Scheme, try.Address
+		r.DNSUS, r.ConnectUS, r.TLSUS, r.FirstByteUS, r.TotalUS = try.DNSUS, try.ConnectUS, try.TLSUS, try.FirstByteUS, try.TotalUS
+		r.ObservedAt = try.At
+		if r.Error == "" {
+			r.Error = t.believed.Text()
+		}
+	}
+	if t.summary >= 0 && r.Verdict == verdict.OK.String() {
+		r.Error = ""
+	}
+	r.Attempts = int32(len(r.Tries)) //nolint:gosec // some dozens
+	if t.silentTries() {
+		// Whose silence it was is known when the second is over.
+		t.park(t.a.reactor.Now()+int64(settle), (*Task).judge)
+		return
+	}
+	t.a.done(t)
+}
+
+// settle is how long a task that met silence waits until others have been heard.
+const settle = 1100 * time.Millisecond
+
+// judge has the task begin again where its silences overlap an illness of ours.
+func (t *Task) judge() {
+	now := t.a.reactor.Now()
+	wall := t.a.reactor.Time()
+	for i := range t.Row.Tries {
+		try := &t.Row.Tries[i]
+		if !silent(t.codes[i]) {
+			continue
+		}
+		from := now - int64(wall.Sub(try.At))
+		to := from + try.TotalUS*int64(time.Microsecond)
+		if !t.a.health.Doubtful(from, to) {
+			continue
+		}
+		t.redone++
+		if t.redone > t.a.redos {
+			t.Row.Suspect = true
+			break
+		}
+		t.park(now+int64(time.Second)*int64(t.redone), (*Task).again)
+		return
+	}
+	t.a.done(t)
+}
+
+func (t *Task) again() {
+	if t.a.health.Judge(t.a.reactor.Now()) && t.trouble < maxTrouble { // still ill
+		t.trouble++
+		t.park(t.a.reactor.Now()+int64(time.Second), (*Task).again)
+		return
+	}
+	t.reset()
+	t.nextChain()
+}
+
+func (t *Task) silentTries() bool { return slices.ContainsFunc(t.codes, silent) }
+
+// silent reports whether a failure may be our own line's as well as the target's:
+// nothing came, or a resolver could not find out.
+func silent(v verdict.Code) bool {
+	switch v {
+	case verdict.HTTPTimeout, verdict.TLSTimeout, verdict.TCPTimeout, verdict.TCPUnreachable, verdict.DNSTimeout, verdict.DNSServFail, verdict.DNSLame:
+		return true
+	}
+	return v.Class() == verdict.Self
+}
+
+// maxTrouble is how many faults of our own in a row end in a row that says so.
+const maxTrouble = 60
+
+// own waits after a fault of our own, and does the same again.
+func (t *Task) own(v verdict.Code, again func(*Task)) {
+	now := t.a.reactor.Now()
+	t.a.trouble(v)
+	t.trouble++
+	if t.trouble < maxTrouble {
+		t.park(now+int64(min(time.Duration(t.trouble)*100*time.Millisecond, 2*time.Second)), again)
+		return
+	}
+	t.note(v, netip.Addr{})
+	t.Row.Verdict, t.Row.Suspect, t.Row.Error = v.String(), true, v.Text()
+	t.Row.ObservedAt = t.a.reactor.Time()
+	t.Row.Attempts = int32(len(t.Row.Tries)) //nolint:gosec // some dozens
+	t.a.done(t)
+}

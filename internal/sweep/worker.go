@@ -1,0 +1,245 @@
+package sweep
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"pennyfarthing/internal/loop"
+	"pennyfarthing/internal/sweep/ask"
+	"pennyfarthing/internal/sweep/health"
+	"pennyfarthing/internal/sweep/pace"
+	"pennyfarthing/internal/sweep/result"
+	"pennyfarthing/internal/sweep/target"
+	"pennyfarthing/internal/verdict"
+)
+
+// How a worker holds itself back.
+const (
+	slowStart   = 200 // targets under way at the beginning; every row that is complete allows another one
+	perTurn     = 256 // targets that begin in one turn of the reactor
+	trickle     = 20  // targets a second while our line is ill and there are no controls
+	between     = 1000
+	aheadShards = 2 // that are decoded and wait
+	late        = 500 * time.Millisecond
+	most        = 20 // rows of a shard that may be suspect before it is done again, once
+)
+
+// An openShard is one that is being asked.
+type openShard struct {
+	id      uint32
+	attempt int // from 1
+	items   []target.Item
+	begun   int // items
+	done    int
+	suspect int
+	part    *result.Part
+}
+
+// A worker has the targets of its shards asked, in the goroutine of a reactor.
+type worker struct {
+	reactor  *loop.Reactor
+	asker    *ask.Asker
+	health   *health.Monitor
+	pacer    *pace.Pacer
+	counters *Counters
+
+	concurrency int
+	controls    []target.Target
+	full        func(*openShard) // has a shard's rows: they may be committed, or done again
+	more        func()           // a shard is wanted
+	broken      func(error)      // the run cannot go on
+
+	shards  []*openShard // with items that have not begun
+	wanted  int          // shards that were asked for and have not come
+	limit   int          // targets under way, for now
+	ended   int          // rows that are complete
+	started int          // since the last control
+	control int          // the next one
+	lastControl,
+	lastCut,
+	lastTrickle,
+	lastNote int64
+	stopped bool
+	open    int // shards that have come and are not full
+}
+
+// take begins a shard.
+func (w *worker) take(s *openShard) {
+	w.wanted--
+	w.open++
+	w.shards = append(w.shards, s)
+}
+
+// turn begins as many targets as may be under way. It runs at the end of every turn
+// of the reactor.
+func (w *worker) turn() bool {
+	if w.stopped {
+		return false
+	}
+	now := w.reactor.Now()
+	ill := w.health.Judge(now)
+	w.adjust(now, ill)
+	w.sendControl(now, ill)
+	begun := 0
+	for begun < perTurn && w.mayBegin(now, ill) {
+		if !w.begin() {
+			break
+		}
+		begun++
+	}
+	for len(w.shards)+w.wanted < aheadShards {
+		w.wanted++
+		w.more()
+	}
+	w.note(now, ill)
+	return begun == perTurn
+}
+
+// adjust follows what the machine can do.
+func (w *worker) adjust(now int64, ill bool) {
+	if w.reactor.Late() > late {
+		w.health.Hurt(now)
+		w.cut(now)
+	}
+	w.limit = min(max(w.limit, slowStart+w.ended), w.concurrency)
+	_ = ill
+}
+
+// cut lowers what may be under way, at most once a second.
+func (w *worker) cut(now int64) {
+	if now-w.lastCut < int64(time.Second) {
+		return
+	}
+	w.lastCut = now
+	w.concurrency = max(50, w.asker.Active()*9/10)
+	w.limit = min(w.limit, w.concurrency)
+}
+
+// own hears of a fault of ours.
+func (w *worker) own(v verdict.Code) {
+	w.counters.OwnFaults[v].Add(1)
+	if v == verdict.SelfDescriptors || v == verdict.SelfPorts {
+		w.cut(w.reactor.Now())
+	}
+}
+
+func (w *worker) mayBegin(now int64, ill bool) bool {
+	if len(w.shards) == 0 || w.asker.Active() >= w.limit || w.asker.Parked() > 2*w.concurrency {
+		return false
+	}
+	if !ill {
+		return true
+	}
+	if len(w.controls) > 0 || now-w.lastTrickle < int64(time.Second)/trickle {
+		return false
+	}
+	w.lastTrickle = now
+	return true
+}
+
+// begin has the next target asked.
+func (w *worker) begin() bool {
+	s := w.shards[0]
+	item := &s.items[s.begun]
+	index := s.begun
+	if s.begun++; s.begun == len(s.items) {
+		w.shards[0] = nil
+		w.shards = w.shards[1:]
+	}
+	t := w.asker.Task()
+	parsed, err := target.Parse(item.Target)
+	if err != nil {
+		w.broken(fmt.Errorf("shard %d, target %d: %w", s.id, index, err))
+		return false
+	}
+	t.Target, t.Text, t.Rank, t.Index = parsed, item.Target, item.Rank, index
+	t.Done = func(t *ask.Task) { w.done(s, t) }
+	w.started++
+	w.asker.Ask(t)
+	return true
+}
+
+// sendControl asks a known-good target: one in a thousand, and one a second while
+// the line is ill.
+func (w *worker) sendControl(now int64, ill bool) {
+	if len(w.controls) == 0 || now-w.lastControl < int64(time.Second)/2 {
+		return
+	}
+	if w.started < between && now-w.lastControl < int64(5*time.Second) && !(ill && now-w.lastControl >= int64(time.Second)) {
+		return
+	}
+	w.started, w.lastControl = 0, now
+	t := w.asker.Task()
+	t.Target = w.controls[w.control%len(w.controls)]
+	w.control++
+	t.Text, t.Rank = t.Target.String(), 0
+	t.Done = func(t *ask.Task) {
+		answered := t.Row.Status > 0
+		w.health.Control(w.reactor.Now(), answered)
+		w.counters.Controls.Add(1)
+		if !answered {
+			w.counters.ControlsFailed.Add(1)
+		}
+		w.asker.Free(t)
+	}
+	w.asker.Ask(t)
+}
+
+// done takes a target's row.
+func (w *worker) done(s *openShard, t *ask.Task) {
+	if w.stopped {
+		return
+	}
+	w.ended++
+	s.done++
+	row := &t.Row
+	if row.Suspect {
+		s.suspect++
+		w.counters.Suspect.Add(1)
+	}
+	code, _ := verdict.Parse(row.Verdict)
+	w.counters.Verdicts[code].Add(1)
+	w.counters.Asked.Add(1)
+	w.counters.Tries.Add(int64(row.Attempts))
+	w.counters.Sent.Add(t.Sent)
+	w.counters.Received.Add(t.Received)
+	if err := s.part.Add(t.Index, row); err != nil {
+		w.broken(fmt.Errorf("keep the row of %s: %w", row.Target, err))
+		return
+	}
+	w.asker.Free(t)
+	if s.done == len(s.items) {
+		w.open--
+		w.full(s)
+	}
+}
+
+// note tells the counters, some times a second.
+func (w *worker) note(now int64, ill bool) {
+	if now-w.lastNote < int64(200*time.Millisecond) {
+		return
+	}
+	w.lastNote = now
+	c := w.counters
+	c.Active.Store(int64(w.asker.Active()))
+	c.Parked.Store(int64(w.asker.Parked()))
+	c.Limit.Store(int64(w.limit))
+	c.IllSeconds.Store(w.health.Ill())
+	c.Ill.Store(ill)
+	if w.pacer != nil && w.asker.Parked() > 0 {
+		prefix, n := w.pacer.Busiest()
+		name := prefix.String()
+		c.Busiest.Store(&name)
+		c.Waiting.Store(int64(n))
+	} else {
+		c.Waiting.Store(0)
+	}
+}
+
+// run runs the reactor until ctx ends.
+func (w *worker) run(ctx context.Context) error {
+	w.limit = slowStart
+	w.reactor.EachTurn(w.turn)
+	return w.reactor.Run(ctx)
+}
