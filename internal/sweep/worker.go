@@ -9,6 +9,7 @@ import (
 	"pennyfarthing/internal/sweep/ask"
 	"pennyfarthing/internal/sweep/health"
 	"pennyfarthing/internal/sweep/pace"
+	"pennyfarthing/internal/sweep/queue"
 	"pennyfarthing/internal/sweep/result"
 	"pennyfarthing/internal/sweep/target"
 	"pennyfarthing/internal/verdict"
@@ -27,8 +28,7 @@ const (
 
 // An openShard is one that is being asked.
 type openShard struct {
-	id      uint32
-	attempt int // from 1
+	lease   queue.Lease
 	items   []target.Item
 	begun   int // items
 	done    int
@@ -150,7 +150,7 @@ func (w *worker) begin() bool {
 	t := w.asker.Task()
 	parsed, err := target.Parse(item.Target)
 	if err != nil {
-		w.broken(fmt.Errorf("shard %d, target %d: %w", s.id, index, err))
+		w.broken(fmt.Errorf("shard %d, target %d: %w", s.lease.Shard, index, err))
 		return false
 	}
 	t.Target, t.Text, t.Rank, t.Index = parsed, item.Target, item.Rank, index

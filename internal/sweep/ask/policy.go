@@ -61,6 +61,7 @@ type Policy struct {
 	Agent        string // the product that robots.txt knows us by
 	Timeouts     Timeouts
 	Ports        map[uint16]uint16 // asked instead of others
+	DNSOnly      bool              // resolve, and ask nobody
 	NoIPv6       bool              // this machine has no route for it
 	Vantage      string
 }

@@ -187,8 +187,24 @@ func (t *Task) resolved() {
 	}
 	t.a.health.Ended(t.a.reactor.Now(), true)
 	t.dead = lookup{}
+	if t.a.policy.DNSOnly {
+		t.found()
+		return
+	}
 	t.addrs = append(t.buffer[:0], q.Addrs...)
 	t.tryAddress()
+}
+
+// found ends a task that was to resolve only.
+func (t *Task) found() {
+	q := &t.question
+	addr := q.Addrs[0]
+	t.tried(verdict.OK, evidence.Try{
+		Scheme: t.here.scheme(), Host: t.hostport(), Family: family(addr), Address: t.a.text(addr), Resolver: t.a.names.of(q.Resolver), Rcode: q.Rcode,
+		DNSUS: q.Took.Microseconds(), TotalUS: q.Took.Microseconds(), At: t.a.reactor.Time().Add(-q.Took),
+	})
+	t.chain, t.n, t.believed, t.first = 1, 1, verdict.OK, len(t.codes)-1
+	t.finish()
 }
 
 // tried takes a try into the row.

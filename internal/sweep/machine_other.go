@@ -1,0 +1,16 @@
+//go:build !unix
+
+package sweep
+
+import "time"
+
+// usage is what the process has used; not known here.
+type usage struct {
+	user, system time.Duration
+	peak         int64
+}
+
+func usageNow() usage { return usage{} }
+
+// budget is how many targets may be under way.
+func budget(wanted int) (concurrency, descriptors int) { return wanted, wanted }

@@ -1,0 +1,651 @@
+package sweep
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pennyfarthing/internal/loop"
+	"pennyfarthing/internal/mistake"
+	"pennyfarthing/internal/sweep/ask"
+	"pennyfarthing/internal/sweep/block"
+	"pennyfarthing/internal/sweep/evidence"
+	"pennyfarthing/internal/sweep/fetch"
+	"pennyfarthing/internal/sweep/health"
+	"pennyfarthing/internal/sweep/pace"
+	"pennyfarthing/internal/sweep/queue"
+	"pennyfarthing/internal/sweep/queue/local"
+	"pennyfarthing/internal/sweep/resolve"
+	"pennyfarthing/internal/sweep/result"
+	"pennyfarthing/internal/sweep/simnet"
+	"pennyfarthing/internal/sweep/target"
+)
+
+// A Config is what a run needs beside its settings.
+type Config struct {
+	Settings Settings
+	Dir      string // of the run
+	Version  string // of penny
+	Stdin    io.Reader
+	Roots    *x509.CertPool // nil: the system's
+	Log      *slog.Logger
+	Metrics  string // address of Prometheus' metrics; empty: none
+	DNSOnly  bool   // resolve, and ask nobody
+	// Progress hears how far the run is, some times a second. It may be nil.
+	Progress func(context.Context, Progress)
+	// Say tells people what they should know. It may be nil.
+	Say func(text string)
+}
+
+// manyTargets is from how many targets on a run needs a contact, and should not use a
+// public resolver.
+const manyTargets = 10_000
+
+// leaseTime is how long a shard is leased; it is extended while it is being asked.
+const leaseTime = 10 * time.Minute
+
+// ErrInterrupted is that ctx ended before the run did.
+var ErrInterrupted = errors.New("interrupted")
+
+// A run is one process's work on a run.
+type run struct {
+	*Config
+	policy   ask.Policy
+	manifest *Manifest
+	queue    queue.Queue
+	counters Counters
+	began    time.Time
+	world    *simnet.World
+	resolver *resolve.Resolver
+
+	want     chan struct{} // a shard is wanted
+	full     chan *openShard
+	failed   chan error
+	listed   chan struct{} // closed when the list was read
+	finished context.CancelFunc
+}
+
+// Run begins a run, or goes on with it, and returns what became of it. When ctx ends
+// it stops within moments, with ErrInterrupted; what is committed stays.
+func Run(ctx context.Context, c *Config) (*Manifest, error) {
+	if c.Say == nil {
+		c.Say = func(string) {}
+	}
+	r := &run{Config: c, began: time.Now(), want: make(chan struct{}, aheadShards+1), full: make(chan *openShard, 64), failed: make(chan error, 1), listed: make(chan struct{})}
+	var err error
+	if r.policy, err = c.Settings.policy(); err != nil {
+		return nil, err
+	}
+	r.policy.DNSOnly = c.DNSOnly
+	if r.manifest, err = r.prepare(); err != nil {
+		return nil, err
+	}
+	q, err := local.Open(c.Dir, local.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer q.Close() //nolint:errcheck // everything is on disk
+	r.queue = q
+	if err := result.Clean(filepath.Join(c.Dir, partsDir)); err != nil {
+		return nil, err
+	}
+	before, err := q.Progress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.counters.Earlier.Store(before.TargetsDone)
+	if before.TargetsDone > 0 {
+		c.Say(fmt.Sprintf("going on with %s: %d targets have their row already", c.Dir, before.TargetsDone))
+	}
+	usage := usageNow()
+	err = r.work(ctx)
+	r.manifest.Sessions = append(r.manifest.Sessions, r.session(usage))
+	if err == nil {
+		now := time.Now().UTC()
+		r.manifest.Finished = &now
+	}
+	return r.manifest, errors.Join(err, r.manifest.write(c.Dir))
+}
+
+// prepare makes the directory, or finds in it what was begun.
+func (r *run) prepare() (*Manifest, error) {
+	m, err := readManifest(r.Dir)
+	switch {
+	case err == nil && m.Finished != nil:
+		return nil, &mistake.Error{File: r.Dir, What: "there is a finished run here", Hint: "penny sweep report " + r.Dir + " shows it; -o names another directory for a new one"}
+	case err == nil:
+		if what := m.Settings.same(&r.Settings); what != "" {
+			return nil, &mistake.Error{File: r.Dir, What: "there is an unfinished run here that differs in " + what, Hint: "penny sweep resume " + r.Dir + " goes on with it; -o names another directory for a new one"}
+		}
+		return m, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	// The list is looked at before anything is written.
+	if len(r.Settings.Lists) > 0 {
+		lister, err := target.Open(r.Settings.Lists, r.listOptions())
+		if err != nil {
+			return nil, err
+		}
+		lister.Close()
+	}
+	entries, err := os.ReadDir(r.Dir)
+	if err == nil && len(entries) > 0 {
+		return nil, &mistake.Error{File: r.Dir, What: "is not empty, and no run", Hint: "name a directory with -o that is not there yet"}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, &mistake.Error{File: r.Dir, What: fmt.Sprintf("cannot be the run's directory: %v", errors.Unwrap(err)), Hint: "name another one with -o"}
+	}
+	if err := os.MkdirAll(filepath.Join(r.Dir, partsDir), 0o755); err != nil {
+		return nil, fmt.Errorf("make the run's directory: %w", err)
+	}
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // it cannot fail
+	m = &Manifest{Schema: manifestSchema, Rows: evidence.SchemaVersion, ID: hex.EncodeToString(id[:]), Version: r.Version, Settings: r.Settings, Started: r.began.UTC(), Vantage: vantage(r.Settings.Vantage)}
+	return m, m.write(r.Dir)
+}
+
+func (r *run) listOptions() target.Options {
+	return target.Options{Column: r.Settings.Column, ShardSize: r.Settings.ShardSize, Stdin: r.Stdin}
+}
+
+// vantage is from where this machine would ask the internet. No packet is sent.
+func vantage(name string) VantagePoint {
+	v := VantagePoint{Name: name}
+	if c, err := net.Dial("udp4", "192.0.2.1:53"); err == nil {
+		v.Address = c.LocalAddr().(*net.UDPAddr).IP.String()
+		_ = c.Close()
+	}
+	if c, err := net.Dial("udp6", "[2001:db8::1]:53"); err == nil {
+		v.IPv6 = true
+		_ = c.Close()
+	}
+	return v
+}
+
+// lister opens the list, or makes the names of the simulated internet one.
+func (r *run) lister() (*target.Lister, error) {
+	s := r.Settings.Simnet
+	if s == nil {
+		return target.Open(r.Settings.Lists, r.listOptions())
+	}
+	o := r.listOptions()
+	o.Stdin = &names{world: r.world, n: s.Targets}
+	return target.Open([]string{"-"}, o)
+}
+
+// names reads as the list of a simulated internet's names.
+type names struct {
+	world *simnet.World
+	n, i  int
+	rest  string
+}
+
+func (n *names) Read(p []byte) (int, error) {
+	done := 0
+	for done < len(p) {
+		if n.rest == "" {
+			if n.i == n.n {
+				break
+			}
+			n.rest = n.world.Name(n.i) + "\n"
+			n.i++
+		}
+		c := copy(p[done:], n.rest)
+		n.rest = n.rest[c:]
+		done += c
+	}
+	if done == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	return done, nil
+}
+
+// work asks everything that is to be asked.
+func (r *run) work(outer context.Context) error {
+	if s := r.Settings.Simnet; s != nil {
+		profile, err := simnet.ParseProfile(s.Profile)
+		if err != nil {
+			return err
+		}
+		r.world = simnet.NewWorld(s.Seed, profile)
+	}
+	ctx, finish := context.WithCancel(outer)
+	defer finish()
+	r.finished = finish
+	reactor, err := loop.NewReactor()
+	if err != nil {
+		return fmt.Errorf("prepare to ask: %w", err)
+	}
+	w, release, err := r.worker(reactor)
+	if err != nil {
+		return err
+	}
+	defer release()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.list(ctx) })
+	g.Go(func() error { return r.lease(ctx, w) })
+	g.Go(func() error { return r.commit(ctx) })
+	g.Go(func() error { return r.report(ctx) })
+	g.Go(func() error {
+		defer func() { w.stopped = true }()
+		return w.run(ctx)
+	})
+	if r.Metrics != "" {
+		serve, err := serveMetrics(r.Metrics, &r.counters, r.began)
+		if err != nil {
+			finish()
+			return errors.Join(err, g.Wait())
+		}
+		g.Go(func() error { return serve(ctx) })
+	}
+	g.Go(func() error {
+		select {
+		case err := <-r.failed:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	err = g.Wait()
+	if err == nil && outer.Err() != nil {
+		return &mistake.Error{File: r.Dir, What: ErrInterrupted.Error(), Hint: "penny sweep resume " + r.Dir + " goes on"}
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return r.explain(err)
+	}
+	if err != nil {
+		return ErrInterrupted
+	}
+	return nil
+}
+
+// explain says what to do about an error that ended the run.
+func (r *run) explain(err error) error {
+	if len(mistake.Of(err)) > 0 {
+		return err
+	}
+	return &mistake.Error{File: r.Dir, What: err.Error(), Hint: "nothing is lost: when that is mended, penny sweep resume " + r.Dir + " goes on"}
+}
+
+// fail ends the run.
+func (r *run) fail(err error) {
+	select {
+	case r.failed <- err:
+	default: // one is enough
+	}
+}
+
+// worker makes the worker and what it works with.
+func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
+	s := &r.Settings
+	concurrency, descriptors := budget(s.Concurrency)
+	w := &worker{
+		reactor: reactor, health: new(health.Monitor), counters: &r.counters, concurrency: concurrency,
+		full: func(o *openShard) {
+			select {
+			case r.full <- o:
+			default: // the disk is slower than the net: wait for it
+				r.full <- o
+			}
+		},
+		more:   func() { r.want <- struct{}{} },
+		broken: r.fail,
+	}
+	var servers []resolve.Server
+	for _, addr := range s.Resolvers {
+		servers = append(servers, resolve.Server{Addr: addr, Rate: s.ResolverRate})
+	}
+	fast := s.Engine == "fast" && loop.Supported
+	resolver, err := resolve.New(reactor, resolve.Config{
+		Servers: servers, Fast: fast, InFlight: s.DNSConcurrency, Timeout: resolve.Timeouts{First: min(300*time.Millisecond, s.DNSTimeout), Max: s.DNSTimeout}, Sends: 3,
+		Pause: r.policy.Pause, Cache: 1 << 14, Log: r.Log,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	r.resolver = resolver
+	fc := fetch.Config{UserAgent: s.Agent, Roots: r.Roots, Descriptors: descriptors, HandshakesAtOnce: 4 * runtime.GOMAXPROCS(0)}
+	fetcher := fetch.NewPlain(reactor, fc)
+	if fast {
+		if fetcher, err = fetch.NewFast(reactor, fc); err != nil {
+			return nil, nil, err
+		}
+	}
+	limits, paced := s.limits()
+	if paced {
+		w.pacer = pace.New(limits)
+	}
+	blocked, err := lists(s.Block)
+	if err != nil {
+		return nil, nil, err
+	}
+	optout, err := lists(s.Optout)
+	if err != nil {
+		return nil, nil, err
+	}
+	controls := s.Controls
+	if r.world != nil {
+		controls = r.world.Controls()
+	}
+	for _, text := range controls {
+		t, err := target.Parse(text)
+		if err != nil {
+			return nil, nil, &mistake.Error{What: fmt.Sprintf("--control %s: not a target: %v", text, err), Hint: "write --control https://www.example.org/"}
+		}
+		w.controls = append(w.controls, t)
+	}
+	r.policy.NoIPv6 = !r.manifest.Vantage.IPv6 && !s.AllowPrivate
+	w.asker = ask.New(ask.Config{
+		Reactor: reactor, Resolver: resolver, Fetcher: fetcher, Pacer: w.pacer, Health: w.health, Policy: r.policy, Block: blocked, Optout: optout,
+		Redos: 5, Trouble: w.own,
+	})
+	return w, func() { fetcher.Close(); resolver.Close() }, nil
+}
+
+// lists reads files of networks and names.
+func lists(files []string) (*block.List, error) {
+	l := new(block.List)
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, &mistake.Error{File: name, What: fmt.Sprintf("cannot be read: %v", errors.Unwrap(err)), Hint: "it must have a network or a name a line"}
+		}
+		err = l.Read(f, name)
+		_ = f.Close()
+		if err != nil {
+			return nil, &mistake.Error{What: err.Error(), Hint: "write a network such as 192.0.2.0/24, or a name, on each line"}
+		}
+	}
+	return l, nil
+}
+
+// list adds the list's shards to the queue.
+func (r *run) list(ctx context.Context) error {
+	l, err := r.lister()
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	codec, err := target.NewCodec()
+	if err != nil {
+		return err
+	}
+	if err := queue.Feed(ctx, &counting{r.queue, l, &r.counters, r.limitUnnamed}, l, codec); err != nil {
+		return err
+	}
+	stats := l.Stats()
+	if stats.Targets > 0 {
+		r.manifest.List = &stats
+	}
+	p, err := r.queue.Progress(ctx)
+	if err != nil {
+		return err
+	}
+	r.counters.Listed.Store(p.Targets)
+	r.counters.Shards.Store(int64(p.Shards))
+	r.counters.AllListed.Store(true)
+	if p.Targets > manyTargets && r.world == nil {
+		r.warnResolvers(p.Targets)
+	}
+	close(r.listed)
+	return nil
+}
+
+// limitUnnamed refuses long lists to who does not say who they are.
+func (r *run) limitUnnamed(targets int64) error {
+	if targets <= manyTargets || r.Settings.Contact != "" || r.world != nil {
+		return nil
+	}
+	return &mistake.Error{
+		What: fmt.Sprintf("a list of more than %d targets needs --contact: their owners must be able to reach you", manyTargets),
+		Hint: "write --contact mailto:me@example.org or --contact https://example.org/bot; docs/abuse.md says what else is usual",
+	}
+}
+
+func (r *run) warnResolvers(targets int64) {
+	for _, addr := range r.Settings.Resolvers {
+		if resolve.Public(addr.Addr()) {
+			r.Say(fmt.Sprintf("note: %s is a public resolver, and will not answer for %d names as quickly as you ask; run one of your own (apt install unbound) and write --resolver 127.0.0.1", addr, targets))
+			return
+		}
+	}
+}
+
+// counting is a queue that counts what is added.
+type counting struct {
+	queue.Queue
+	list     *target.Lister
+	counters *Counters
+	check    func(targets int64) error
+}
+
+func (c *counting) Add(ctx context.Context, shards ...queue.Shard) error {
+	stats := c.list.Stats()
+	c.counters.Bad.Store(stats.Bad)
+	c.counters.Duplicates.Store(stats.Duplicates)
+	if err := c.check(stats.Targets); err != nil {
+		return err
+	}
+	if err := c.Queue.Add(ctx, shards...); err != nil {
+		return err
+	}
+	c.counters.Listed.Store(stats.Targets)
+	c.counters.Shards.Add(int64(len(shards)))
+	return nil
+}
+
+// mayAsk waits until it is known that the list may be asked: one without a contact
+// must be short.
+func (r *run) mayAsk(ctx context.Context) error {
+	if r.Settings.Contact != "" || r.world != nil {
+		return nil
+	}
+	select {
+	case <-r.listed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// lease hands shards to the worker, as it wants them, until there are none.
+func (r *run) lease(ctx context.Context, w *worker) error {
+	codec, err := target.NewCodec()
+	if err != nil {
+		return err
+	}
+	if err := r.mayAsk(ctx); err != nil {
+		return err
+	}
+	name := fmt.Sprintf("%s-%d", r.Settings.Vantage, os.Getpid())
+	for {
+		select {
+		case <-r.want:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		lease, err := r.next(ctx, name)
+		if errors.Is(err, queue.ErrFinished) {
+			r.finished()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		data, err := r.queue.Targets(ctx, lease.Shard)
+		if err != nil {
+			return err
+		}
+		items, err := codec.Decode(data)
+		if err != nil {
+			return fmt.Errorf("read the targets of shard %d: %w", lease.Shard, err)
+		}
+		part, err := result.Create(filepath.Join(r.Dir, partsDir), lease.Shard, r.Settings.Format, len(items))
+		if err != nil {
+			return err
+		}
+		reactorTake(w, &openShard{lease: lease, items: items, part: part})
+	}
+}
+
+func reactorTake(w *worker, s *openShard) { w.reactor.Post(func() { w.take(s) }) }
+
+// next waits for a shard. The list may still be growing, and shards that are being
+// asked may come back.
+func (r *run) next(ctx context.Context, worker string) (queue.Lease, error) {
+	const often = 20 * time.Millisecond
+	for {
+		lease, err := r.queue.Lease(ctx, worker, leaseTime)
+		if !errors.Is(err, queue.ErrNone) {
+			return lease, err
+		}
+		select {
+		case <-time.After(often):
+		case <-ctx.Done():
+			return lease, ctx.Err()
+		}
+	}
+}
+
+// suspectRows of a shard's rows have it done again, once.
+const suspectRows = 1
+
+// commit commits the shards that are full.
+func (r *run) commit(ctx context.Context) error {
+	for {
+		var s *openShard
+		select {
+		case s = <-r.full:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if s.suspect >= suspectRows && s.lease.Attempt == 1 {
+			_ = s.part.Discard() // it is temporary
+			if err := r.queue.Return(ctx, s.lease, fmt.Sprintf("our own line was ill: %d of %d rows are suspect", s.suspect, len(s.items))); err != nil {
+				return err
+			}
+			r.counters.Asked.Add(-int64(len(s.items)))
+			continue
+		}
+		info, err := s.part.Commit()
+		if err != nil {
+			return fmt.Errorf("write the rows of shard %d: %w", s.lease.Shard, err)
+		}
+		err = r.queue.Done(ctx, s.lease, queue.Part{
+			Shard: s.lease.Shard, Attempt: s.lease.Attempt, File: filepath.Join(partsDir, info.File), Rows: int64(info.Rows), Bytes: info.Bytes, SHA256: info.SHA256,
+		})
+		if err != nil {
+			return err
+		}
+		r.counters.Done.Add(int64(info.Rows))
+		r.counters.ShardsDone.Add(1)
+	}
+}
+
+// report tells the progress.
+func (r *run) report(ctx context.Context) error {
+	ticker := time.NewTicker(500 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		select {
+		case now := <-ticker.C:
+			if r.Progress != nil {
+				r.Progress(ctx, r.counters.progress(r.began, now))
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// session sums up what this process did.
+func (r *run) session(before usage) Session {
+	after := usageNow()
+	s := Session{
+		Began: r.began.UTC(), Ended: time.Now().UTC(), Targets: r.counters.Done.Load(), Tries: r.counters.Tries.Load(),
+		Sent: r.counters.Sent.Load(), Received: r.counters.Received.Load(), User: after.user - before.user, System: after.system - before.system, PeakRSS: after.peak,
+		Ill: r.counters.IllSeconds.Load(), Controls: r.counters.Controls.Load(), Failed: r.counters.ControlsFailed.Load(),
+	}
+	return s
+}
+
+// Save writes run.json again.
+func (m *Manifest) Save(dir string) error { return m.write(dir) }
+
+// Unfinished finds the newest run below a directory that the same settings began and
+// that is not finished, or is empty.
+func Unfinished(below string, s *Settings) string {
+	entries, err := os.ReadDir(below)
+	if err != nil {
+		return ""
+	}
+	found, newest := "", time.Time{}
+	for _, e := range entries {
+		dir := filepath.Join(below, e.Name())
+		m, err := readManifest(dir)
+		if err == nil && m.Finished == nil && m.Settings.same(s) == "" && m.Started.After(newest) && !strings.HasPrefix(e.Name(), ".") {
+			found, newest = dir, m.Started
+		}
+	}
+	return found
+}
+
+// A Status is how far a run is.
+type Status struct {
+	Dir        string    `json:"dir"`
+	Started    time.Time `json:"started"`
+	Finished   bool      `json:"finished"`
+	Running    bool      `json:"running"` // by some penny, now
+	Shards     int64     `json:"shards"`
+	ShardsDone int64     `json:"shards_done"`
+	Targets    int64     `json:"targets"`
+	Rows       int64     `json:"rows"`
+}
+
+// ReadStatus reads how far a run is. While a penny works on it the parts that are
+// there say so.
+func ReadStatus(dir string) (*Status, error) {
+	m, err := Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Status{Dir: dir, Started: m.Started, Finished: m.Finished != nil}
+	if m.List != nil {
+		s.Targets = m.List.Targets
+	}
+	q, err := local.Open(dir, local.Options{})
+	if err != nil {
+		s.Running = true
+		parts, err := os.ReadDir(filepath.Join(dir, partsDir))
+		for _, p := range parts {
+			if !strings.HasPrefix(p.Name(), ".") {
+				s.ShardsDone++
+			}
+		}
+		s.Rows = s.ShardsDone * int64(m.Settings.ShardSize)
+		return s, err
+	}
+	defer q.Close() //nolint:errcheck // it was only read
+	p, err := q.Progress(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	s.Shards, s.ShardsDone, s.Targets, s.Rows = int64(p.Shards), int64(p.Done), p.Targets, p.Rows
+	return s, nil
+}
+
