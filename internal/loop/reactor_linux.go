@@ -113,9 +113,12 @@ func (p *poller) watch(fd int, events uint32, h Handler) error {
 // not be watched already.
 func (r *Reactor) Watch(fd int, events uint32, h Handler) error { return r.poller.watch(fd, events, h) }
 
-// Forget has nobody called for fd any more. It must be called before fd is closed,
-// and closing it is what takes it away from the kernel's list.
+// Forget has nobody called for fd any more, if anybody was. It must be called before
+// fd is closed, and closing it is what takes it away from the kernel's list.
 func (r *Reactor) Forget(fd int) {
+	if fd >= len(r.poller.watched) {
+		return
+	}
 	w := &r.poller.watched[fd]
 	w.handler = nil
 	w.generation++

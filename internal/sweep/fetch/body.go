@@ -16,7 +16,8 @@ type body struct {
 	line   int   // bytes of a chunk's line so far
 	size   int64 // of the chunk whose line is being read
 	sample []byte
-	looked int // bytes of the sample that have no end of a title
+	looked int  // bytes of the sample that have no end of a title
+	cut    bool // there was more than is wanted
 }
 
 type chunkState uint8
@@ -169,7 +170,7 @@ func (b *body) addPlain(p []byte) bodyState {
 	}
 	enough := b.keep(p)
 	switch {
-	case b.framed && b.left == 0:
+	case b.framed && b.left == 0 && !b.cut:
 		return bodyComplete
 	case enough:
 		return bodyEnough
@@ -179,7 +180,9 @@ func (b *body) addPlain(p []byte) bodyState {
 
 // keep adds to the sample, and reports whether it is enough.
 func (b *body) keep(p []byte) bool {
-	b.sample = append(b.sample, p[:min(len(p), b.want-len(b.sample))]...)
+	room := b.want - len(b.sample)
+	b.cut = b.cut || len(p) > room
+	b.sample = append(b.sample, p[:min(len(p), room)]...)
 	if len(b.sample) >= b.want {
 		return true
 	}

@@ -19,7 +19,8 @@ type head struct {
 // A headScanner finds the end of a head in bytes that come piece by piece, without
 // looking at any twice.
 type headScanner struct {
-	looked  int // bytes in which there is no end
+	start   int // of the head, behind interim ones
+	looked  int // bytes of it in which there is no end
 	interim int // interim answers that were skipped
 }
 
@@ -33,8 +34,8 @@ const httpVersion = "HTTP/1."
 // phrase, and folded lines (§5.2). Nothing else that is not in the grammar is taken:
 // a space before the colon, a CR or NUL in a value, lengths that differ.
 func (s *headScanner) scan(b []byte, h *head) (n int, bad verdict.Code) {
-	for start := 0; ; {
-		rest := b[start:]
+	for {
+		rest := b[s.start:]
 		if v := begins(rest); v != verdict.None {
 			return 0, v
 		}
@@ -45,15 +46,15 @@ func (s *headScanner) scan(b []byte, h *head) (n int, bad verdict.Code) {
 			}
 			return 0, verdict.None
 		}
-		if start+end > HeadLimit {
+		if s.start+end > HeadLimit {
 			return 0, verdict.HTTPTooLarge
 		}
 		if v := h.parse(rest[:end]); v != verdict.None {
 			return 0, v
 		}
-		start += end
+		s.start += end
 		if h.status >= 200 || h.status == 101 {
-			return start, verdict.None
+			return s.start, verdict.None
 		}
 		if s.interim++; s.interim > interimLimit {
 			return 0, verdict.HTTPMalformed
