@@ -34,8 +34,8 @@ func grouped(group byte) func(*Fate, *dice, bool) {
 	return func(f *Fate, d *dice, _ bool) { f.Lookup.v4[0] = among(d, group) }
 }
 
-// tls makes a kind whose handshake is odd. HTTP answers half of them.
-func tls(h Handshake) func(*Fate, *dice, bool) {
+// handshakes makes a kind whose handshake is odd. HTTP answers half of them.
+func handshakes(h Handshake) func(*Fate, *dice, bool) {
 	return func(f *Fate, d *dice, _ bool) {
 		f.TLS = h
 		if d.chance(5000) {
@@ -148,22 +148,22 @@ var hostileKinds = []hostileKind{
 	{"never answers", grouped(hung)},
 	{"HTTP never answers", grouped(hungHTTP)},
 	{"HTTPS never answers", grouped(hungHTTPS)},
-	{"reset on accept", grouped(slam)},
+	{"reset at the first word", grouped(slam)},
 	{"unreachable", func(f *Fate, _ *dice, _ bool) { f.Lookup.v4[0] = unreachable }},
 
-	{"certificate expired", tls(Expired)},
-	{"certificate of another name", tls(WrongName)},
-	{"certificate self-signed", tls(SelfSigned)},
-	{"TLS too old", tls(OldVersion)},
-	{"TLS 1.0 whatever was asked", tls(OldServer)},
-	{"no common cipher", tls(NoCipher)},
-	{"handshake refused", tls(Alert)},
-	{"plain HTTP on the port of HTTPS", tls(PlainHTTP)},
-	{"no TLS", tls(NotTLS)},
-	{"handshake closed", tls(CloseEarly)},
-	{"handshake reset", tls(ResetEarly)},
-	{"handshake unanswered", tls(Mute)},
-	{"handshake closed once", tls(FlakyTLS)},
+	{"certificate expired", handshakes(Expired)},
+	{"certificate of another name", handshakes(WrongName)},
+	{"certificate self-signed", handshakes(SelfSigned)},
+	{"TLS too old", handshakes(OldVersion)},
+	{"TLS 1.0 whatever was asked", handshakes(OldServer)},
+	{"no common cipher", handshakes(NoCipher)},
+	{"handshake refused", handshakes(Alert)},
+	{"plain HTTP on the port of HTTPS", handshakes(PlainHTTP)},
+	{"no TLS", handshakes(NotTLS)},
+	{"handshake closed", handshakes(CloseEarly)},
+	{"handshake reset", handshakes(ResetEarly)},
+	{"handshake unanswered", handshakes(Mute)},
+	{"handshake closed once", handshakes(FlakyTLS)},
 
 	{"HTTP/1.0", manners(HTTP10)},
 	{"no reason phrase", manners(NoReason)},

@@ -11,7 +11,7 @@ const (
 	Refuses                  // nobody listens
 	Blackholes               // packets vanish
 	Hangs                    // accepted, and never served
-	Slams                    // accepted, and reset at once
+	Slams                    // accepted, and reset at the first word, which nobody reads
 	Unreachable              // no route
 )
 
