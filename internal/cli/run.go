@@ -22,13 +22,16 @@ var version = "dev"
 
 // Env is the world that commands run in.
 type Env struct {
+	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
 	Getenv func(string) string
 }
 
 // SystemEnv is the real world.
-func SystemEnv() Env { return Env{Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv} }
+func SystemEnv() Env {
+	return Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
+}
 
 // globals are the flags that all commands have.
 type globals struct {
@@ -80,7 +83,7 @@ func newRoot(g *globals, env Env) *cobra.Command {
 	flags.BoolVar(&g.json, "json", false, "print results as JSON, for machines")
 	flags.BoolVar(&g.quiet, "quiet", false, "print results and errors only")
 	flags.StringVar(&g.state, "state", "", "state `directory` (default $PENNY_STATE, or penny's directory under the user's)")
-	root.AddCommand(newCheck(g, env), newInit(g, env), newServe(g, env), newUp(g, env), newVersion(g, env))
+	root.AddCommand(newCheck(g, env), newInit(g, env), newServe(g, env), newSimnet(g, env), newUp(g, env), newVersion(g, env))
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
