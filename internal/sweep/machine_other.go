@@ -13,4 +13,4 @@ type usage struct {
 func usageNow() usage { return usage{} }
 
 // budget is how many targets may be under way.
-func budget(wanted int) (concurrency, descriptors int) { return wanted, wanted }
+func budget(wanted int) int { return wanted }

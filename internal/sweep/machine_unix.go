@@ -30,15 +30,14 @@ func usageNow() usage {
 const spareDescriptors = 256
 
 // budget is how many targets may be under way, given the limit of descriptors.
-func budget(wanted int) (concurrency, descriptors int) {
+func budget(wanted int) int {
 	var limit syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
-		return min(wanted, 200), 200
+		return min(wanted, 200)
 	}
 	most := 1 << 20
 	if limit.Cur < 1<<20 { //nolint:unconvert // signed on some systems
 		most = int(limit.Cur) //nolint:gosec // it is small
 	}
-	descriptors = max(16, most-spareDescriptors)
-	return min(wanted, descriptors), descriptors
+	return min(wanted, max(16, most-spareDescriptors))
 }

@@ -10,11 +10,14 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -67,6 +70,7 @@ type run struct {
 	policy   ask.Policy
 	manifest *Manifest
 	queue    queue.Queue
+	parts    *result.Parts
 	counters Counters
 	began    time.Time
 	world    *simnet.World
@@ -77,6 +81,10 @@ type run struct {
 	failed   chan error
 	listed   chan struct{} // closed when the list was read
 	finished context.CancelFunc
+	complete atomic.Bool
+
+	mu   sync.Mutex // guards open
+	open map[uint32]queue.Lease
 }
 
 // Run begins a run, or goes on with it, and returns what became of it. When ctx ends
@@ -85,7 +93,7 @@ func Run(ctx context.Context, c *Config) (*Manifest, error) {
 	if c.Say == nil {
 		c.Say = func(string) {}
 	}
-	r := &run{Config: c, began: time.Now(), want: make(chan struct{}, aheadShards+1), full: make(chan *openShard, 64), failed: make(chan error, 1), listed: make(chan struct{})}
+	r := &run{Config: c, began: time.Now(), want: make(chan struct{}, aheadShards+1), full: make(chan *openShard, 64), failed: make(chan error, 1), listed: make(chan struct{}), open: map[uint32]queue.Lease{}}
 	var err error
 	if r.policy, err = c.Settings.policy(); err != nil {
 		return nil, err
@@ -94,13 +102,13 @@ func Run(ctx context.Context, c *Config) (*Manifest, error) {
 	if r.manifest, err = r.prepare(); err != nil {
 		return nil, err
 	}
-	q, err := local.Open(c.Dir, local.Options{})
+	q, err := local.Open(c.Dir, time.Now)
 	if err != nil {
 		return nil, err
 	}
 	defer q.Close() //nolint:errcheck // everything is on disk
 	r.queue = q
-	if err := result.Clean(filepath.Join(c.Dir, partsDir)); err != nil {
+	if err := result.Clean(c.Dir); err != nil {
 		return nil, err
 	}
 	before, err := q.Progress(ctx)
@@ -108,6 +116,13 @@ func Run(ctx context.Context, c *Config) (*Manifest, error) {
 		return nil, err
 	}
 	r.counters.Earlier.Store(before.TargetsDone)
+	format, err := result.ParseFormat(c.Settings.Format)
+	if err != nil {
+		return nil, err
+	}
+	if r.parts, err = result.Open(c.Dir, format, result.Meta{Version: c.Version, Run: r.manifest.ID}); err != nil {
+		return nil, err
+	}
 	if before.TargetsDone > 0 {
 		c.Say(fmt.Sprintf("going on with %s: %d targets have their row already", c.Dir, before.TargetsDone))
 	}
@@ -150,7 +165,7 @@ func (r *run) prepare() (*Manifest, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, &mistake.Error{File: r.Dir, What: fmt.Sprintf("cannot be the run's directory: %v", errors.Unwrap(err)), Hint: "name another one with -o"}
 	}
-	if err := os.MkdirAll(filepath.Join(r.Dir, partsDir), 0o755); err != nil {
+	if err := os.MkdirAll(r.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the run's directory: %w", err)
 	}
 	var id [8]byte
@@ -239,6 +254,7 @@ func (r *run) work(outer context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.list(ctx) })
 	g.Go(func() error { return r.lease(ctx, w) })
+	g.Go(func() error { return r.extend(ctx) })
 	g.Go(func() error { return r.commit(ctx) })
 	g.Go(func() error { return r.report(ctx) })
 	g.Go(func() error {
@@ -262,6 +278,12 @@ func (r *run) work(outer context.Context) error {
 		}
 	})
 	err = g.Wait()
+	if r.complete.Load() && (err == nil || errors.Is(err, context.Canceled)) {
+		return nil
+	}
+	if outer.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		err = nil
+	}
 	if err == nil && outer.Err() != nil {
 		return &mistake.Error{File: r.Dir, What: ErrInterrupted.Error(), Hint: "penny sweep resume " + r.Dir + " goes on"}
 	}
@@ -293,7 +315,7 @@ func (r *run) fail(err error) {
 // worker makes the worker and what it works with.
 func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
 	s := &r.Settings
-	concurrency, descriptors := budget(s.Concurrency)
+	concurrency := budget(s.Concurrency)
 	w := &worker{
 		reactor: reactor, health: new(health.Monitor), counters: &r.counters, concurrency: concurrency,
 		full: func(o *openShard) {
@@ -312,14 +334,14 @@ func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
 	}
 	fast := s.Engine == "fast" && loop.Supported
 	resolver, err := resolve.New(reactor, resolve.Config{
-		Servers: servers, Fast: fast, InFlight: s.DNSConcurrency, Timeout: resolve.Timeouts{First: min(300*time.Millisecond, s.DNSTimeout), Max: s.DNSTimeout}, Sends: 3,
-		Pause: r.policy.Pause, Cache: 1 << 14, Log: r.Log,
+		Servers: servers, Fast: fast, InFlight: s.DNSConcurrency, Timeouts: resolve.Timeouts{First: min(300*time.Millisecond, s.DNSTimeout), Max: s.DNSTimeout},
+		Pause: r.policy.Pause, Log: r.Log,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
 	r.resolver = resolver
-	fc := fetch.Config{UserAgent: s.Agent, Roots: r.Roots, Descriptors: descriptors, HandshakesAtOnce: 4 * runtime.GOMAXPROCS(0)}
+	fc := fetch.Config{UserAgent: s.userAgent(r.Version), Roots: r.Roots}
 	fetcher := fetch.NewPlain(reactor, fc)
 	if fast {
 		if fetcher, err = fetch.NewFast(reactor, fc); err != nil {
@@ -385,7 +407,7 @@ func (r *run) list(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := queue.Feed(ctx, &counting{r.queue, l, &r.counters, r.limitUnnamed}, l, codec); err != nil {
+	if err := queue.Feed(ctx, &counting{r.queue, l, &r.counters, r.limitUnnamed}, l, codec, time.Now); err != nil {
 		return err
 	}
 	stats := l.Stats()
@@ -481,6 +503,7 @@ func (r *run) lease(ctx context.Context, w *worker) error {
 		}
 		lease, err := r.next(ctx, name)
 		if errors.Is(err, queue.ErrFinished) {
+			r.complete.Store(true)
 			r.finished()
 			return nil
 		}
@@ -495,15 +518,50 @@ func (r *run) lease(ctx context.Context, w *worker) error {
 		if err != nil {
 			return fmt.Errorf("read the targets of shard %d: %w", lease.Shard, err)
 		}
-		part, err := result.Create(filepath.Join(r.Dir, partsDir), lease.Shard, r.Settings.Format, len(items))
+		part, err := r.parts.Create(int(lease.Shard), len(items))
 		if err != nil {
 			return err
 		}
-		reactorTake(w, &openShard{lease: lease, items: items, part: part})
+		s := &openShard{lease: lease, items: items, part: part}
+		r.opened(s)
+		w.reactor.Post(func() { w.take(s) })
 	}
 }
 
-func reactorTake(w *worker, s *openShard) { w.reactor.Post(func() { w.take(s) }) }
+// opened notes a shard whose lease must be extended.
+func (r *run) opened(s *openShard) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open[s.lease.Shard] = s.lease
+}
+
+func (r *run) closed(s *openShard) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.open, s.lease.Shard)
+}
+
+// extend extends the leases of the shards that are being asked.
+func (r *run) extend(ctx context.Context) error {
+	ticker := time.NewTicker(leaseTime / 4)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		r.mu.Lock()
+		leases := slices.Collect(maps.Values(r.open))
+		r.mu.Unlock()
+		for _, lease := range leases {
+			err := r.queue.Extend(ctx, lease, leaseTime)
+			if err != nil && !errors.Is(err, queue.ErrDone) && !errors.Is(err, queue.ErrLost) {
+				return err
+			}
+		}
+	}
+}
 
 // next waits for a shard. The list may still be growing, and shards that are being
 // asked may come back.
@@ -534,8 +592,9 @@ func (r *run) commit(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if s.suspect >= suspectRows && s.lease.Attempt == 1 {
-			_ = s.part.Discard() // it is temporary
+		r.closed(s)
+		if s.suspect >= suspectRows && len(s.lease.Suspicions) == 0 {
+			s.part.Discard()
 			if err := r.queue.Return(ctx, s.lease, fmt.Sprintf("our own line was ill: %d of %d rows are suspect", s.suspect, len(s.items))); err != nil {
 				return err
 			}
@@ -628,7 +687,7 @@ func ReadStatus(dir string) (*Status, error) {
 	if m.List != nil {
 		s.Targets = m.List.Targets
 	}
-	q, err := local.Open(dir, local.Options{})
+	q, err := local.Open(dir, time.Now)
 	if err != nil {
 		s.Running = true
 		parts, err := os.ReadDir(filepath.Join(dir, partsDir))
@@ -648,4 +707,3 @@ func ReadStatus(dir string) (*Status, error) {
 	s.Shards, s.ShardsDone, s.Targets, s.Rows = int64(p.Shards), int64(p.Done), p.Targets, p.Rows
 	return s, nil
 }
-

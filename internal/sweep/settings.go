@@ -137,3 +137,19 @@ func (s *Settings) same(o *Settings) string {
 	}
 	return ""
 }
+
+// userAgent is what every request says of who asks.
+func (s *Settings) userAgent(version string) string {
+	agent := s.Agent
+	if agent == "" {
+		agent = "Mozilla/5.0 (compatible; penny/" + version
+		if s.Contact != "" {
+			agent += "; +" + s.Contact
+		}
+		return agent + ")"
+	}
+	if s.Contact != "" {
+		agent += " (+" + s.Contact + ")"
+	}
+	return agent
+}

@@ -143,7 +143,7 @@ func (t *Task) startRound() {
 
 func (t *Task) resolve(v6 bool) {
 	q := &t.question
-	*q = resolve.Question{Name: t.here.host, V6: v6, Fresh: t.round > 0, Done: q.Done}
+	q.Name, q.V6, q.Fresh = t.here.host, v6, t.round > 0
 	if q.Done == nil {
 		q.Done = func(*resolve.Question) { t.resolved() }
 	}
@@ -163,13 +163,12 @@ func (t *Task) resolved() {
 		if q.V6 && f.Verdict == verdict.DNSNoData { // that there is no IPv6 is no failure
 			continue
 		}
-		t.a.health.Ended(t.a.reactor.Now(), !silent(f.Verdict))
 		t.tried(f.Verdict, evidence.Try{
 			Scheme: t.here.scheme(), Host: t.hostport(), Resolver: t.a.names.of(f.Resolver), Rcode: f.Rcode,
 			DNSUS: f.Took.Microseconds(), TotalUS: f.Took.Microseconds(), At: f.At,
 		})
 	}
-	found := q.Verdict == verdict.OK || q.Verdict == verdict.None
+	found := q.Verdict == verdict.OK
 	if q.V6 {
 		if found {
 			t.addrs = append(t.buffer[:0], q.Addrs...)
@@ -180,12 +179,13 @@ func (t *Task) resolved() {
 	}
 	if !found {
 		// Tries that say why are the last ones; the one that was believed counts.
+		t.heard(!silent(q.Verdict))
 		t.failure, t.failed = q.Verdict, t.lastTry(q.Verdict)
 		t.dead = lookup{t.here.host, q.Verdict, t.failed}
 		t.endRound()
 		return
 	}
-	t.a.health.Ended(t.a.reactor.Now(), true)
+	t.heard(true)
 	t.dead = lookup{}
 	if t.a.policy.DNSOnly {
 		t.found()
@@ -212,6 +212,14 @@ func (t *Task) tried(v verdict.Code, try evidence.Try) {
 	try.Verdict, try.Vantage = v.String(), t.a.policy.Vantage
 	t.Row.Tries = append(t.Row.Tries, try)
 	t.codes = append(t.codes, v)
+}
+
+// heard tells the monitor whether something came. What is asked again has failed
+// already, and would only say so once more.
+func (t *Task) heard(something bool) {
+	if something || t.round == 0 && t.redone == 0 {
+		t.a.health.Ended(t.a.reactor.Now(), something)
+	}
 }
 
 // lastTry is the last try with a verdict.
@@ -369,8 +377,7 @@ func (t *Task) fetched() {
 		return
 	}
 	t.trouble = 0
-	now := t.a.reactor.Now()
-	t.a.health.Ended(now, x.Status > 0 || !silent(x.Verdict))
+	t.heard(x.Status > 0 || !silent(x.Verdict))
 	if t.robots.asking {
 		t.gotRobots()
 		return

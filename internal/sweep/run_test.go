@@ -1,0 +1,164 @@
+package sweep_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pennyfarthing/internal/loop"
+	"pennyfarthing/internal/sweep"
+	"pennyfarthing/internal/sweep/evidence"
+	"pennyfarthing/internal/sweep/result"
+	"pennyfarthing/internal/sweep/simnet"
+)
+
+// internet starts a simulated internet.
+func internet(t *testing.T, profile simnet.Profile, c simnet.Config) (*simnet.World, *simnet.Server) {
+	t.Helper()
+	w := simnet.NewWorld(7, profile)
+	c.DNS = netip.MustParseAddrPort("127.0.0.1:0")
+	s, err := simnet.Start(w, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close the internet: %v", err)
+		}
+	})
+	return w, s
+}
+
+// config is for a run over the targets of a simulated internet.
+func config(t *testing.T, w *simnet.World, s *simnet.Server, targets int) *sweep.Config {
+	t.Helper()
+	c := &sweep.Config{Settings: sweep.Defaults(), Dir: filepath.Join(t.TempDir(), "run"), Version: "test", Roots: s.Roots()}
+	http, https := s.Ports()
+	set := &c.Settings
+	set.Simnet = &sweep.Simnet{Targets: targets, Profile: w.Profile().String(), Seed: w.Seed(), Latency: "none"}
+	set.Pacing, set.AllowPrivate, set.ResolverRate, set.Format = false, true, 0, "jsonl"
+	set.Ports = map[uint16]uint16{80: http, 443: https}
+	set.Resolvers = []netip.AddrPort{s.DNS()}
+	set.Vantage = "here"
+	if !loop.Supported {
+		set.Engine = "plain"
+	}
+	return c
+}
+
+// truth compares the rows of a run with what the world knows, and returns how many
+// there are.
+func truth(t *testing.T, w *simnet.World, c *sweep.Config, n int) {
+	t.Helper()
+	mode, err := simnet.ParseHTTPSMode(c.Settings.HTTPS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := simnet.Policy{HTTPS: mode, WWW: c.Settings.WWW, Follow: c.Settings.Follow, Retries: c.Settings.Retries}
+	seen := map[string]bool{}
+	wrong := map[string]int{}
+	var example = map[string]*evidence.Row{}
+	for row, err := range result.Rows(c.Dir) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen[row.Target] {
+			t.Errorf("%s has two rows", row.Target)
+		}
+		seen[row.Target] = true
+		code, status := w.Truth(policy, row.Target)
+		if row.Verdict != code.String() || int(row.Status) != status {
+			what := fmt.Sprintf("%s %d instead of %s %d", row.Verdict, row.Status, code, status)
+			wrong[what]++
+			example[what] = row
+		}
+	}
+	for i := range n {
+		if !seen[w.Name(i)] {
+			t.Errorf("%s has no row", w.Name(i))
+		}
+	}
+	if len(seen) != n {
+		t.Errorf("%d rows for %d targets", len(seen), n)
+	}
+	for what, count := range wrong {
+		var tries strings.Builder
+		for _, try := range example[what].Tries {
+			fmt.Fprintf(&tries, "\n\t%s://%s %s %s %s %d %s %s total %d us", try.Scheme, try.Host, try.Address, try.Resolver, try.Rcode, try.Status, try.Verdict, try.Location, try.TotalUS)
+		}
+		t.Errorf("%d rows have %s; %s: %s%s", count, what, example[what].Target, example[what].Error, tries.String())
+	}
+}
+
+func sweepAll(t *testing.T, c *sweep.Config) *sweep.Manifest {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	m, err := sweep.Run(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func eachEngine(t *testing.T, test func(t *testing.T, engine string)) {
+	t.Helper()
+	engines := []string{"plain"}
+	if loop.Supported {
+		engines = append(engines, "fast")
+	}
+	for _, engine := range engines {
+		t.Run(engine, func(t *testing.T) { test(t, engine) })
+	}
+}
+
+func TestEveryRowIsTheTruth(t *testing.T) {
+	for _, profile := range []string{"quick", "hostile"} {
+		t.Run(profile, func(t *testing.T) {
+			eachEngine(t, func(t *testing.T, engine string) {
+				p, err := simnet.ParseProfile(profile)
+				if err != nil {
+					t.Fatal(err)
+				}
+				w, s := internet(t, p, simnet.Config{})
+				n := 4000
+				if profile == "hostile" {
+					n = 1500
+				}
+				c := config(t, w, s, n)
+				c.Settings.Engine = engine
+				c.Settings.ShardSize = 500
+				began := time.Now()
+				m := sweepAll(t, c)
+				t.Logf("%d targets in %v, %v of CPU", n, time.Since(began).Round(time.Millisecond), m.Sessions[0].User+m.Sessions[0].System)
+				truth(t, w, c, n)
+			})
+		})
+	}
+}
+
+func TestARunThatIsFinishedIsNotBegunAgain(t *testing.T) {
+	w, s := internet(t, mustProfile(t, "quick"), simnet.Config{})
+	c := config(t, w, s, 100)
+	sweepAll(t, c)
+	if _, err := sweep.Run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "finished") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(filepath.Join(c.Dir, "run.json")); err != nil {
+		t.Error(err)
+	}
+}
+
+func mustProfile(t *testing.T, name string) simnet.Profile {
+	t.Helper()
+	p, err := simnet.ParseProfile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
