@@ -361,6 +361,27 @@ func TestWhatIsNoListSaysWhatItIs(t *testing.T) {
 	}
 }
 
+func TestEverythingThatIsWrongWithTheNamesIsSaidAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	none := filepath.Join(dir, "none")
+	_, err := target.Open([]string{dir, write(t, "x", "example.com\n"), none, "-", "-"}, target.Options{Stdin: strings.NewReader("")})
+	var got []string
+	for _, m := range mistake.Of(err) {
+		got = append(got, m.File+": "+m.What)
+	}
+	if diff := cmp.Diff([]string{"-: the pipe is named more than once", dir + ": this is a directory, not a list", none + ": there is no such list"}, got); diff != "" {
+		t.Error(diff)
+	}
+	for name, o := range map[string]target.Options{"stdin": {}, "shards": {ShardSize: -1, Stdin: strings.NewReader("")}} {
+		if _, err := target.Open([]string{"-"}, o); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	if _, err := target.Open(nil, target.Options{}); len(mistake.Of(err)) != 1 {
+		t.Errorf("no list: %v", err)
+	}
+}
+
 func TestAZipFromAPipeSaysWhatToDo(t *testing.T) {
 	_, _, err := read(t, target.Options{Stdin: strings.NewReader(archiveOf(t, map[string]string{"x": "example.com\n"}))}, "-")
 	if list := mistake.Of(err); len(list) != 1 || !strings.Contains(list[0].Hint, "unzip -p") {
