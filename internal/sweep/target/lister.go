@@ -62,7 +62,7 @@ type Position struct {
 // A Source is one of the lists, as far as it has been read.
 type Source struct {
 	Name   string   `json:"name"`
-	Bytes  int64    `json:"bytes"`  // of the file, compressed as it may be
+	Bytes  int64    `json:"bytes"`  // read of the file, compressed as it may be; of a zip only at its end
 	SHA256 string   `json:"sha256"` // of the file; empty until it has been read to its end
 	Format []string `json:"format"` // how it is written; of a zip, each of its files
 	Lines  int64    `json:"lines"`
@@ -173,6 +173,9 @@ func (l *Lister) Stats() Stats {
 	s.Lines, s.Targets = l.at.Lines, l.at.Targets
 	s.Sources = append([]Source(nil), s.Sources...)
 	s.BadLines = append([]BadLine(nil), s.BadLines...)
+	if l.in != nil && len(s.Sources) > 0 {
+		s.Sources[len(s.Sources)-1].Bytes = l.in.raw.bytes
+	}
 	return s
 }
 
