@@ -5,7 +5,7 @@
 // for all ways of writing the same. A [Lister] reads plain lines, CSV and TSV, also
 // compressed, and yields its first shard as soon as that many lines are read; it
 // holds no more of the list than 64 KiB and one shard. What it keeps of each target
-// is a part of a hash, in a [Set].
+// is a part of a hash.
 //
 // Lines that are no targets are counted, and never end a run. What ends it is an
 // input of which no line can be right: a directory, a picture, a file that is cut

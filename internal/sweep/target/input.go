@@ -162,9 +162,11 @@ func (in *input) openZip(file *os.File) error {
 		case f.Name == "[Content_Types].xml":
 			return &mistake.Error{File: in.name, What: "this is a document of an office program", Hint: "save it as CSV there"}
 		case f.Name == "META-INF/MANIFEST.MF":
-			return &mistake.Error{File: in.name, What: "this is a Java archive, not a list", Hint: ""}
+			return &mistake.Error{File: in.name, What: "this is a Java archive, not a list", Hint: "a list is text, with a target a line, or CSV"}
 		case !f.Mode().IsRegular() || strings.HasPrefix(base, ".") || strings.HasPrefix(f.Name, "__MACOSX/"):
 			continue
+		case f.Method != zip.Store && f.Method != zip.Deflate:
+			return &mistake.Error{File: in.name, What: fmt.Sprintf("%s in it is compressed by method %d, which is not read", f.Name, f.Method), Hint: "unpack it first, and name what was in it"}
 		case f.Flags&1 != 0:
 			return &mistake.Error{File: in.name, What: fmt.Sprintf("%s in it is encrypted", f.Name), Hint: "unpack it first, and name what was in it"}
 		}
@@ -177,7 +179,7 @@ func (in *input) openZip(file *os.File) error {
 		}})
 	}
 	if len(in.members) == 0 {
-		return &mistake.Error{File: in.name, What: "this archive has no file in it", Hint: ""}
+		return &mistake.Error{File: in.name, What: "this archive has no file in it", Hint: "a list is text, with a target a line, or CSV"}
 	}
 	// Members are read by their place in the file, so the hash is made in a way of its own.
 	in.raw = &digester{r: io.NewSectionReader(file, 0, info.Size()), hash: sha256.New()}

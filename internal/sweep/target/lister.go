@@ -62,7 +62,7 @@ type Position struct {
 // A Source is one of the lists, as far as it has been read.
 type Source struct {
 	Name   string   `json:"name"`
-	Bytes  int64    `json:"bytes"`  // of the file, compressed as it may be
+	Bytes  int64    `json:"bytes"`  // read of the file, compressed as it may be; of a zip only at its end
 	SHA256 string   `json:"sha256"` // of the file; empty until it has been read to its end
 	Format []string `json:"format"` // how it is written; of a zip, each of its files
 	Lines  int64    `json:"lines"`
@@ -102,7 +102,7 @@ type Lister struct {
 	memberName  string
 	memberLines int64
 
-	seen  Set
+	seen  set
 	stats Stats
 	at    Position
 	err   error // what Next returns from now on
@@ -124,26 +124,35 @@ func Open(names []string, options Options) (*Lister, error) {
 	if len(names) == 0 {
 		return nil, &mistake.Error{What: "no list is named", Hint: "penny sweep LIST, or - for what comes from a pipe"}
 	}
-	var wrong []error
+	if err := checkAll(names, options.Stdin); err != nil {
+		return nil, err
+	}
+	return &Lister{names: names, options: options}, nil
+}
+
+// checkAll says everything that is wrong with lists before any of them is read.
+func checkAll(names []string, stdin io.Reader) error {
+	var mistakes mistake.List
+	var others []error
 	pipes := 0
 	for _, name := range names {
-		if err := check(name); err != nil {
-			wrong = append(wrong, err)
+		err := check(name)
+		if one, ok := errors.AsType[*mistake.Error](err); ok {
+			mistakes.Add(one)
+		} else if err != nil {
+			others = append(others, err)
 		}
 		if name == "-" {
 			pipes++
 		}
 	}
 	if pipes > 1 {
-		wrong = append(wrong, &mistake.Error{File: "-", What: "the pipe is named more than once", Hint: ""})
+		mistakes.Add(&mistake.Error{File: "-", What: "the pipe is named more than once", Hint: "its lines come only once: name it once"})
 	}
-	if pipes == 1 && options.Stdin == nil {
-		wrong = append(wrong, errors.New("read stdin: there is none"))
+	if pipes > 0 && stdin == nil {
+		others = append(others, errors.New("read stdin: there is none"))
 	}
-	if len(wrong) > 0 {
-		return nil, errors.Join(wrong...)
-	}
-	return &Lister{names: names, options: options}, nil
+	return errors.Join(append(others, mistakes.Err())...)
 }
 
 // Close closes what is open. It does not close Options.Stdin.
@@ -164,6 +173,9 @@ func (l *Lister) Stats() Stats {
 	s.Lines, s.Targets = l.at.Lines, l.at.Targets
 	s.Sources = append([]Source(nil), s.Sources...)
 	s.BadLines = append([]BadLine(nil), s.BadLines...)
+	if l.in != nil && len(s.Sources) > 0 {
+		s.Sources[len(s.Sources)-1].Bytes = l.in.raw.bytes
+	}
 	return s
 }
 
@@ -402,7 +414,7 @@ func (l *Lister) take(keep bool) {
 		l.bad(line, column, text, err)
 		return
 	}
-	hash := Hash(normal[from:])
+	hash := hashOf(normal[from:])
 	if !l.seen.Add(hash) {
 		l.stats.Duplicates++
 		return

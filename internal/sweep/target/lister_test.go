@@ -329,6 +329,9 @@ func TestWhatIsNoListSaysWhatItIs(t *testing.T) {
 		{"UTF-16", "", "\xff\xfee\x00x\x00", "", "UTF-16", "iconv"},
 		{"anything else", "", "abc\x00\x01\x02", "", "binary", "a list is text"},
 		{"a workbook", "", archiveOf(t, map[string]string{"[Content_Types].xml": "<x/>", "xl/workbook.xml": ""}), "", "office", "CSV"},
+		{"a Java archive", "", archiveOf(t, map[string]string{"META-INF/MANIFEST.MF": ""}), "", "Java", "a list is text"},
+		{"an encrypted archive", "", rawArchive(t, zip.FileHeader{Name: "a.csv", Flags: 1}), "", "a.csv in it is encrypted", "unpack"},
+		{"an archive of LZMA", "", rawArchive(t, zip.FileHeader{Name: "a.csv", Method: 14}), "", "method 14", "unpack"},
 		{"an empty archive", "", archiveOf(t, nil), "", "no file in it", ""},
 		{"gzip within gzip", "", compressGzip(t, gz), "", "compressed twice", ""},
 		{"tar", "", compressGzip(t, "list.csv"+strings.Repeat("\x00", 249)+"ustar\x0000"), "", "tar archive", "tar -xOf"},
@@ -351,13 +354,34 @@ func TestWhatIsNoListSaysWhatItIs(t *testing.T) {
 				t.Fatalf("%v, want an error about %q", err, test.want)
 			}
 			list := mistake.Of(err)
-			if len(list) != 1 || !strings.Contains(list[0].Hint, test.hint) || list[0].Hint == "" && test.about != "an empty archive" {
+			if len(list) != 1 || !strings.Contains(list[0].Hint, test.hint) || list[0].Hint == "" {
 				t.Errorf("%v has no hint about %q: %+v", err, test.hint, list)
 			}
 			if !strings.HasPrefix(err.Error(), name) {
 				t.Errorf("%v does not begin with %s", err, name)
 			}
 		})
+	}
+}
+
+func TestEverythingThatIsWrongWithTheNamesIsSaidAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	none := filepath.Join(dir, "none")
+	_, err := target.Open([]string{dir, write(t, "x", "example.com\n"), none, "-", "-"}, target.Options{Stdin: strings.NewReader("")})
+	var got []string
+	for _, m := range mistake.Of(err) {
+		got = append(got, m.File+": "+m.What)
+	}
+	if diff := cmp.Diff([]string{"-: the pipe is named more than once", dir + ": this is a directory, not a list", none + ": there is no such list"}, got); diff != "" {
+		t.Error(diff)
+	}
+	for name, o := range map[string]target.Options{"stdin": {}, "shards": {ShardSize: -1, Stdin: strings.NewReader("")}} {
+		if _, err := target.Open([]string{"-"}, o); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	if _, err := target.Open(nil, target.Options{}); len(mistake.Of(err)) != 1 {
+		t.Errorf("no list: %v", err)
 	}
 }
 
@@ -576,50 +600,6 @@ func FuzzLister(f *testing.F) {
 	})
 }
 
-func FuzzCodec(f *testing.F) {
-	codec, err := target.NewCodec()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(codec.Encode([]target.Item{{1, "a.example"}, {-5, ""}, {1 << 62, "https://example.com/"}}))
-	f.Add(codec.Encode(nil))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		items, err := codec.Decode(data)
-		if err != nil {
-			return
-		}
-		again, err := codec.Decode(codec.Encode(items))
-		if err != nil || !slices.Equal(items, again) {
-			t.Errorf("%v becomes %v, %v", items, again, err)
-		}
-	})
-}
-
-func TestAShardIsReadBackAsItWasWritten(t *testing.T) {
-	codec, err := target.NewCodec()
-	if err != nil {
-		t.Fatal(err)
-	}
-	items := []target.Item{{7, "a.example"}, {3, "b.example"}, {3, "https://example.com/?q"}}
-	data := codec.Encode(items)
-	got, err := codec.Decode(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(items, got); diff != "" {
-		t.Error(diff)
-	}
-	for cut := range data {
-		if got, err := codec.Decode(data[:cut]); err == nil {
-			t.Errorf("%d of %d bytes are read as %v", cut, len(data), got)
-		}
-	}
-	data[0]++
-	if _, err := codec.Decode(data); err == nil || !strings.Contains(err.Error(), "version 2") {
-		t.Errorf("another version: %v", err)
-	}
-}
-
 // numbered is a list of n0.example, n1.example and so on.
 func numbered(n int) string {
 	var b strings.Builder
@@ -669,6 +649,20 @@ func archiveOf(t *testing.T, files map[string]string) string {
 		if _, err := io.WriteString(f, files[name]); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// rawArchive is an archive with one file, which is as its header says.
+func rawArchive(t *testing.T, header zip.FileHeader) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	if _, err := w.CreateRaw(&header); err != nil {
+		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)

@@ -6,11 +6,11 @@ import (
 	"github.com/zeebo/xxh3"
 )
 
-// A Set remembers which texts it has seen, by a hash of 64 bits that is the same in
+// A set remembers which texts it has seen, by a hash of 64 bits that is the same in
 // every run. Of each it keeps 6 bytes, 7 with the slack: the other two are which of
 // 65,536 buckets they are in. Two texts of ten million are taken for the same with a
 // chance of 3 in a million. The zero value is an empty set.
-type Set struct {
+type set struct {
 	buckets [buckets][]byte // sorted tails, big-endian
 	n       int
 }
@@ -20,11 +20,11 @@ const (
 	tail    = 6 // bytes
 )
 
-// Hash is what a set knows a text by (XXH3, 64 bits).
-func Hash(text []byte) uint64 { return xxh3.Hash(text) }
+// hashOf is what a set knows a text by (XXH3, 64 bits).
+func hashOf(text []byte) uint64 { return xxh3.Hash(text) }
 
 // Add adds a hash, and reports whether it was new.
-func (s *Set) Add(hash uint64) bool {
+func (s *set) Add(hash uint64) bool {
 	bucket := &s.buckets[hash>>(8*tail)]
 	key := hash & (1<<(8*tail) - 1)
 	b := *bucket
@@ -63,4 +63,4 @@ func tailAt(b []byte, i int) uint64 {
 }
 
 // Len is how many different hashes were added.
-func (s *Set) Len() int { return s.n }
+func (s *set) Len() int { return s.n }

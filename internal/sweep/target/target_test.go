@@ -48,6 +48,7 @@ func TestTargetsHaveOneNormalForm(t *testing.T) {
 		{"https://example.com/100%", "https://example.com/100%25"},
 		{"https://example.com/%2%41", "https://example.com/%252%41"},
 		{"https://example.com/a/../b/./c/..", "https://example.com/b/"},
+		{"https://example.com/a/b/../ü x?q", "https://example.com/a/%C3%BC%20x?q"},
 		{"https://example.com/../../", "https://example.com/"},
 		{"https://example.com/.well-known/x", "https://example.com/.well-known/x"},
 		{"https://example.com?/../", "https://example.com/?/../"},
