@@ -371,7 +371,7 @@ func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
 		}
 		w.controls = append(w.controls, t)
 	}
-	r.policy.NoIPv6 = !r.manifest.Vantage.IPv6 && !s.AllowPrivate
+	r.policy.NoIPv6 = !r.manifest.Vantage.IPv6 && !s.AllowPrivate && s.Simnet == nil
 	w.asker = ask.New(ask.Config{
 		Reactor: reactor, Resolver: resolver, Fetcher: fetcher, Pacer: w.pacer, Health: w.health, Policy: r.policy, Block: blocked, Optout: optout,
 		Redos: 5, Trouble: w.own,

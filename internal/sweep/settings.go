@@ -81,7 +81,7 @@ const titleBytes = 16 << 10
 func (s *Settings) policy() (ask.Policy, error) {
 	p := ask.Policy{
 		WWW: s.WWW, Follow: s.Follow, Retries: s.Retries, Pause: time.Second, Method: s.Method, Body: s.Body, Robots: s.Robots,
-		AllowPrivate: s.AllowPrivate, Agent: "penny", Ports: s.Ports, Vantage: s.Vantage,
+		AllowPrivate: s.AllowPrivate, OnlyLoopback: s.Simnet != nil, Agent: "penny", Ports: s.Ports, Vantage: s.Vantage,
 		Timeouts: ask.Timeouts{Connect: s.ConnectTimeout, TLS: s.TLSTimeout, FirstByte: s.FirstByteTimeout, Total: s.TotalTimeout},
 	}
 	if s.Body == 0 && s.Method != "HEAD" {

@@ -154,8 +154,6 @@ func (a *Asker) mayNot(host string) verdict.Code {
 	return verdict.None
 }
 
-func private(addr netip.Addr) bool { return block.Private(addr) }
-
 // registrable is the name that somebody has registered (publicsuffix.org), or the
 // host where that cannot be told.
 func registrable(host string) string {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pennyfarthing/internal/loop"
+	"pennyfarthing/internal/sweep/block"
 	"pennyfarthing/internal/sweep/evidence"
 	"pennyfarthing/internal/sweep/fetch"
 	"pennyfarthing/internal/sweep/pace"
@@ -242,7 +243,7 @@ func (t *Task) tryAddress() {
 		t.addrs = t.addrs[1:]
 		v := verdict.None
 		switch {
-		case !t.a.policy.AllowPrivate && private(addr):
+		case t.a.policy.OnlyLoopback && !addr.IsLoopback(), !t.a.policy.OnlyLoopback && !t.a.policy.AllowPrivate && block.Private(addr):
 			v = verdict.SkipPrivate
 		case t.a.block.Address(addr):
 			v = verdict.SkipBlocked
