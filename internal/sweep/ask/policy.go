@@ -58,7 +58,7 @@ type Policy struct {
 	Title        bool // the sample is for the title alone
 	Robots       bool
 	AllowPrivate bool
-	OnlyLoopback bool              // nothing but 127.0.0.0/8 and ::1 is asked: the internet is simulated
+	OnlyLoopback bool   // nothing but 127.0.0.0/8 and ::1 is asked: the internet is simulated
 	Agent        string // the product that robots.txt knows us by
 	Timeouts     Timeouts
 	Ports        map[uint16]uint16 // asked instead of others
