@@ -25,6 +25,19 @@ import (
 	"pennyfarthing/internal/verdict"
 )
 
+// limit bounds every wait for what must come.
+const limit = 20 * time.Second
+
+// eventually waits until something holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it never comes to this: %s", what)
+		}
+	}
+}
+
 // begin runs a world on any ports until the test ends.
 func begin(t *testing.T, w *World, c Config) *Server {
 	t.Helper()
