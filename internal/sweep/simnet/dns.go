@@ -25,6 +25,7 @@ const (
 	edeNetwork   = 23
 	dnsHeader    = 12
 	maxDNSAnswer = 1232 // what the resolver says it takes over UDP
+	maxQuery     = 1500 // bytes; the rest of a longer one is cut off, and it is no query then
 )
 
 // Latencies of the real internet, on average.

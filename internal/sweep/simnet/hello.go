@@ -1,6 +1,10 @@
 package simnet
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+)
 
 // serverName reads the server's name out of the first record of a TLS client: empty
 // where it names none. It is what decides which fate a handshake has before one byte
@@ -88,4 +92,19 @@ func (r *reader) vector(size int) (reader, bool) {
 		n = n<<8 | int(b)
 	}
 	return r.take(n)
+}
+
+// readHello reads the first record of a client.
+func readHello(conn io.Reader) ([]byte, error) {
+	record := make([]byte, 5, 2048)
+	if _, err := io.ReadFull(conn, record); err != nil {
+		return nil, err
+	}
+	size := int(binary.BigEndian.Uint16(record[3:]))
+	if record[0] != 22 || size > 16<<10 { // RFC 8446 §5.1
+		return nil, errors.New("no handshake")
+	}
+	record = append(record, make([]byte, size)...)
+	_, err := io.ReadFull(conn, record[5:])
+	return record, err
 }

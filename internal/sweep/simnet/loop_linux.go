@@ -500,10 +500,8 @@ type datagrams struct {
 	answers  [batch][maxDNSAnswer]byte
 }
 
-const (
-	batch    = 64
-	maxQuery = 1500 // bytes; the rest of a longer one is cut off, and it is no query then
-)
+// batch is how many datagrams are read and sent at a time.
+const batch = 64
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
 type mmsghdr struct {

@@ -161,21 +161,6 @@ func (t *secure) refuse(conn *lineConn, h Handshake) (refused bool) {
 	return true
 }
 
-// readHello reads the first record of a connection.
-func readHello(conn net.Conn) ([]byte, error) {
-	record := make([]byte, 5, 2048)
-	if _, err := io.ReadFull(conn, record); err != nil {
-		return nil, err
-	}
-	size := int(binary.BigEndian.Uint16(record[3:]))
-	if record[0] != 22 || size > 16<<10 { // RFC 8446 §5.1
-		return nil, errors.New("no handshake")
-	}
-	record = append(record, make([]byte, size)...)
-	_, err := io.ReadFull(conn, record[5:])
-	return record, err
-}
-
 // answer answers requests until the connection ends.
 func (t *secure) answer(client *tls.Conn, conn *lineConn) {
 	var in, scratch []byte

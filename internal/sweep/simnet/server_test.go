@@ -25,6 +25,19 @@ import (
 	"pennyfarthing/internal/verdict"
 )
 
+// limit bounds every wait for what must come.
+const limit = 20 * time.Second
+
+// eventually waits until something holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it never comes to this: %s", what)
+		}
+	}
+}
+
 // begin runs a world on any ports until the test ends.
 func begin(t *testing.T, w *World, c Config) *Server {
 	t.Helper()
@@ -50,13 +63,24 @@ func begin(t *testing.T, w *World, c Config) *Server {
 type observer struct {
 	s     *Server
 	roots *x509.CertPool
-	wait  time.Duration // for what does not come
+	fate  *Fate // decides on nothing but patience
+	asked bool  // the resolver was
+}
+
+// patienceFor is how long is waited for what comes by its fate, and for what does not.
+// Only silence may be cut short: a machine that is busy answers late.
+func patienceFor(silent bool) time.Duration {
+	if silent {
+		return 300 * time.Millisecond
+	}
+	return 3 * limit
 }
 
 // lookup asks the resolver, once for each address family.
 func (o *observer) lookup(host string) ([]netip.Addr, verdict.Code) {
 	var addrs []netip.Addr
 	for _, kind := range []uint16{dns.TypeA, dns.TypeAAAA} {
+		o.asked = false
 		answer, code := o.query(host, kind)
 		if code != verdict.None {
 			return nil, code
@@ -103,7 +127,8 @@ func (o *observer) queryOnce(host string, kind uint16, network string) (*dns.Msg
 	}
 	defer conn.Close()
 	c := &dns.Conn{Conn: conn}
-	_ = conn.SetDeadline(time.Now().Add(o.wait))
+	_ = conn.SetDeadline(time.Now().Add(patienceFor(o.fate.Lookup.Kind == Silent || o.fate.Lookup.Quirk == SilentFirst && !o.asked)))
+	o.asked = true
 	if err := c.WriteMsg(q); err != nil {
 		return nil, verdict.SelfOther
 	}
@@ -151,13 +176,19 @@ func (o *observer) try(u *url.URL, ip netip.Addr) outcome {
 	if u.Scheme == "https" {
 		port = httpsPort
 	}
-	dialer := net.Dialer{Timeout: o.wait}
+	scheme := map[string]Scheme{"http": HTTP, "https": HTTPS}[u.Scheme]
+	reach := Serves
+	if ip.Is4() {
+		reach = address(ip.As4()).reach(scheme)
+	}
+	dialer := net.Dialer{Timeout: patienceFor(reach == Blackholes)}
 	conn, err := dialer.Dial("tcp", netip.AddrPortFrom(ip, port).String())
 	if err != nil {
 		return outcome{code: dialCode(err)}
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(o.wait))
+	manner := o.fate.Front[scheme].Manner
+	_ = conn.SetDeadline(time.Now().Add(patienceFor(reach == Hangs || scheme == HTTPS && o.fate.TLS == Mute || manner == Hang || manner == SlowHead)))
 	certificate := verdict.None
 	if u.Scheme == "https" {
 		client := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: u.Hostname()})
@@ -169,6 +200,9 @@ func (o *observer) try(u *url.URL, ip netip.Addr) outcome {
 	}
 	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", u.RequestURI(), u.Host); err != nil {
 		return outcome{code: verdict.HTTPReset}
+	}
+	if manner == SlowBody { // whose head comes at once, and is busy machines' too
+		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
 	}
 	out := readAnswer(conn)
 	if out.answered && certificate != verdict.None {
@@ -349,7 +383,6 @@ func TestWhatIsServedIsWhatTheFateSays(t *testing.T) {
 		t.Run(c.profile.String(), func(t *testing.T) {
 			w := NewWorld(7, c.profile)
 			s := begin(t, w, Config{})
-			o := &observer{s: s, roots: s.Roots(), wait: 2 * time.Second}
 			kinds := map[string]int{}
 			var mu sync.Mutex
 			var group sync.WaitGroup
@@ -370,6 +403,7 @@ func TestWhatIsServedIsWhatTheFateSays(t *testing.T) {
 					mu.Lock()
 					kinds[fate.Kind]++
 					mu.Unlock()
+					o := &observer{s: s, roots: s.Roots(), fate: &fate}
 					a := &asker{world: w, flaked: map[string]bool{}}
 					for _, scheme := range []string{"http", "https"} {
 						u := &url.URL{Scheme: scheme, Host: name, Path: "/"}
