@@ -307,3 +307,13 @@ func failures(q *Question) (list []verdict.Code) {
 	}
 	return list
 }
+
+// closedPort is a port that nobody listens on.
+func closedPort(t testing.TB) netip.AddrPort {
+	u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	return u.LocalAddr().(*net.UDPAddr).AddrPort()
+}
