@@ -8,16 +8,19 @@ import (
 
 // A body reads an answer's body, as far as it is wanted.
 type body struct {
-	want   int // bytes of the sample
-	title  bool
-	framed bool  // left counts
-	left   int64 // bytes of the body, or of the chunk
-	chunk  chunkState
-	line   int   // bytes of a chunk's line so far
-	size   int64 // of the chunk whose line is being read
-	sample []byte
-	looked int  // bytes of the sample that have no end of a title
-	cut    bool // there was more than is wanted
+	want     int // bytes of the sample
+	title    bool
+	framed   bool  // left counts
+	left     int64 // bytes of the body, or of the chunk
+	whole    bool  // the sample has room for all of a framed body, and no title ended it
+	chunk    chunkState
+	line     int   // bytes of a chunk's line so far, or of the trailers
+	size     int64 // of the chunk whose line is being read; -1: no digit has come
+	begun    bool  // the line of the trailers has something in it
+	sample   []byte
+	borrowed bool // the sample lies in the piece that was added
+	store    *store
+	looked   int // bytes of the sample in which no end of a title begins
 }
 
 type chunkState uint8
@@ -26,6 +29,7 @@ const (
 	unchunked chunkState = iota
 	chunkSize
 	chunkExtension
+	chunkLineEnd // the LF behind the CR of its line
 	chunkData
 	chunkEnd // the CRLF behind the data
 	chunkTrailers
@@ -34,11 +38,16 @@ const (
 // maxChunkLine is the longest line before a chunk, and the longest trailer section.
 const maxChunkLine = 4 << 10
 
+// bodyless reports whether answers with a status have no body, whatever their fields
+// say (RFC 9112 §6.3).
+func bodyless(status int) bool { return status < 200 || status == 204 || status == 304 }
+
 // begin prepares for the body of an answer, and reports whether there is one that is
-// wanted (RFC 9112 §6.3).
+// wanted. A transfer coding overrides a length; one that does not end with chunked
+// lasts until the connection ends (RFC 9112 §6.3).
 func (b *body) begin(x *Exchange, h *head) bool {
-	*b = body{want: x.Body, title: x.Title, sample: b.sample[:0]}
-	if x.Method == "HEAD" || h.status == 204 || h.status == 304 || h.status < 200 || x.Body == 0 {
+	*b = body{want: x.Body, title: x.Title, store: b.store}
+	if x.Method == "HEAD" || bodyless(h.status) || x.Body == 0 {
 		return false
 	}
 	if x.Title && (!isHTML(h.contentType) || h.status >= 300 && h.status < 400) {
@@ -46,9 +55,10 @@ func (b *body) begin(x *Exchange, h *head) bool {
 	}
 	switch {
 	case h.chunked:
-		b.chunk = chunkSize
+		b.chunk, b.size = chunkSize, -1
+	case h.coded:
 	case h.length >= 0:
-		b.framed, b.left = true, h.length
+		b.framed, b.left, b.whole = true, h.length, h.length <= int64(x.Body)
 		return h.length > 0
 	}
 	return true
@@ -77,17 +87,7 @@ func (b *body) add(p []byte) bodyState {
 		return b.addPlain(p)
 	}
 	for len(p) > 0 {
-		switch b.chunk {
-		case chunkSize, chunkExtension:
-			c := p[0]
-			p = p[1:]
-			if b.line++; b.line > maxChunkLine {
-				return bodyBad
-			}
-			if !b.chunkLine(c) {
-				return bodyBad
-			}
-		case chunkData:
+		if b.chunk == chunkData {
 			n := min(int64(len(p)), b.left)
 			b.left -= n
 			if b.keep(p[:n]) {
@@ -97,70 +97,83 @@ func (b *body) add(p []byte) bodyState {
 			if b.left == 0 {
 				b.chunk, b.line = chunkEnd, 0
 			}
-		case chunkEnd:
-			c := p[0]
-			p = p[1:]
-			switch {
-			case c == '\r' && b.line == 0:
-				b.line++
-			case c == '\n':
-				b.chunk, b.line, b.size = chunkSize, 0, -1
-			default:
-				return bodyBad
-			}
-		case chunkTrailers:
-			c := p[0]
-			p = p[1:]
-			if b.line++; b.line > maxChunkLine {
-				return bodyBad
-			}
-			switch {
-			case c == '\n' && b.size == 0:
-				return bodyComplete
-			case c == '\n':
-				b.size = 0
-			case c != '\r':
-				b.size = 1 // the line is not empty
-			}
+			continue
 		}
+		state := b.frame(p[0])
+		if state != bodyMore {
+			return state
+		}
+		p = p[1:]
 	}
 	return bodyMore
 }
 
-// chunkLine takes a byte of the line before a chunk (RFC 9112 §7.1).
-func (b *body) chunkLine(c byte) bool {
-	if b.line == 1 {
-		b.size = -1
+// frame takes a byte of what is around chunks (RFC 9112 §7.1).
+func (b *body) frame(c byte) bodyState {
+	if b.line++; b.line > maxChunkLine {
+		return bodyBad
 	}
+	switch b.chunk {
+	case chunkEnd:
+		switch {
+		case c == '\r' && b.line == 1:
+			return bodyMore
+		case c == '\n':
+			b.chunk, b.line, b.size = chunkSize, 0, -1
+			return bodyMore
+		}
+		return bodyBad
+	case chunkTrailers:
+		switch {
+		case c == '\n' && !b.begun:
+			return bodyComplete
+		case c != '\r':
+			b.begun = c != '\n'
+		}
+		return bodyMore
+	default:
+		if !b.chunkLine(c) {
+			return bodyBad
+		}
+		return bodyMore
+	}
+}
+
+// chunkLine takes a byte of the line before a chunk.
+func (b *body) chunkLine(c byte) bool {
 	switch {
 	case c == '\n':
-		if b.size < 0 {
-			return false
-		}
 		b.left, b.line = b.size, 0
-		if b.chunk = chunkData; b.size == 0 {
+		b.chunk, b.begun = chunkData, false
+		if b.size == 0 {
 			b.chunk = chunkTrailers
 		}
-		return true
+		return b.size >= 0
+	case b.chunk == chunkLineEnd:
+		return false
+	case c == '\r':
+		b.chunk = chunkLineEnd
+		return b.size >= 0
 	case b.chunk == chunkExtension:
 		return c != 0
-	case c == ';', c == ' ', c == '\t', c == '\r':
+	case c == ';', c == ' ', c == '\t':
 		b.chunk = chunkExtension
 		return b.size >= 0
 	}
-	digit := bytes.IndexByte([]byte("0123456789abcdef"), c|0x20*btoi(c >= 'A'))
-	if digit < 0 || b.size > 1<<40 {
+	digit := int64(0)
+	switch {
+	case '0' <= c && c <= '9':
+		digit = int64(c - '0')
+	case 'a' <= c && c <= 'f', 'A' <= c && c <= 'F':
+		digit = int64(c|0x20-'a') + 10
+	default:
 		return false
 	}
-	b.size = max(b.size, 0)<<4 | int64(digit)
-	return true
-}
-
-func btoi(b bool) byte {
-	if b {
-		return 1
+	if b.size > 1<<40 {
+		return false
 	}
-	return 0
+	b.size = max(b.size, 0)<<4 | digit
+	return true
 }
 
 func (b *body) addPlain(p []byte) bodyState {
@@ -170,7 +183,7 @@ func (b *body) addPlain(p []byte) bodyState {
 	}
 	enough := b.keep(p)
 	switch {
-	case b.framed && b.left == 0 && !b.cut:
+	case b.framed && b.left == 0 && b.whole:
 		return bodyComplete
 	case enough:
 		return bodyEnough
@@ -178,30 +191,49 @@ func (b *body) addPlain(p []byte) bodyState {
 	return bodyMore
 }
 
-// keep adds to the sample, and reports whether it is enough.
+// keep adds to the sample, and reports whether it is enough. A title that has ended
+// ends the sample, however the pieces were cut.
 func (b *body) keep(p []byte) bool {
-	room := b.want - len(b.sample)
-	b.cut = b.cut || len(p) > room
-	b.sample = append(b.sample, p[:min(len(p), room)]...)
-	if len(b.sample) >= b.want {
+	p = p[:min(len(p), b.want-len(b.sample))]
+	if len(b.sample) == 0 && len(p) > 0 {
+		b.sample, b.borrowed = p, true
+	} else {
+		b.own()
+		b.sample = append(b.sample, p...)
+	}
+	if b.title && b.titleEnded() {
 		return true
 	}
-	if !b.title {
-		return false
+	return len(b.sample) >= b.want
+}
+
+// own has the sample in a slice of its own.
+func (b *body) own() {
+	if b.borrowed {
+		b.sample, b.borrowed = append(b.store.take(), b.sample...), false
 	}
+}
+
+// titleEnded looks for the end of a title, and cuts the sample off behind it.
+func (b *body) titleEnded() bool {
 	const end = "</title"
-	from := max(0, b.looked-len(end))
-	b.looked = len(b.sample)
-	for rest := b.sample[from:]; ; {
-		i := bytes.Index(rest, []byte("</"))
+	for {
+		i := bytes.Index(b.sample[b.looked:], []byte("</"))
 		if i < 0 {
+			b.looked = max(b.looked, len(b.sample)-1) // it may be the "<" of one
 			return false
 		}
-		rest = rest[i:]
-		if len(rest) >= len(end) && equalFold(rest[:len(end)], end) {
+		b.looked += i
+		rest := b.sample[b.looked:]
+		if len(rest) < len(end) {
+			return false
+		}
+		if equalFold(rest[:len(end)], end) {
+			b.sample = b.sample[:b.looked+len(end)]
+			b.whole = false
 			return true
 		}
-		rest = rest[2:]
+		b.looked += 2
 	}
 }
 

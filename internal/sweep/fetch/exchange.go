@@ -24,9 +24,13 @@ type Config struct {
 	UserAgent string
 	// Roots are trusted; nil: the system's.
 	Roots *x509.CertPool
-	// HandshakesAtOnce bounds the handshakes under way. Others wait, connected, and the
-	// time that they wait does not count. 0 is 256 a processor.
+	// HandshakesAtOnce is how many handshakes are computed at a time; those that wait
+	// for the peer do not count, and the time that one waits for its turn is not the
+	// peer's. 0: one a processor.
 	HandshakesAtOnce int
+	// Descriptors is how many connections may be open; what is one more is
+	// verdict.SelfDescriptors. 0: as many as the system allows.
+	Descriptors int
 }
 
 // Limits of what is read.

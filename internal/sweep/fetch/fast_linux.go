@@ -1,12 +1,9 @@
 package fetch
 
 import (
-	"context"
-	"fmt"
+	"errors"
 	"io"
-	"net"
 	"os"
-	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -17,38 +14,49 @@ import (
 	"pennyfarthing/internal/verdict"
 )
 
-// fastFetcher is a state machine on a reactor. Only its goroutine touches it.
+// fastFetcher is a state machine on a reactor. Only its goroutine touches it, but for
+// what the handshakes have.
 type fastFetcher struct {
-	reactor *loop.Reactor
-	secure  secure
-	stop    context.CancelFunc
-	running sync.WaitGroup // handshakes and what follows them
-	free    *conn
-	read    [64 << 10]byte
-	write   [16 << 10]byte
-	texts   map[string]string
+	reactor     *loop.Reactor
+	agent       string
+	judge       judge
+	handshakes  *handshakes
+	descriptors int
+	open        int
+	active      conn // the head of the ring of those under way
+	free        *conn
+	store       store
+	texts       map[string]string
+	write       [16 << 10]byte
+	read        [64 << 10]byte
+	decrypted   [16 << 10]byte // a record of TLS has no more (RFC 8446 §5.1)
 }
 
 // A conn is an exchange under way.
 type conn struct {
-	f     *fastFetcher
-	x     *Exchange
-	fd    int
-	state state
-	timer loop.Timer
-	began int64
-	sent  int64
-	limit int64  // when the phase under way is over
-	armed int64  // when the timer expires
-	rest  []byte // of a request that the socket had no room for
+	f          *fastFetcher
+	x          *Exchange
+	fd         int // -1: none
+	state      state
+	watched    bool
+	readable   bool   // there was an event while the handshake was computed
+	turn       uint32 // grows when the conn is used again
+	timer      loop.Timer
+	began      int64 // the exchange, without what it has waited for its turn
+	sent       int64 // the request
+	limit      int64 // when the phase under way is over; 0: never
+	rest       []byte
+	client     *client // nil without TLS
+	next, prev *conn   // in the ring of those under way, or in the free list
 	answer
-	next *conn // in the free list
 }
 
 type state uint8
 
 const (
 	connecting state = iota
+	shaking          // waits for the peer in the handshake
+	computing        // the handshake has the conn
 	sending
 	receiving
 )
@@ -56,10 +64,12 @@ const (
 // maxTexts is how many values of common fields are shared.
 const maxTexts = 1 << 10
 
-// NewFast returns the engine that needs no goroutine for what waits.
+// NewFast returns the engine that needs no goroutine for what waits, but for what
+// waits in a handshake. It fails where loop.Supported is false.
 func NewFast(r *loop.Reactor, c Config) (Fetcher, error) {
-	f := &fastFetcher{reactor: r, texts: map[string]string{}}
-	f.secure, f.stop = newSecure(c)
+	f := &fastFetcher{reactor: r, agent: c.UserAgent, judge: judge{roots: c.Roots}, descriptors: c.Descriptors, texts: map[string]string{}}
+	f.active.next, f.active.prev = &f.active, &f.active
+	f.handshakes = newHandshakes(f, c.handshakesAtOnce())
 	return f, nil
 }
 
@@ -87,16 +97,14 @@ func (f *fastFetcher) Fetch(x *Exchange) {
 		c.timer.F = c.expired
 	} else {
 		f.free = c.next
-		c.next = nil
 	}
-	sample := c.body.sample
-	c.x, c.fd, c.state, c.began, c.rest = x, -1, connecting, f.reactor.Now(), nil
-	c.answer = answer{x: x, partial: c.partial[:0]}
-	c.body.sample = sample[:0]
+	c.next, c.prev = f.active.next, &f.active
+	c.next.prev, f.active.next = c, c
+	c.x, c.fd, c.state, c.began = x, -1, connecting, f.reactor.Now()
+	c.begin(x, &f.store)
 	if err := c.connect(); err != nil {
 		x.Verdict, x.Err = connectVerdict(err), brief(err)
-		// Done must not be called before Fetch returns.
-		f.reactor.Post(func() { c.over() })
+		f.reactor.Post(c.over) // Done is not called before Fetch returns
 		return
 	}
 	c.deadline(x.Connect)
@@ -105,6 +113,10 @@ func (f *fastFetcher) Fetch(x *Exchange) {
 // connect begins to connect. SO_LINGER of 0 closes with a reset, which leaves no
 // TIME_WAIT; without TCP_QUICKACK the handshake's last ACK rides on the request.
 func (c *conn) connect() error {
+	f := c.f
+	if f.descriptors > 0 && f.open >= f.descriptors {
+		return budgetError(f.descriptors)
+	}
 	addr := c.x.Addr.Addr().Unmap()
 	domain := unix.AF_INET
 	if addr.Is6() {
@@ -115,23 +127,32 @@ func (c *conn) connect() error {
 		return os.NewSyscallError("socket", e)
 	}
 	c.fd = int(fd)
+	f.open++
 	linger := unix.Linger{Onoff: 1}
 	_, _, _ = unix.RawSyscall6(unix.SYS_SETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_LINGER, uintptr(unsafe.Pointer(&linger)), unsafe.Sizeof(linger), 0)
 	zero := int32(0)
 	_, _, _ = unix.RawSyscall6(unix.SYS_SETSOCKOPT, fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, uintptr(unsafe.Pointer(&zero)), unsafe.Sizeof(zero), 0)
-	port := c.x.Addr.Port()
+	port := networkOrder(c.x.Addr.Port())
 	if addr.Is4() {
-		sa := unix.RawSockaddrInet4{Family: unix.AF_INET, Port: networkOrder(port), Addr: addr.As4()}
+		sa := unix.RawSockaddrInet4{Family: unix.AF_INET, Port: port, Addr: addr.As4()}
 		_, _, e = unix.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&sa)), unsafe.Sizeof(sa))
 	} else {
-		sa := unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: networkOrder(port), Addr: addr.As16()}
+		sa := unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: port, Addr: addr.As16()}
 		_, _, e = unix.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&sa)), unsafe.Sizeof(sa))
 	}
 	if e != 0 && e != unix.EINPROGRESS {
 		return os.NewSyscallError("connect", e)
 	}
-	return c.f.reactor.Watch(c.fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET, c)
+	err := f.reactor.Watch(c.fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET, c)
+	c.watched = err == nil
+	return err
 }
+
+// budgetError is a budget of descriptors that is used up.
+type budgetError int
+
+func (e budgetError) Error() string        { return overBudget(int(e)) }
+func (e budgetError) Is(target error) bool { return target == syscall.EMFILE }
 
 // networkOrder is a port as sockaddr has it in memory.
 func networkOrder(port uint16) uint16 {
@@ -139,76 +160,128 @@ func networkOrder(port uint16) uint16 {
 	return *(*uint16)(unsafe.Pointer(&b))
 }
 
-// deadline gives a phase its time.
-func (c *conn) deadline(d time.Duration) {
-	limit := int64(1) << 62
+// deadline gives a phase that begins now its time.
+func (c *conn) deadline(d time.Duration) { c.deadlineFrom(c.f.reactor.Now(), d) }
+
+func (c *conn) deadlineFrom(from int64, d time.Duration) {
+	c.limit = 0
 	if d > 0 {
-		limit = c.f.reactor.Now() + int64(d)
+		c.limit = from + int64(d)
 	}
-	if c.x.Total > 0 {
-		limit = min(limit, c.began+int64(c.x.Total))
+	if end := c.began + int64(c.x.Total); c.x.Total > 0 && (c.limit == 0 || end < c.limit) {
+		c.limit = end
 	}
-	c.limit = limit
-	// A timer that expires earlier looks again (see expired): moving it with each
-	// phase costs more.
-	if !c.timer.Armed() || limit < c.armed {
-		c.armed = limit
-		c.f.reactor.Set(&c.timer, limit)
+	if c.limit == 0 {
+		c.f.reactor.Stop(&c.timer)
+		return
 	}
+	c.f.reactor.Set(&c.timer, c.limit)
 }
+
+const (
+	inEvents  = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+	endEvents = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+)
 
 // Ready goes on where the descriptor allows it.
 func (c *conn) Ready(events uint32) {
-	if c.state == connecting {
-		if !c.connected(events) {
-			return
+	switch c.state {
+	case connecting:
+		c.connected(events)
+	case shaking:
+		c.compute(events)
+	case computing:
+		c.readable = true
+	case sending:
+		if c.send() && events&inEvents != 0 {
+			c.receive(events)
 		}
-	}
-	if c.state == sending && !c.send() {
-		return
-	}
-	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
-		c.receive()
+	case receiving:
+		if events&inEvents != 0 {
+			c.receive(events)
+		}
 	}
 }
 
-// connected finds out what became of the connection, and reports whether it is ready
-// to send.
-func (c *conn) connected(events uint32) bool {
+// connected finds out what became of the connection, and goes on.
+func (c *conn) connected(events uint32) {
 	if events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
 		code, err := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-		switch {
-		case err != nil:
-			c.fail(err)
-			return false
-		case code != 0:
-			c.fail(syscall.Errno(code))
-			return false
+		if err == nil && code != 0 {
+			err = syscall.Errno(code) //nolint:gosec // errors are small
+		}
+		if err != nil {
+			c.x.Verdict, c.x.Err = connectVerdict(err), brief(err)
+			c.over()
+			return
 		}
 	}
 	if events&unix.EPOLLOUT == 0 {
-		return false
+		return
 	}
 	now := c.f.reactor.Now()
 	c.x.ConnectTook = max(1, time.Duration(now-c.began))
 	if c.x.Secure {
-		c.handOver()
-		return false
+		c.client = newClient(c, now)
+		c.compute(events)
+		return
 	}
-	c.state = sending
-	c.rest = c.x.request(c.f.write[:0], c.f.secure.agent)
-	return true
+	c.rest = c.x.request(c.f.write[:0], c.f.agent)
+	if c.send() && events&inEvents != 0 {
+		c.receive(events)
+	}
 }
 
-// fail ends an exchange that has no connection.
-func (c *conn) fail(err error) {
-	c.x.Verdict, c.x.Err = connectVerdict(err), brief(err)
-	c.over()
+// compute has the handshake computed as far as it goes.
+func (c *conn) compute(events uint32) {
+	c.f.reactor.Stop(&c.timer)
+	c.state, c.readable = computing, false
+	c.client.wake(events)
+	c.f.handshakes.add(c)
+}
+
+// computed takes a conn back from the handshakes.
+func (c *conn) computed() {
+	k := c.client
+	c.began += int64(k.waited)
+	k.began += int64(k.waited)
+	k.waited = 0
+	switch {
+	case k.err != nil && c.x.TLSTook == 0:
+		c.x.Verdict, c.x.Err = handshakeVerdict(k.err), brief(k.err)
+		c.over()
+	case k.err != nil:
+		c.end(k.err)
+		c.over()
+	case c.x.TLSTook == 0:
+		c.state = shaking
+		c.deadlineFrom(k.began, c.x.Handshake)
+		if c.readable {
+			c.compute(unix.EPOLLIN | unix.EPOLLRDHUP)
+		}
+	default:
+		c.rest, k.out = k.out, nil
+		if len(c.rest) > 0 {
+			c.state = sending
+			c.deadline(c.x.FirstByte)
+			return
+		}
+		c.asked()
+		if c.readable || len(k.in) > 0 || !k.drained {
+			c.receive(unix.EPOLLIN | unix.EPOLLRDHUP)
+		}
+	}
+}
+
+// asked is for when the request has gone.
+func (c *conn) asked() {
+	c.state, c.sent = receiving, c.f.reactor.Now()
+	c.deadline(c.x.FirstByte)
 }
 
 // send sends what there is of the request, and reports whether it is all gone.
 func (c *conn) send() bool {
-	n, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(c.fd), uintptr(unsafe.Pointer(&c.rest[0])), uintptr(len(c.rest)), unix.MSG_NOSIGNAL, 0, 0)
+	n, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(c.fd), uintptr(unsafe.Pointer(unsafe.SliceData(c.rest))), uintptr(len(c.rest)), unix.MSG_NOSIGNAL, 0, 0)
 	switch {
 	case e == unix.EAGAIN || e == unix.EINTR:
 		n = 0
@@ -217,33 +290,36 @@ func (c *conn) send() bool {
 		c.over()
 		return false
 	}
-	c.x.BytesOut += int64(n)
-	if c.rest = c.rest[n:]; len(c.rest) > 0 {
-		c.rest = append([]byte(nil), c.rest...) // the buffer is everybody's
+	if c.client == nil {
+		c.x.BytesOut += int64(n)
+	}
+	if int(n) < len(c.rest) {
+		c.rest = append([]byte(nil), c.rest[n:]...) // the buffer is everybody's
+		if c.state != sending {
+			c.state = sending
+			c.deadline(c.x.FirstByte)
+		}
 		return false
 	}
 	c.rest = nil
-	c.state, c.sent = receiving, c.f.reactor.Now()
-	c.deadline(c.x.FirstByte)
+	c.asked()
 	return true
 }
 
-// receive reads until there is nothing more, or enough.
-func (c *conn) receive() {
+// receive reads until there is nothing more, or enough. Events say whether the peer
+// has ended its side: of what comes later there is another event.
+func (c *conn) receive(events uint32) {
+	ended := events&endEvents != 0
+	if c.client != nil {
+		c.client.wake(events)
+	}
 	for {
-		buf := &c.f.read
-		n, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(buf)), uintptr(len(buf)), 0, 0, 0)
+		p, drained, err := c.readOnce()
 		switch {
-		case e == unix.EAGAIN:
+		case errors.Is(err, loop.ErrAgain):
 			return
-		case e == unix.EINTR:
-			continue
-		case e != 0:
-			c.end(e)
-			c.over()
-			return
-		case n == 0:
-			c.end(io.EOF)
+		case err != nil:
+			c.end(err)
 			c.over()
 			return
 		}
@@ -251,37 +327,76 @@ func (c *conn) receive() {
 			c.x.FirstByteTook = max(1, time.Duration(c.f.reactor.Now()-c.sent))
 		}
 		had := c.x.Status
-		if c.add(buf[:n], c.f.text) {
+		if c.add(p, c.f.text) {
 			c.over()
 			return
 		}
-		if had == 0 && c.x.Status != 0 {
+		if had == 0 && c.x.Status != 0 { // the body has as long again
 			c.deadline(c.x.FirstByte)
 		}
+		if drained && !ended {
+			return
+		}
+	}
+}
+
+// readOnce reads once. What it returns is valid until the next call; drained says
+// that nothing more was there.
+func (c *conn) readOnce() (p []byte, drained bool, err error) {
+	f := c.f
+	if k := c.client; k != nil {
+		k.stage = f.read[:]
+		n, err := k.tls.Read(f.decrypted[:])
+		k.stage = nil
+		if n > 0 {
+			err = nil // it comes again
+		}
+		return f.decrypted[:n], false, err
+	}
+	n, err := recv(c.fd, f.read[:])
+	return f.read[:n], n < len(f.read), err
+}
+
+// recv reads from a socket; io.EOF and loop.ErrAgain are what they are for others.
+func recv(fd int, p []byte) (int, error) {
+	for {
+		n, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
+		switch {
+		case e == unix.EINTR:
+			continue
+		case e == unix.EAGAIN:
+			return 0, loop.ErrAgain
+		case e != 0:
+			return 0, e
+		case n == 0:
+			return 0, io.EOF
+		}
+		return int(n), nil
 	}
 }
 
 // expired ends an exchange whose time is over. It may be we who are late: so what has
 // come meanwhile is looked at first.
 func (c *conn) expired() {
-	now := c.f.reactor.Now()
-	if now < c.limit {
-		c.armed = c.limit
-		c.f.reactor.Set(&c.timer, c.limit)
-		return
+	if c.state == computing {
+		return // its time has been stopped
 	}
-	fds := [1]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN | unix.POLLOUT}} //nolint:gosec // descriptors are small
-	if c.state != connecting {
-		fds[0].Events = unix.POLLIN
+	want := int16(unix.POLLIN | unix.POLLRDHUP)
+	if c.state == connecting || c.state == sending {
+		want = unix.POLLOUT
 	}
-	if n, err := unix.Poll(fds[:], 0); err == nil && n > 0 && c.limit < 1<<62 {
-		c.limit = 1 << 62 // once
-		c.f.reactor.Set(&c.timer, now+int64(time.Second))
+	fds := [1]unix.PollFd{{Fd: int32(c.fd), Events: want}} //nolint:gosec // descriptors are small
+	if n, err := unix.Poll(fds[:], 0); err == nil && n > 0 {
+		turn, state, status := c.turn, c.state, c.x.Status
 		c.Ready(uint32(fds[0].Revents)) //nolint:gosec // the bits of poll(2) and epoll(7) are the same
-		return
+		if c.turn != turn || c.state != state || c.x.Status != status {
+			return // it goes on
+		}
 	}
 	if c.state == connecting {
 		c.x.Verdict, c.x.Err = verdict.TCPTimeout, verdict.TCPTimeout.Text()
+	} else if c.state == shaking {
+		c.x.Verdict, c.x.Err = verdict.TLSTimeout, verdict.TLSTimeout.Text()
 	} else {
 		c.end(os.ErrDeadlineExceeded)
 	}
@@ -292,60 +407,46 @@ func (c *conn) expired() {
 func (c *conn) over() {
 	f, x := c.f, c.x
 	f.reactor.Stop(&c.timer)
-	if c.fd >= 0 {
-		f.reactor.Forget(c.fd)
-		_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(c.fd), 0, 0)
-		c.fd = -1
-	}
+	c.close()
 	x.TotalTook = max(1, time.Duration(f.reactor.Now()-c.began))
 	x.settle(nil)
+	c.turn++
 	x.Done(x)
 	c.release()
 }
 
+func (c *conn) close() {
+	if c.client != nil {
+		c.f.handshakes.leave(c.client)
+	}
+	if c.fd < 0 {
+		return
+	}
+	if c.watched {
+		c.f.reactor.Forget(c.fd)
+		c.watched = false
+	}
+	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(c.fd), 0, 0)
+	c.fd = -1
+	c.f.open--
+}
+
 // release makes the state ready for another exchange.
 func (c *conn) release() {
-	const most = 32 << 10
-	if cap(c.partial) > 4<<10 {
-		c.partial = nil
-	}
-	if cap(c.body.sample) > most {
-		c.body.sample = nil
-	}
-	c.x = nil
+	c.answer.release()
+	c.prev.next, c.next.prev = c.next, c.prev
+	c.x, c.client, c.rest, c.prev = nil, nil, nil, nil
 	c.next = c.f.free
 	c.f.free = c
 }
 
-// handOver has a goroutine do the rest: TLS.
-func (c *conn) handOver() {
-	f, x, fd := c.f, c.x, c.fd
-	f.reactor.Stop(&c.timer)
-	f.reactor.Forget(fd)
-	began := time.Now().Add(-time.Duration(f.reactor.Now() - c.began))
-	c.fd = -1
-	c.release()
-	f.running.Go(func() {
-		defer func() {
-			x.settle(recover())
-			if f.secure.closing.Err() == nil {
-				f.reactor.Post(func() { x.Done(x) })
-			}
-		}()
-		file := os.NewFile(uintptr(fd), "tcp")
-		nc, err := net.FileConn(file)
-		_ = file.Close()
-		if err != nil {
-			x.Verdict, x.Err = verdict.SelfDescriptors, fmt.Sprintf("hand over: %v", err)
-			return
-		}
-		f.secure.run(nc, x, began)
-	})
-}
-
-// Close ends what is under way. Connections that the reactor had are closed with the
-// process.
+// Close ends what is under way.
 func (f *fastFetcher) Close() {
-	f.stop()
-	f.running.Wait()
+	f.handshakes.close()
+	for c := f.active.next; c != &f.active; c = c.next {
+		if c.fd >= 0 {
+			_ = unix.Close(c.fd)
+			c.fd = -1
+		}
+	}
 }

@@ -13,7 +13,8 @@ type head struct {
 	server      []byte
 	contentType []byte
 	length      int64 // Content-Length, or -1
-	chunked     bool
+	coded       bool  // there is a Transfer-Encoding
+	chunked     bool  // and it ends with chunked
 }
 
 // A headScanner finds the end of a head in bytes that come piece by piece, without
@@ -108,6 +109,9 @@ func (h *head) parse(b []byte) verdict.Code {
 			return verdict.HTTPTooLarge
 		}
 		for len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') { // folded
+			if fields++; fields > fieldLimit { // each is copied
+				return verdict.HTTPTooLarge
+			}
 			var more []byte
 			more, rest = cutLine(rest)
 			line = append(append(bytes.Clone(line), ' '), bytes.Trim(more, " \t")...)
@@ -194,7 +198,7 @@ func (h *head) parseField(line []byte) bool {
 	case len("transfer-encoding"):
 		if equalFold(name, "transfer-encoding") {
 			_, last := cutLast(value, ',')
-			h.chunked = equalFold(bytes.Trim(last, " \t"), "chunked")
+			h.coded, h.chunked = true, equalFold(bytes.Trim(last, " \t"), "chunked")
 		}
 	}
 	return true
