@@ -197,7 +197,7 @@ when the same command is typed again, or with penny sweep resume.
 Without a list, --simnet N sweeps a simulated internet on this machine.`,
 		Example: "  penny sweep --simnet 100000\n  penny sweep domains.csv --contact mailto:me@example.org\n  zcat names.gz | penny sweep - -o names.run --resolver 127.0.0.1",
 		Args:    cobra.ArbitraryArgs,
-		RunE:    func(cmd *cobra.Command, args []string) error { return runSweep(cmd.Context(), o, args, env) },
+		RunE:    func(cmd *cobra.Command, args []string) error { return runSweep(cmd.Context(), o, cmd.Flags(), args, env) },
 	}
 	o.add(cmd.Flags())
 	cmd.AddCommand(newSweepResume(g, env), newSweepReport(g, env), newSweepStatus(g, env))
@@ -253,8 +253,11 @@ func (o *sweepOptions) add(flags *pflag.FlagSet) {
 }
 
 // settle checks the flags and makes settings of them.
-func (o *sweepOptions) settle(args []string) error {
+func (o *sweepOptions) settle(flags *pflag.FlagSet, args []string) error {
 	s := &o.settings
+	if o.simnet != 0 && !flags.Changed("https") {
+		s.HTTPS = "both" // the tour shows what each definition makes of the same rows
+	}
 	s.Lists = args
 	s.Rate, s.AddressRate, s.NetworkRate, s.DomainRate, s.ResolverRate = float64(o.rate), float64(o.address), float64(o.network), float64(o.domain), float64(o.resolver)
 	s.Pacing, s.Ports, s.Resolvers, s.Body = !o.noPacing, o.ports, o.resolvers, int(o.body)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"pennyfarthing/internal/mistake"
 	"pennyfarthing/internal/sweep"
@@ -22,8 +23,8 @@ import (
 )
 
 // runSweep begins a run, or goes on with the one that the same command began.
-func runSweep(ctx context.Context, o *sweepOptions, args []string, env Env) error {
-	if err := o.settle(args); err != nil {
+func runSweep(ctx context.Context, o *sweepOptions, flags *pflag.FlagSet, args []string, env Env) error {
+	if err := o.settle(flags, args); err != nil {
 		return err
 	}
 	return o.sweep(ctx, o.directory(), env)
