@@ -197,10 +197,12 @@ when the same command is typed again, or with penny sweep resume.
 Without a list, --simnet N sweeps a simulated internet on this machine.`,
 		Example: "  penny sweep --simnet 100000\n  penny sweep domains.csv --contact mailto:me@example.org\n  zcat names.gz | penny sweep - -o names.run --resolver 127.0.0.1",
 		Args:    cobra.ArbitraryArgs,
-		RunE:    func(cmd *cobra.Command, args []string) error { return runSweep(cmd.Context(), o, cmd.Flags(), args, env) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runSweep(cmd.Context(), o, cmd.Flags(), args, env)
+		},
 	}
 	o.add(cmd.Flags())
-	cmd.AddCommand(newSweepResume(g, env), newSweepReport(g, env), newSweepStatus(g, env))
+	cmd.AddCommand(newSweepResume(g, env), newSweepReport(g, env), newSweepStatus(g, env), newSweepDiff(g, env), newSweepTrace(g, env))
 	return cmd
 }
 
