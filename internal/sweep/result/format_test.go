@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"reflect"
@@ -192,7 +193,7 @@ func FuzzCSVIsReadByTheStandardLibraryAndByUs(f *testing.F) {
 				t.Error(diff)
 			}
 		}
-		if _, err := r.row(); err != io.EOF {
+		if _, err := r.row(); !errors.Is(err, io.EOF) {
 			t.Errorf("after the last row: %v", err)
 		}
 	})
@@ -211,7 +212,7 @@ func FuzzNoCSVIsTooBadToBeRead(f *testing.F) {
 		}
 		theirs := csv.NewReader(strings.NewReader(text))
 		theirs.FieldsPerRecord = -1
-		if all, e := theirs.ReadAll(); e != nil && err == io.EOF && !strings.Contains(text, "\r") {
+		if all, e := theirs.ReadAll(); e != nil && errors.Is(err, io.EOF) && !strings.Contains(text, "\r") {
 			t.Errorf("encoding/csv says %v after %d lines, and we nothing", e, len(all))
 		}
 	})
@@ -226,7 +227,7 @@ func TestCSVMayComeBackFromASpreadsheet(t *testing.T) {
 	var got []*evidence.Row
 	for {
 		row, err := r.row()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

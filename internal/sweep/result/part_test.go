@@ -269,9 +269,11 @@ func TestAPartThatIsDamagedIsNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 			rows, damaged := 0, false
+			var last *evidence.Row
 			for row, err := range result.Rows(run) {
 				if err == nil && row != nil {
 					rows++
+					last = row
 					continue
 				}
 				damaged = true
@@ -282,6 +284,9 @@ func TestAPartThatIsDamagedIsNamed(t *testing.T) {
 			}
 			if rows < 50 {
 				t.Errorf("%s, %s: %d rows, and the first part has 50", format, name, rows)
+			}
+			if format == result.Parquet && !damaged && (rows != 100 || !cmp.Equal(sample(99), last, sameRow)) {
+				t.Errorf("%s, %s: nobody noticed", format, name)
 			}
 			if !damaged && (strings.HasPrefix(name, "cut") || format != result.JSONL && len(text) == 0) {
 				t.Errorf("%s, %s: nobody noticed", format, name)
@@ -296,7 +301,10 @@ func TestReadingStopsWhenNobodyListens(t *testing.T) {
 		commit(t, parts, 0, samples(0, 200))
 		commit(t, parts, 1, samples(0, 200))
 		n := 0
-		for range result.Rows(run) {
+		for _, err := range result.Rows(run) {
+			if err != nil {
+				t.Fatal(err)
+			}
 			if n++; n == 70 {
 				break
 			}
