@@ -33,11 +33,7 @@ const (
 // Judged reports whether the class is an answer to the question. Only these have
 // shares.
 func (c Class) Judged() bool {
-	switch c {
-	case Skipped, Unasked, Suspect, Failed:
-		return false
-	}
-	return true
+	return c != Skipped && c != Unasked && c != Suspect && c != Failed
 }
 
 // The modes of --https.

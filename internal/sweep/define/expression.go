@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/expr-lang/expr"
@@ -42,10 +43,8 @@ func Parse(text string, p Policy) (*Definition, error) {
 	offset := 0
 	if before, after, ok := cutName(text); ok {
 		name, expression, offset = before, after, len(text)-len(after)
-		for _, builtin := range builtinNames() {
-			if name == builtin {
-				return nil, &mistake.Error{File: fileName, Line: 1, Column: 1, What: name + " is built in", Hint: "give yours another name"}
-			}
+		if slices.Contains(builtinNames(), name) {
+			return nil, &mistake.Error{File: fileName, Line: 1, Column: 1, What: name + " is built in", Hint: "give yours another name"}
 		}
 	}
 	if len(text) > maxText {

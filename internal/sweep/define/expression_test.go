@@ -57,24 +57,25 @@ func TestAnExpressionDoesNotCallDeadWhatWasSkippedOrSuspect(t *testing.T) {
 }
 
 func TestAMistakeInAnExpressionHasAPlaceAndAHint(t *testing.T) {
-	for text, want := range map[string]string{
-		`statos == 1`:                              "definition:1:1: unknown name statos\nhint: did you mean status?",
-		`mine=statos == 1`:                         "definition:1:6: unknown name statos\nhint: did you mean status?",
-		"status == 3\n or foo":                     "definition:2:5: unknown name foo\nhint: the columns are rank, target, ",
-		`title == "ü" or foo`:                      "definition:1:18: unknown name foo\nhint: the columns are rank, target, ",
-		`any(tries, .statos > 1)`:                  "definition:1:13: a try has no field statos\nhint: did you mean status?",
-		`status = 3`:                               "definition:1:8: unexpected token Operator(\"=\")\nhint: equality is ==",
-		`status`:                                   "definition:1:1: it gives int32, and must give a bool or a string\nhint: write a comparison",
-		`suspect ? "ill" : 3`:                      "definition:1:1: it gives values of several types, and must give a bool or a string\nhint: write a comparison",
-		`strict=status == 3`:                       "definition:1:1: strict is built in\nhint: give yours another name",
-		`strit`:                                    "definition:1:1: there is no definition strit\nhint: did you mean strict?",
-		`all(1..1000000000, true)`:                 "definition:1:6: ranges are not allowed\nhint: ",
-		`now().Year() == 3`:                        "definition:1:4: unknown name now\nhint: ",
-		strings.Repeat("true or ", 600):            "definition: it has 4800 bytes, and 4096 are allowed",
-		`any(tries, any(tries, any(tries, true)))`: "definition:1:12: a loop holds 2 others, and may hold 1\nhint: ",
-		`status == ` + strings.Repeat("1 + ", 600) + "1": "definition:1:",
-		``: "definition:1:1: ",
+	for _, test := range []struct{ text, want string }{
+		{`statos == 1`, "definition:1:1: unknown name statos\nhint: did you mean status?"},
+		{`mine=statos == 1`, "definition:1:6: unknown name statos\nhint: did you mean status?"},
+		{"status == 3\n or foo", "definition:2:5: unknown name foo\nhint: the columns are rank, target, "},
+		{`title == "ü" or foo`, "definition:1:18: unknown name foo\nhint: the columns are rank, target, "},
+		{`any(tries, .statos > 1)`, "definition:1:13: a try has no field statos\nhint: did you mean status?"},
+		{`status = 3`, "definition:1:8: unexpected token Operator(\"=\")\nhint: equality is =="},
+		{`status`, "definition:1:1: it gives int32, and must give a bool or a string\nhint: write a comparison"},
+		{`suspect ? "ill" : 3`, "definition:1:1: it gives values of several types, and must give a bool or a string\nhint: write a comparison"},
+		{`strict=status == 3`, "definition:1:1: strict is built in\nhint: give yours another name"},
+		{`strit`, "definition:1:1: there is no definition strit\nhint: did you mean strict?"},
+		{`all(1..1000000000, true)`, "definition:1:6: ranges are not allowed\nhint: "},
+		{`now().Year() == 3`, "definition:1:4: unknown name now\nhint: "},
+		{strings.Repeat("true or ", 600), "definition: it has 4800 bytes, and 4096 are allowed"},
+		{`any(tries, any(tries, any(tries, true)))`, "definition:1:12: a loop holds 2 others, and may hold 1\nhint: "},
+		{`status == ` + strings.Repeat("1 + ", 600) + "1", "definition:1:"},
+		{``, "definition:1:1: "},
 	} {
+		text, want := test.text, test.want
 		_, err := define.Parse(text, full())
 		list := mistake.Of(err)
 		if len(list) != 1 {

@@ -141,7 +141,7 @@ func (c *csvReader) next() error {
 			return errLength
 		}
 		b, err := c.r.ReadByte()
-		if err != nil && err != io.EOF { //nolint:errorlint // as bufio returns it
+		if err != nil && err != io.EOF {
 			return err
 		}
 		switch {

@@ -41,6 +41,7 @@ func newParquetEncoder(meta Meta) *parquetEncoder {
 		parquet.KeyValueMetadata(keySchema, strconv.Itoa(evidence.SchemaVersion)),
 		parquet.KeyValueMetadata(keyVersion, meta.Version),
 		parquet.KeyValueMetadata(keyRun, meta.Run),
+		parquet.KeyValueMetadata(keySeal, sealZeros),
 	)}
 }
 
@@ -70,6 +71,9 @@ type parquetReader struct {
 func newParquetReader(f *os.File) (*parquetReader, error) {
 	info, err := f.Stat()
 	if err != nil {
+		return nil, err
+	}
+	if err := unseal(f, info.Size()); err != nil {
 		return nil, err
 	}
 	file, err := parquet.OpenFile(f, info.Size(), parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))

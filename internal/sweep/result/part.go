@@ -180,6 +180,15 @@ func (p *Parts) commit(part *Part) (info Info, err error) {
 	if err := p.encode(part, out); err != nil {
 		return Info{}, err
 	}
+	if p.format == Parquet {
+		if err := seal(f, out.size); err != nil {
+			return Info{}, err
+		}
+		out.hash.Reset() // eight bytes are others now
+		if _, err := io.Copy(out.hash, io.NewSectionReader(f, 0, out.size)); err != nil {
+			return Info{}, err
+		}
+	}
 	if err := f.Sync(); err != nil {
 		return Info{}, err
 	}

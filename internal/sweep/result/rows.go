@@ -158,7 +158,7 @@ func (j *jsonReader) next() error {
 			if len(j.line) > maxLine {
 				return errLength
 			}
-			if err == nil || err == io.EOF && len(j.line) > 0 { //nolint:errorlint // as bufio returns it
+			if err == nil || err == io.EOF && len(j.line) > 0 {
 				break
 			}
 			if !errors.Is(err, bufio.ErrBufferFull) {
