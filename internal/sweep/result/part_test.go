@@ -74,6 +74,7 @@ func TestPartsHoldManyMoreRowsThanTheyKeepInMemory(t *testing.T) {
 	run, parts := open(t, result.JSONL)
 	rows := samples(0, 3000)
 	rows[17].Title = strings.Repeat("long ", 40_000)
+	rows[18].Title = strings.Repeat("longer ", 400_000) // too much to be read back in one go
 	commit(t, parts, 0, rows)
 	if diff := cmp.Diff(rows, read(t, run), sameRow); diff != "" {
 		t.Error(diff)
