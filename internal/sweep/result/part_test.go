@@ -260,7 +260,7 @@ func TestAPartThatIsDamagedIsNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		damages := map[string][]byte{"empty of everything": {}, "cut": whole[:len(whole)-7], "cut in the middle": whole[:len(whole)/2]}
-		for i := 0; i < len(whole); i += max(1, len(whole)/200) {
+		for i := 0; i < len(whole); i += max(1, len(whole)/50) {
 			changed := append([]byte(nil), whole...)
 			changed[i] ^= 0x55
 			damages[fmt.Sprintf("changed at %d of %d", i, len(whole))] = changed
