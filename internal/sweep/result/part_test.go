@@ -74,6 +74,7 @@ func TestPartsHoldManyMoreRowsThanTheyKeepInMemory(t *testing.T) {
 	run, parts := open(t, result.JSONL)
 	rows := samples(0, 3000)
 	rows[17].Title = strings.Repeat("long ", 40_000)
+	rows[18].Title = strings.Repeat("longer ", 400_000) // too much to be read back in one go
 	commit(t, parts, 0, rows)
 	if diff := cmp.Diff(rows, read(t, run), sameRow); diff != "" {
 		t.Error(diff)
@@ -259,7 +260,7 @@ func TestAPartThatIsDamagedIsNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		damages := map[string][]byte{"empty of everything": {}, "cut": whole[:len(whole)-7], "cut in the middle": whole[:len(whole)/2]}
-		for i := 0; i < len(whole); i += max(1, len(whole)/200) {
+		for i := 0; i < len(whole); i += max(1, len(whole)/50) {
 			changed := append([]byte(nil), whole...)
 			changed[i] ^= 0x55
 			damages[fmt.Sprintf("changed at %d of %d", i, len(whole))] = changed

@@ -154,7 +154,8 @@ func readRecord(record string, r *evidence.Row) error {
 // checkTimes refuses what RFC 3339 cannot say. DER cannot either, so no certificate
 // of a stranger's brings it about.
 func checkTimes(r *evidence.Row) error {
-	ok := func(t time.Time) bool { year := t.UTC().Year(); return year >= 0 && year <= 9999 }
+	const first, last = -62_167_219_200, 253_402_300_799 // 0000-01-01T00:00:00Z and 9999-12-31T23:59:59Z
+	ok := func(t time.Time) bool { return first <= t.Unix() && t.Unix() <= last }
 	if !ok(r.CertNotAfter) || !ok(r.ObservedAt) {
 		return fmt.Errorf("the row of %s has a time outside of the years 0 to 9999", r.Target)
 	}
