@@ -13,6 +13,8 @@ import (
 const (
 	// mostSends is how often a question is sent to a server within a try.
 	mostSends = 8
+	// noHope is how likely it may be at the most, or else silence means nothing.
+	noHope = 1e-2
 	// mostDoubt is how likely it may be that all sends of a try were lost.
 	mostDoubt = 1e-3
 	// An id is taken from so many; where more than idsFull are in use there is no room.
@@ -21,7 +23,7 @@ const (
 
 	window   = int64(500 * time.Millisecond) // after which a server is judged
 	settle   = int64(time.Second)            // until a new rate has shown what it does
-	leastN   = 30                            // answers that a judgement needs
+	leastN   = 40                            // answers that a judgement needs
 	leastQPS = 10
 	tooMuch  = 0.1 // more lost than usual
 
@@ -32,7 +34,10 @@ const (
 
 	badShare = 0.5 // of answers that a server may give on its own account
 	badMore  = 0.3 // more of them than usual
-	badProbe = 3   // good probes that vindicate one
+	// What fails so often is held, and asked again more slowly, before it is believed.
+	doubtHolds = 3
+	// Slowing down so often without effect shows that the names are to blame.
+	badSlow = 2
 
 	strangers = 3 // failures of a server that has never answered well which are believed
 )
@@ -58,9 +63,8 @@ type server struct {
 	ill      bool
 	silent   int // first sends in a row that were not answered
 	parked   queue
+	later    []resend // that wait for their turn
 	checking bool
-	good     int // good probes in a row
-	need     int
 	wait     int64 // until the next probe of an ill server
 	timer    loop.Timer
 
@@ -87,7 +91,11 @@ type pace struct {
 	hopeless bool // even mostSends mean nothing
 
 	begin                 int64 // of the window
-	answers, lost         int
+	answers, goods        int
+	cohorts               [cohorts]cohort
+	changed               int64 // when the rate was lowered
+	badSlows              int
+	badBefore             float64
 	limited               bool
 	slowed                bool
 	lossBefore, rateFirst float64
@@ -168,16 +176,46 @@ func (s *server) patience(n int) int64 {
 	return min(int64(s.x.timeouts.Max), s.rto<<min(n-1, 2))
 }
 
-// heard takes note of an answer to the n-th send (from 1) of a question.
-func (s *server) heard(now, sent int64, n int) {
+// heard takes note of an answer to the n-th send (from 1) of a question that was first
+// sent at a time.
+func (s *server) heard(now, first, sent int64, n int) {
 	s.Answers++
 	s.answers++
-	s.lost += n - 1
 	s.Lost += int64(n - 1)
+	c := &s.cohorts[first/window%cohorts]
+	if epoch := first / window; c.epoch != epoch {
+		*c = cohort{epoch: epoch}
+	}
+	c.answered++
+	c.lost += n - 1
 	s.silent = 0
 	s.heardSent = max(s.heardSent, sent)
 	s.sample(max(1, now-sent))
 	s.judge(now)
+}
+
+// A cohort is the questions that were first sent in the same window and have been
+// answered. What a server loses is told by cohorts: the answers of one moment would
+// tell too little of it at first, and too much in the end, when only those are left
+// that were lost. What was never answered does not count, it may be the name's fault.
+type cohort struct {
+	epoch          int64 // the window's number
+	answered, lost int   // questions, sends
+}
+
+const cohorts = 8
+
+// lossOf is the share of sends that was lost of the cohorts of some windows, and of how
+// many sends.
+func (s *server) lossOf(from, to int64) (share float64, n int) {
+	lost := 0
+	for i := range s.cohorts {
+		if c := &s.cohorts[i]; c.epoch >= from && c.epoch <= to {
+			lost += c.lost
+			n += c.lost + c.answered
+		}
+	}
+	return float64(lost) / float64(max(1, n)), n
 }
 
 // judge looks at a window that is over.
@@ -186,15 +224,23 @@ func (s *server) judge(now int64) {
 	if elapsed < window {
 		return
 	}
-	n := s.answers + s.lost
-	if n >= leastN {
-		loss := float64(s.lost) / float64(n)
-		s.believe(s.loss + 0.3*(loss-s.loss))
-		flow := float64(s.answers) * 1e9 / float64(elapsed)
-		s.flow = max(flow, 0.9*s.flow)
+	s.glance(0)
+	flow := float64(s.answers) * 1e9 / float64(elapsed)
+	s.flow = max(flow, 0.9*s.flow)
+	if loss, n := s.lossOf(s.changed/window+1, now/window-1); n >= leastN {
 		s.adapt(now, loss, flow)
 	}
-	s.begin, s.answers, s.lost, s.limited = now, 0, 0, false
+	s.adaptBad(now, float64(s.goods)*1e9/float64(elapsed))
+	s.begin, s.answers, s.goods, s.limited = now, 0, 0, false
+}
+
+// glance looks at what is lost, and reports whether a question that was sent so often
+// should be sent again.
+func (s *server) glance(sends int) (again bool) {
+	if loss, n := s.lossOf(0, 1<<62); n >= leastN {
+		s.believe(loss)
+	}
+	return sends < s.sends
 }
 
 // believe sets how many sends mean something where a share of them is lost.
@@ -203,7 +249,7 @@ func (s *server) believe(loss float64) {
 	for s.sends < mostSends && math.Pow(loss, float64(s.sends)) > mostDoubt {
 		s.sends++
 	}
-	s.hopeless = math.Pow(loss, float64(s.sends)) > mostDoubt
+	s.hopeless = math.Pow(loss, float64(s.sends)) > noHope
 }
 
 // adapt changes the rate: to what was answered when too much was lost, and slowly
@@ -223,7 +269,7 @@ func (s *server) adapt(now int64, loss, answered float64) {
 			s.rate += max(1, s.rate/32)
 		}
 	case s.slowed && loss > 0.7*s.lossBefore:
-		s.innate, s.rate, s.slowed = loss, s.rateFirst, false
+		s.innate, s.rate, s.slowed, s.changed = loss, s.rateFirst, false, now
 	default:
 		if !s.slowed {
 			s.rateFirst = s.rate
@@ -234,11 +280,31 @@ func (s *server) adapt(now int64, loss, answered float64) {
 	}
 }
 
+// adaptBad changes the rate of one that fails more than usual, as adapt does: good are
+// its good answers a second.
+func (s *server) adaptBad(now int64, good float64) {
+	switch {
+	case !s.doubtful():
+		s.badSlows = 0
+	case now < s.settled:
+	case s.badSlows == badSlow && s.recentBad > 0.8*s.badBefore:
+		s.usualBad, s.rate, s.badSlows = s.recentBad, s.rateFirst, 0
+	default:
+		if s.badSlows == 0 {
+			s.rateFirst = s.rate
+		}
+		s.badSlows = min(badSlow, s.badSlows+1)
+		s.badBefore = s.recentBad
+		s.slow(now, 0.9*good)
+		s.ceiling = s.rate
+	}
+}
+
 func (s *server) slow(now int64, rate float64) {
 	if s.rate == 0 {
 		s.tokens, s.filled = 0, now
 	}
-	s.rate = max(leastQPS, rate)
+	s.rate, s.changed = max(leastQPS, rate), now
 	s.settled = now + settle + s.rto
 	s.x.log.Debug("a resolver loses questions, it is asked less", slog.String("resolver", s.name), slog.Float64("rate", s.rate))
 }
@@ -251,9 +317,16 @@ func (s *server) opinion(bad bool) {
 		v = 1
 		s.bads++
 	}
+	before := s.doubtful()
 	s.recentBad += (v - s.recentBad) / 16
-	if !s.doubtful() {
+	switch after := s.doubtful(); {
+	case !after:
 		s.usualBad += (v - s.usualBad) / 512
+	case !before:
+		s.x.reconsider(s)
+		s.judge(s.x.reactor.Now())
+		s.adaptBad(s.x.reactor.Now(), s.flow/2)
+		s.check()
 	}
 }
 
@@ -272,6 +345,12 @@ func ownFault(v verdict.Code) bool {
 	return false
 }
 
+// A resend is a question that is to be sent again, if it was not answered meanwhile.
+type resend struct {
+	l     *lookup
+	epoch uint32
+}
+
 // believes reports whether a lookup's failure is to be believed: another question was
 // answered that was not sent earlier. Of a server that has never answered well, which
 // then may not know a name to be probed with, a few failures are believed at once.
@@ -284,7 +363,7 @@ func (s *server) believes(l *lookup) bool {
 	case s.known == "" && s.bads <= strangers: // it may be right
 		return true
 	}
-	return !s.doubtful() && s.goodSent >= l.lastSent
+	return (!s.doubtful() || l.holds >= doubtHolds) && s.goodSent >= l.lastSent
 }
 
 // park has a lookup wait until it can be told whose its failure is.
@@ -294,7 +373,7 @@ func (s *server) park(l *lookup) {
 	switch {
 	case s.ill:
 		s.release()
-	case s.used == 0 || s.doubtful():
+	case s.used == 0:
 		s.check()
 	case !s.timer.Armed():
 		s.x.reactor.Set(&s.timer, s.x.reactor.Now()+parkedWait)
@@ -340,23 +419,13 @@ func (s *server) check() {
 	if s.checking {
 		return
 	}
-	s.checking, s.good, s.need = true, 0, 1
-	if s.doubtful() {
-		s.need = badProbe
-	}
+	s.checking = true
 	s.x.probe(s)
 }
 
 // checked is what came of a probe that was sent at a time. Answers of any kind show
 // that a server is there, and good ones that it is well.
 func (s *server) checked(sent int64, answered, good bool) {
-	if good {
-		if s.good++; s.good < s.need {
-			s.x.probe(s)
-			return
-		}
-		s.recentBad = min(s.recentBad, s.usualBad)
-	}
 	s.checking = false
 	switch {
 	case !answered, s.ill && !good:
