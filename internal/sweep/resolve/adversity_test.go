@@ -143,7 +143,7 @@ func TestAThrottlingResolverIsAskedLessAndNothingIsWrong(t *testing.T) {
 				s := newStub(t, throttled(500, world, otherwise))
 				r := newRig(t, Config{Fast: fast}, s)
 				r.name("known.example")
-				list, truth := population(3000)
+				list, truth := population(2000)
 				r.ask(list...)
 				wrong, own := wrong(t, list, truth)
 				st := r.stats()

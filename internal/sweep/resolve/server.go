@@ -94,6 +94,7 @@ type pace struct {
 	answers, goods        int
 	cohorts               [cohorts]cohort
 	changed               int64 // when the rate was lowered
+	calm                  int   // windows without too much loss since
 	badSlows              int
 	badBefore             float64
 	limited               bool
@@ -266,7 +267,8 @@ func (s *server) adapt(now int64, loss, answered float64) {
 		if s.rate < 0.9*s.ceiling {
 			s.rate *= 1.5
 		} else {
-			s.rate += max(1, s.rate/32)
+			s.calm = min(s.calm+1, 5)
+			s.rate += max(1, s.rate*float64(int(1)<<s.calm)/64) // carefully at first
 		}
 	case s.slowed && loss > 0.7*s.lossBefore:
 		s.innate, s.rate, s.slowed, s.changed = loss, s.rateFirst, false, now
@@ -304,7 +306,7 @@ func (s *server) slow(now int64, rate float64) {
 	if s.rate == 0 {
 		s.tokens, s.filled = 0, now
 	}
-	s.rate, s.changed = max(leastQPS, rate), now
+	s.rate, s.changed, s.calm = max(leastQPS, rate), now, 0
 	s.settled = now + settle + s.rto
 	s.x.log.Debug("a resolver loses questions, it is asked less", slog.String("resolver", s.name), slog.Float64("rate", s.rate))
 }
