@@ -573,9 +573,15 @@ func (x *Resolver) hasOther(s *server) bool {
 // hold has a lookup's opinion asked for anew: its server is not to be believed.
 func (x *Resolver) hold(l *lookup) {
 	x.stats.Held++
+	ill := l.server.ill
 	x.leave(l)
 	if l.holds++; l.holds > mostHolds {
 		x.giveUp(l)
+		return
+	}
+	if !ill { // it is asked too much, and will be asked less
+		l.state = pausing
+		x.reactor.Set(&l.timer, x.reactor.Now()+moment<<min(l.holds-1, 4))
 		return
 	}
 	l.state = queued

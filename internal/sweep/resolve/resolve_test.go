@@ -24,7 +24,6 @@ func withEDE(m *dns.Msg, code uint16) *dns.Msg {
 
 // TestWhatAResolverSaysIsToldTruly has two resolvers that say the same about names.
 func TestWhatAResolverSaysIsToldTruly(t *testing.T) {
-	const lost = -1
 	nodata := func(q *query) []reply { return one(q.says(dns.RcodeSuccess)) }
 	junk := func(n int) []byte {
 		b := make([]byte, n)

@@ -16,7 +16,7 @@ const (
 	// noHope is how likely it may be at the most, or else silence means nothing.
 	noHope = 1e-2
 	// mostDoubt is how likely it may be that all sends of a try were lost.
-	mostDoubt = 1e-3
+	mostDoubt = 3e-4
 	// An id is taken from so many; where more than idsFull are in use there is no room.
 	allIDs  = 1 << 16
 	idsFull = allIDs * 3 / 4
@@ -35,7 +35,7 @@ const (
 	badShare = 0.5 // of answers that a server may give on its own account
 	badMore  = 0.3 // more of them than usual
 	// What fails so often is held, and asked again more slowly, before it is believed.
-	doubtHolds = 3
+	doubtHolds = 4
 	// Slowing down so often without effect shows that the names are to blame.
 	badSlow = 2
 
@@ -85,6 +85,7 @@ type pace struct {
 	filled   int64
 	ceiling  float64 // where it began to lose
 	flow     float64 // answers a second of late
+	goodFlow float64 // good ones
 	innate   float64 // what it loses at any rate
 	loss     float64
 	sends    int  // that mean something
@@ -231,7 +232,9 @@ func (s *server) judge(now int64) {
 	if loss, n := s.lossOf(s.changed/window+1, now/window-1); n >= leastN {
 		s.adapt(now, loss, flow)
 	}
-	s.adaptBad(now, float64(s.goods)*1e9/float64(elapsed))
+	good := float64(s.goods) * 1e9 / float64(elapsed)
+	s.goodFlow = max(good, 0.9*s.goodFlow)
+	s.adaptBad(now, good)
 	s.begin, s.answers, s.goods, s.limited = now, 0, 0, false
 }
 
@@ -277,7 +280,7 @@ func (s *server) adapt(now int64, loss, answered float64) {
 			s.rateFirst = s.rate
 		}
 		s.slowed, s.lossBefore = true, loss
-		s.slow(now, 0.9*answered)
+		s.slow(now, max(0.9*answered, s.flow/2)) // of late: at a list's end little is answered
 		s.ceiling = s.rate
 	}
 }
@@ -297,7 +300,7 @@ func (s *server) adaptBad(now int64, good float64) {
 		}
 		s.badSlows = min(badSlow, s.badSlows+1)
 		s.badBefore = s.recentBad
-		s.slow(now, 0.9*good)
+		s.slow(now, max(0.9*good, s.goodFlow/2))
 		s.ceiling = s.rate
 	}
 }
@@ -327,7 +330,6 @@ func (s *server) opinion(bad bool) {
 	case !before:
 		s.x.reconsider(s)
 		s.judge(s.x.reactor.Now())
-		s.adaptBad(s.x.reactor.Now(), s.flow/2)
 		s.check()
 	}
 }
@@ -340,11 +342,7 @@ func (s *server) doubtful() bool {
 
 // ownFault reports whether an answer may be the server's own fault, and not the name's.
 func ownFault(v verdict.Code) bool {
-	switch v {
-	case verdict.DNSServFail, verdict.DNSLame, verdict.DNSMalformed, verdict.DNSTimeout:
-		return true
-	}
-	return false
+	return v == verdict.DNSServFail || v == verdict.DNSLame || v == verdict.DNSMalformed || v == verdict.DNSTimeout
 }
 
 // A resend is a question that is to be sent again, if it was not answered meanwhile.
