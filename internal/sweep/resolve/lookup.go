@@ -499,10 +499,10 @@ func (x *Resolver) fails(l *lookup, v verdict.Code) {
 	s := l.server
 	l.failed, l.ended = v, x.reactor.Now()
 	if l.other == nil && !l.fresh && v != verdict.DNSTimeout {
-		s.opinion(ownFault(v))
+		s.opinion(ownFault(v), l.holds > 0)
 	}
 	if ownFault(v) && !s.believes(l) {
-		if v != verdict.DNSTimeout && s.doubtful() && l.holds < doubtHolds {
+		if v != verdict.DNSTimeout && s.strict() && l.holds < doubtHolds {
 			x.hold(l)
 		} else {
 			s.park(l)
@@ -669,7 +669,7 @@ func plain(v verdict.Code) int {
 func (x *Resolver) found(l *lookup) {
 	s, a, now := l.server, &x.answer, x.reactor.Now()
 	if l.other == nil && !l.fresh {
-		s.opinion(false)
+		s.opinion(false, l.holds > 0)
 	}
 	if s.knownAge++; s.known == "" || s.knownAge == 256 {
 		s.known, s.knownAge = l.name, 0

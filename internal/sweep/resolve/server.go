@@ -97,6 +97,8 @@ type pace struct {
 	changed               int64 // when the rate was lowered
 	calm                  int   // windows without too much loss since
 	badSlows              int
+	refuser               bool // it has failed more the more it was asked
+	windowBad, windowAll  int  // first opinions
 	badBefore             float64
 	limited               bool
 	slowed                bool
@@ -235,7 +237,7 @@ func (s *server) judge(now int64) {
 	good := float64(s.goods) * 1e9 / float64(elapsed)
 	s.goodFlow = max(good, 0.9*s.goodFlow)
 	s.adaptBad(now, good)
-	s.begin, s.answers, s.goods, s.limited = now, 0, 0, false
+	s.begin, s.answers, s.goods, s.windowBad, s.windowAll, s.limited = now, 0, 0, 0, 0, false
 }
 
 // glance looks at what is lost, and reports whether a question that was sent so often
@@ -270,7 +272,9 @@ func (s *server) adapt(now int64, loss, answered float64) {
 		if s.rate < 0.9*s.ceiling {
 			s.rate *= 1.5
 		} else {
-			s.calm = min(s.calm+1, 5)
+			if !s.refuser {
+				s.calm = min(s.calm+1, 5)
+			}
 			s.rate += max(1, s.rate*float64(int(1)<<s.calm)/64) // carefully at first
 		}
 	case s.slowed && loss > 0.7*s.lossBefore:
@@ -288,16 +292,22 @@ func (s *server) adapt(now int64, loss, answered float64) {
 // adaptBad changes the rate of one that fails more than usual, as adapt does: good are
 // its good answers a second.
 func (s *server) adaptBad(now int64, good float64) {
+	share := float64(s.windowBad) / float64(max(1, s.windowAll))
 	switch {
 	case !s.doubtful():
 		s.badSlows = 0
+		if s.refuser && now >= s.settled && s.windowAll >= leastN/2 && share > s.usualBad+tooMuch {
+			s.slow(now, max(0.9*good, s.goodFlow/2))
+			s.ceiling = s.rate
+		}
 	case now < s.settled:
 	case s.badSlows == badSlow && s.recentBad > 0.8*s.badBefore:
-		s.usualBad, s.rate, s.badSlows = s.recentBad, s.rateFirst, 0
+		s.usualBad, s.rate, s.badSlows, s.refuser = s.recentBad, s.rateFirst, 0, false
 	default:
 		if s.badSlows == 0 {
 			s.rateFirst = s.rate
 		}
+		s.refuser = true
 		s.badSlows = min(badSlow, s.badSlows+1)
 		s.badBefore = s.recentBad
 		s.slow(now, max(0.9*good, s.goodFlow/2))
@@ -315,10 +325,16 @@ func (s *server) slow(now int64, rate float64) {
 }
 
 // opinion takes note of whether an answer to a first question was good, or bad on
-// the server's own account, perhaps.
-func (s *server) opinion(bad bool) {
+// the server's own account, perhaps; again if it was held before.
+func (s *server) opinion(bad, again bool) {
 	v := 0.0
+	if !again {
+		s.windowAll++
+	}
 	if bad {
+		if !again {
+			s.windowBad++
+		}
 		v = 1
 		s.bads++
 	}
@@ -339,6 +355,10 @@ func (s *server) opinion(bad bool) {
 func (s *server) doubtful() bool {
 	return s.recentBad > badShare && s.recentBad > s.usualBad+badMore
 }
+
+// strict reports whether a server's failures are asked for again before they are
+// believed: it is in doubt, or was, until being slower helped, and may be so again.
+func (s *server) strict() bool { return s.refuser || s.doubtful() }
 
 // ownFault reports whether an answer may be the server's own fault, and not the name's.
 func ownFault(v verdict.Code) bool {
@@ -363,7 +383,7 @@ func (s *server) believes(l *lookup) bool {
 	case s.known == "" && s.bads <= strangers: // it may be right
 		return true
 	}
-	return (!s.doubtful() || l.holds >= doubtHolds) && s.goodSent >= l.lastSent
+	return (!s.strict() || l.holds >= doubtHolds) && s.goodSent >= l.lastSent
 }
 
 // park has a lookup wait until it can be told whose its failure is.
