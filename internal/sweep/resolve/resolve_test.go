@@ -280,13 +280,12 @@ func TestThePlainestWordWins(t *testing.T) {
 		r := newRig(t, Config{Fast: fast}, newStub(t, side(0)), newStub(t, side(1)))
 		var list []*Question
 		var want []verdict.Code
-		for range 40 { // so that the servers are known to answer
-			r.name(fmt.Sprintf("known%d.example", len(list)))
-			list = append(list, &Question{Name: fmt.Sprintf("known%d.example", len(list))})
-			want = append(want, verdict.OK)
-		}
 		for i := range order {
 			for j := range order {
+				for range 6 { // else the servers themselves would be in doubt
+					list = append(list, &Question{Name: fmt.Sprintf("known%d.example", len(list))})
+					want = append(want, verdict.OK)
+				}
 				list = append(list, &Question{Name: order[i] + "-" + order[j] + ".example"})
 				want = append(want, codes[min(i, j)])
 			}
