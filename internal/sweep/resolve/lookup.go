@@ -31,6 +31,7 @@ type lookup struct {
 	holds  int
 	all    int // sends
 	graces int
+	epoch  uint32 // of steps
 
 	// The opinion.
 	server    *server
@@ -141,6 +142,9 @@ func (x *Resolver) pump() {
 		q.next = nil
 		q.Done(q)
 	}
+	for _, s := range x.servers {
+		x.resendLater(s)
+	}
 	x.pumpQueue(&x.again)
 	x.pumpQueue(&x.first)
 }
@@ -149,9 +153,8 @@ func (x *Resolver) pumpQueue(q *queue) {
 	for q.n > 0 && x.fast < x.inFlight && x.total < slowShare*x.inFlight {
 		s, at := x.choose(q.head)
 		if s == nil {
-			if at > 0 && (!x.timer.Armed() || at < x.nextTurn) {
-				x.nextTurn = at
-				x.reactor.Set(&x.timer, at)
+			if at > 0 {
+				x.wakeAt(at)
 			}
 			return
 		}
@@ -237,6 +240,7 @@ func (l *lookup) endStep() {
 		}
 	}
 	l.n = 0
+	l.epoch++
 	l.slow()
 	l.x.reactor.Stop(&l.timer)
 }
@@ -303,20 +307,64 @@ func (l *lookup) expired() {
 		}
 	}
 	switch {
-	case l.probe && l.n >= x.sends:
+	case l.probe && !s.glance(l.n):
 		x.endProbe(l, false, false)
-	case l.n < s.sends:
-		if s.ill && !l.probe {
-			x.hold(l)
-			return
-		}
+	case l.probe:
 		x.transmit(l)
-	case s.ill, s.hopeless:
+	case s.ill:
+		x.hold(l)
+	case s.glance(l.n):
+		x.resend(l)
+	case s.hopeless:
 		x.hold(l)
 	default:
 		l.endStep()
 		l.answered = false
 		x.fails(l, verdict.DNSTimeout)
+	}
+}
+
+// resend sends a question again, when it is its turn.
+func (x *Resolver) resend(l *lookup) {
+	s := l.server
+	if len(s.later) == 0 {
+		if ok, _ := s.mayAsk(x.reactor.Now()); ok {
+			x.transmit(l)
+			return
+		}
+	}
+	s.later = append(s.later, resend{l, l.epoch})
+}
+
+// resendLater sends what waits for its turn.
+func (x *Resolver) resendLater(s *server) {
+	done := 0
+	for _, r := range s.later {
+		if r.epoch != r.l.epoch {
+			done++
+			continue
+		}
+		if s.ill {
+			done++
+			x.hold(r.l)
+			continue
+		}
+		ok, at := s.mayAsk(x.reactor.Now())
+		if !ok {
+			x.wakeAt(at)
+			break
+		}
+		done++
+		x.transmit(r.l)
+	}
+	s.later = append(s.later[:0], s.later[done:]...)
+}
+
+// wakeAt has the pump run at a time, at the latest.
+func (x *Resolver) wakeAt(at int64) {
+	if !x.timer.Armed() || at < x.nextTurn {
+		x.nextTurn = at
+		x.reactor.Set(&x.timer, at)
 	}
 }
 
@@ -362,7 +410,7 @@ func (x *Resolver) receive(s *server, port uint32, p []byte) {
 		x.tcp.ask(l)
 		return
 	}
-	s.heard(x.reactor.Now(), sent, k+1)
+	s.heard(x.reactor.Now(), l.sent[0].at, sent, k+1)
 	l.endStep()
 	x.take(l, p, sent)
 }
@@ -427,6 +475,7 @@ func (x *Resolver) take(l *lookup, p []byte, sent int64) {
 	}
 	if !ownFault(a.verdict) {
 		s.goodSent = max(s.goodSent, sent)
+		s.goods++
 		if s.parked.n > 0 {
 			s.release()
 		}
@@ -450,10 +499,14 @@ func (x *Resolver) fails(l *lookup, v verdict.Code) {
 	s := l.server
 	l.failed, l.ended = v, x.reactor.Now()
 	if l.other == nil && !l.fresh && v != verdict.DNSTimeout {
-		s.opinion(ownFault(v))
+		s.opinion(ownFault(v), l.holds > 0)
 	}
 	if ownFault(v) && !s.believes(l) {
-		s.park(l)
+		if v != verdict.DNSTimeout && s.strict() && l.holds < doubtHolds {
+			x.hold(l)
+		} else {
+			s.park(l)
+		}
 		return
 	}
 	x.failed(l)
@@ -474,14 +527,32 @@ func (x *Resolver) failed(l *lookup) {
 		return
 	}
 	l.other = s
-	if x.hasOther(s) {
+	pause := x.pause
+	switch other := x.hasOther(s); {
+	case other && ownFault(l.failed) && l.failed != verdict.DNSTimeout:
+		// If it is not the name but a server that has begun to refuse us, the other may
+		// as well. In a moment we shall know.
+		pause = min(pause, moment)
+	case other:
 		l.state = queued
 		x.again.push(l)
 		x.wake()
 		return
 	}
 	l.state = pausing
-	x.reactor.Set(&l.timer, x.reactor.Now()+x.pause)
+	x.reactor.Set(&l.timer, x.reactor.Now()+pause)
+}
+
+const moment = int64(250 * time.Millisecond)
+
+// reconsider forgets what a server has said of late that is not to be believed, where
+// no second opinion has been asked for yet.
+func (x *Resolver) reconsider(s *server) {
+	for _, l := range x.lookups {
+		if l.state == pausing && l.other == s && l.failures == 1 && ownFault(l.failed) && l.failed != verdict.DNSTimeout {
+			l.failures, l.other = 0, nil
+		}
+	}
 }
 
 // wall is the wall clock's time at an earlier Now.
@@ -502,9 +573,15 @@ func (x *Resolver) hasOther(s *server) bool {
 // hold has a lookup's opinion asked for anew: its server is not to be believed.
 func (x *Resolver) hold(l *lookup) {
 	x.stats.Held++
+	ill := l.server.ill
 	x.leave(l)
 	if l.holds++; l.holds > mostHolds {
 		x.giveUp(l)
+		return
+	}
+	if !ill { // it is asked too much, and will be asked less
+		l.state = pausing
+		x.reactor.Set(&l.timer, x.reactor.Now()+moment<<min(l.holds-1, 4))
 		return
 	}
 	l.state = queued
@@ -592,7 +669,7 @@ func plain(v verdict.Code) int {
 func (x *Resolver) found(l *lookup) {
 	s, a, now := l.server, &x.answer, x.reactor.Now()
 	if l.other == nil && !l.fresh {
-		s.opinion(false)
+		s.opinion(false, l.holds > 0)
 	}
 	if s.knownAge++; s.known == "" || s.knownAge == 256 {
 		s.known, s.knownAge = l.name, 0

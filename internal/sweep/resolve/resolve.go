@@ -47,7 +47,7 @@ const (
 	// most of those that wait long wait in vain.
 	slowShare = 4
 	// mostHolds is how often a lookup is asked again because its server was ill.
-	mostHolds = 8
+	mostHolds = 16
 )
 
 func (c Config) withDefaults() Config {

@@ -24,7 +24,6 @@ func withEDE(m *dns.Msg, code uint16) *dns.Msg {
 
 // TestWhatAResolverSaysIsToldTruly has two resolvers that say the same about names.
 func TestWhatAResolverSaysIsToldTruly(t *testing.T) {
-	const lost = -1
 	nodata := func(q *query) []reply { return one(q.says(dns.RcodeSuccess)) }
 	junk := func(n int) []byte {
 		b := make([]byte, n)
@@ -281,13 +280,12 @@ func TestThePlainestWordWins(t *testing.T) {
 		r := newRig(t, Config{Fast: fast}, newStub(t, side(0)), newStub(t, side(1)))
 		var list []*Question
 		var want []verdict.Code
-		for range 40 { // so that the servers are known to answer
-			r.name(fmt.Sprintf("known%d.example", len(list)))
-			list = append(list, &Question{Name: fmt.Sprintf("known%d.example", len(list))})
-			want = append(want, verdict.OK)
-		}
 		for i := range order {
 			for j := range order {
+				for range 6 { // else the servers themselves would be in doubt
+					list = append(list, &Question{Name: fmt.Sprintf("known%d.example", len(list))})
+					want = append(want, verdict.OK)
+				}
 				list = append(list, &Question{Name: order[i] + "-" + order[j] + ".example"})
 				want = append(want, codes[min(i, j)])
 			}

@@ -13,15 +13,17 @@ import (
 const (
 	// mostSends is how often a question is sent to a server within a try.
 	mostSends = 8
+	// noHope is how likely it may be at the most, or else silence means nothing.
+	noHope = 1e-2
 	// mostDoubt is how likely it may be that all sends of a try were lost.
-	mostDoubt = 1e-3
+	mostDoubt = 3e-4
 	// An id is taken from so many; where more than idsFull are in use there is no room.
 	allIDs  = 1 << 16
 	idsFull = allIDs * 3 / 4
 
 	window   = int64(500 * time.Millisecond) // after which a server is judged
 	settle   = int64(time.Second)            // until a new rate has shown what it does
-	leastN   = 30                            // answers that a judgement needs
+	leastN   = 40                            // answers that a judgement needs
 	leastQPS = 10
 	tooMuch  = 0.1 // more lost than usual
 
@@ -32,7 +34,10 @@ const (
 
 	badShare = 0.5 // of answers that a server may give on its own account
 	badMore  = 0.3 // more of them than usual
-	badProbe = 3   // good probes that vindicate one
+	// What fails so often is held, and asked again more slowly, before it is believed.
+	doubtHolds = 4
+	// Slowing down so often without effect shows that the names are to blame.
+	badSlow = 2
 
 	strangers = 3 // failures of a server that has never answered well which are believed
 )
@@ -58,9 +63,8 @@ type server struct {
 	ill      bool
 	silent   int // first sends in a row that were not answered
 	parked   queue
+	later    []resend // that wait for their turn
 	checking bool
-	good     int // good probes in a row
-	need     int
 	wait     int64 // until the next probe of an ill server
 	timer    loop.Timer
 
@@ -81,13 +85,21 @@ type pace struct {
 	filled   int64
 	ceiling  float64 // where it began to lose
 	flow     float64 // answers a second of late
+	goodFlow float64 // good ones
 	innate   float64 // what it loses at any rate
 	loss     float64
 	sends    int  // that mean something
 	hopeless bool // even mostSends mean nothing
 
 	begin                 int64 // of the window
-	answers, lost         int
+	answers, goods        int
+	cohorts               [cohorts]cohort
+	changed               int64 // when the rate was lowered
+	calm                  int   // windows without too much loss since
+	badSlows              int
+	refuser               bool // it has failed more the more it was asked
+	windowBad, windowAll  int  // first opinions
+	badBefore             float64
 	limited               bool
 	slowed                bool
 	lossBefore, rateFirst float64
@@ -168,16 +180,46 @@ func (s *server) patience(n int) int64 {
 	return min(int64(s.x.timeouts.Max), s.rto<<min(n-1, 2))
 }
 
-// heard takes note of an answer to the n-th send (from 1) of a question.
-func (s *server) heard(now, sent int64, n int) {
+// heard takes note of an answer to the n-th send (from 1) of a question that was first
+// sent at a time.
+func (s *server) heard(now, first, sent int64, n int) {
 	s.Answers++
 	s.answers++
-	s.lost += n - 1
 	s.Lost += int64(n - 1)
+	c := &s.cohorts[first/window%cohorts]
+	if epoch := first / window; c.epoch != epoch {
+		*c = cohort{epoch: epoch}
+	}
+	c.answered++
+	c.lost += n - 1
 	s.silent = 0
 	s.heardSent = max(s.heardSent, sent)
 	s.sample(max(1, now-sent))
 	s.judge(now)
+}
+
+// A cohort is the questions that were first sent in the same window and have been
+// answered. What a server loses is told by cohorts: the answers of one moment would
+// tell too little of it at first, and too much in the end, when only those are left
+// that were lost. What was never answered does not count, it may be the name's fault.
+type cohort struct {
+	epoch          int64 // the window's number
+	answered, lost int   // questions, sends
+}
+
+const cohorts = 8
+
+// lossOf is the share of sends that was lost of the cohorts of some windows, and of how
+// many sends.
+func (s *server) lossOf(from, to int64) (share float64, n int) {
+	lost := 0
+	for i := range s.cohorts {
+		if c := &s.cohorts[i]; c.epoch >= from && c.epoch <= to {
+			lost += c.lost
+			n += c.lost + c.answered
+		}
+	}
+	return float64(lost) / float64(max(1, n)), n
 }
 
 // judge looks at a window that is over.
@@ -186,15 +228,25 @@ func (s *server) judge(now int64) {
 	if elapsed < window {
 		return
 	}
-	n := s.answers + s.lost
-	if n >= leastN {
-		loss := float64(s.lost) / float64(n)
-		s.believe(s.loss + 0.3*(loss-s.loss))
-		flow := float64(s.answers) * 1e9 / float64(elapsed)
-		s.flow = max(flow, 0.9*s.flow)
+	s.glance(0)
+	flow := float64(s.answers) * 1e9 / float64(elapsed)
+	s.flow = max(flow, 0.9*s.flow)
+	if loss, n := s.lossOf(s.changed/window+1, now/window-1); n >= leastN {
 		s.adapt(now, loss, flow)
 	}
-	s.begin, s.answers, s.lost, s.limited = now, 0, 0, false
+	good := float64(s.goods) * 1e9 / float64(elapsed)
+	s.goodFlow = max(good, 0.9*s.goodFlow)
+	s.adaptBad(now, good)
+	s.begin, s.answers, s.goods, s.windowBad, s.windowAll, s.limited = now, 0, 0, 0, 0, false
+}
+
+// glance looks at what is lost, and reports whether a question that was sent so often
+// should be sent again.
+func (s *server) glance(sends int) (again bool) {
+	if loss, n := s.lossOf(0, 1<<62); n >= leastN {
+		s.believe(loss)
+	}
+	return sends < s.sends
 }
 
 // believe sets how many sends mean something where a share of them is lost.
@@ -203,7 +255,7 @@ func (s *server) believe(loss float64) {
 	for s.sends < mostSends && math.Pow(loss, float64(s.sends)) > mostDoubt {
 		s.sends++
 	}
-	s.hopeless = math.Pow(loss, float64(s.sends)) > mostDoubt
+	s.hopeless = math.Pow(loss, float64(s.sends)) > noHope
 }
 
 // adapt changes the rate: to what was answered when too much was lost, and slowly
@@ -220,16 +272,45 @@ func (s *server) adapt(now int64, loss, answered float64) {
 		if s.rate < 0.9*s.ceiling {
 			s.rate *= 1.5
 		} else {
-			s.rate += max(1, s.rate/32)
+			if !s.refuser {
+				s.calm = min(s.calm+1, 5)
+			}
+			s.rate += max(1, s.rate*float64(int(1)<<s.calm)/64) // carefully at first
 		}
 	case s.slowed && loss > 0.7*s.lossBefore:
-		s.innate, s.rate, s.slowed = loss, s.rateFirst, false
+		s.innate, s.rate, s.slowed, s.changed = loss, s.rateFirst, false, now
 	default:
 		if !s.slowed {
 			s.rateFirst = s.rate
 		}
 		s.slowed, s.lossBefore = true, loss
-		s.slow(now, 0.9*answered)
+		s.slow(now, max(0.9*answered, s.flow/2)) // of late: at a list's end little is answered
+		s.ceiling = s.rate
+	}
+}
+
+// adaptBad changes the rate of one that fails more than usual, as adapt does: good are
+// its good answers a second.
+func (s *server) adaptBad(now int64, good float64) {
+	share := float64(s.windowBad) / float64(max(1, s.windowAll))
+	switch {
+	case !s.doubtful():
+		s.badSlows = 0
+		if s.refuser && now >= s.settled && s.windowAll >= leastN/2 && share > s.usualBad+tooMuch {
+			s.slow(now, max(0.9*good, s.goodFlow/2))
+			s.ceiling = s.rate
+		}
+	case now < s.settled:
+	case s.badSlows == badSlow && s.recentBad > 0.8*s.badBefore:
+		s.usualBad, s.rate, s.badSlows, s.refuser = s.recentBad, s.rateFirst, 0, false
+	default:
+		if s.badSlows == 0 {
+			s.rateFirst = s.rate
+		}
+		s.refuser = true
+		s.badSlows = min(badSlow, s.badSlows+1)
+		s.badBefore = s.recentBad
+		s.slow(now, max(0.9*good, s.goodFlow/2))
 		s.ceiling = s.rate
 	}
 }
@@ -238,22 +319,34 @@ func (s *server) slow(now int64, rate float64) {
 	if s.rate == 0 {
 		s.tokens, s.filled = 0, now
 	}
-	s.rate = max(leastQPS, rate)
+	s.rate, s.changed, s.calm = max(leastQPS, rate), now, 0
 	s.settled = now + settle + s.rto
 	s.x.log.Debug("a resolver loses questions, it is asked less", slog.String("resolver", s.name), slog.Float64("rate", s.rate))
 }
 
 // opinion takes note of whether an answer to a first question was good, or bad on
-// the server's own account, perhaps.
-func (s *server) opinion(bad bool) {
+// the server's own account, perhaps; again if it was held before.
+func (s *server) opinion(bad, again bool) {
 	v := 0.0
+	if !again {
+		s.windowAll++
+	}
 	if bad {
+		if !again {
+			s.windowBad++
+		}
 		v = 1
 		s.bads++
 	}
+	before := s.doubtful()
 	s.recentBad += (v - s.recentBad) / 16
-	if !s.doubtful() {
+	switch after := s.doubtful(); {
+	case !after:
 		s.usualBad += (v - s.usualBad) / 512
+	case !before:
+		s.x.reconsider(s)
+		s.judge(s.x.reactor.Now())
+		s.check()
 	}
 }
 
@@ -263,13 +356,19 @@ func (s *server) doubtful() bool {
 	return s.recentBad > badShare && s.recentBad > s.usualBad+badMore
 }
 
+// strict reports whether a server's failures are asked for again before they are
+// believed: it is in doubt, or was, until being slower helped, and may be so again.
+func (s *server) strict() bool { return s.refuser || s.doubtful() }
+
 // ownFault reports whether an answer may be the server's own fault, and not the name's.
 func ownFault(v verdict.Code) bool {
-	switch v {
-	case verdict.DNSServFail, verdict.DNSLame, verdict.DNSMalformed, verdict.DNSTimeout:
-		return true
-	}
-	return false
+	return v == verdict.DNSServFail || v == verdict.DNSLame || v == verdict.DNSMalformed || v == verdict.DNSTimeout
+}
+
+// A resend is a question that is to be sent again, if it was not answered meanwhile.
+type resend struct {
+	l     *lookup
+	epoch uint32
 }
 
 // believes reports whether a lookup's failure is to be believed: another question was
@@ -284,7 +383,7 @@ func (s *server) believes(l *lookup) bool {
 	case s.known == "" && s.bads <= strangers: // it may be right
 		return true
 	}
-	return !s.doubtful() && s.goodSent >= l.lastSent
+	return (!s.strict() || l.holds >= doubtHolds) && s.goodSent >= l.lastSent
 }
 
 // park has a lookup wait until it can be told whose its failure is.
@@ -294,7 +393,7 @@ func (s *server) park(l *lookup) {
 	switch {
 	case s.ill:
 		s.release()
-	case s.used == 0 || s.doubtful():
+	case s.used == 0:
 		s.check()
 	case !s.timer.Armed():
 		s.x.reactor.Set(&s.timer, s.x.reactor.Now()+parkedWait)
@@ -340,23 +439,13 @@ func (s *server) check() {
 	if s.checking {
 		return
 	}
-	s.checking, s.good, s.need = true, 0, 1
-	if s.doubtful() {
-		s.need = badProbe
-	}
+	s.checking = true
 	s.x.probe(s)
 }
 
 // checked is what came of a probe that was sent at a time. Answers of any kind show
 // that a server is there, and good ones that it is well.
 func (s *server) checked(sent int64, answered, good bool) {
-	if good {
-		if s.good++; s.good < s.need {
-			s.x.probe(s)
-			return
-		}
-		s.recentBad = min(s.recentBad, s.usualBad)
-	}
 	s.checking = false
 	switch {
 	case !answered, s.ill && !good:
