@@ -1,0 +1,207 @@
+package fetch
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"pennyfarthing/internal/loop"
+	"pennyfarthing/internal/verdict"
+)
+
+// serverVariable has TestServerProcess serve.
+const serverVariable = "PENNY_FETCH_SERVER"
+
+// TestServerProcess is the peer of benchmarks, in a process of its own: what it costs
+// is not ours. It does nothing unless they start it.
+func TestServerProcess(t *testing.T) {
+	kind := os.Getenv(serverVariable)
+	if kind == "" {
+		return
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAuthority(t)
+	s := &http.Server{
+		ReadHeaderTimeout: time.Minute, ErrorLog: discard(),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = io.WriteString(w, "<title>hello</title>")
+		}),
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{a.leaf(t, "example.org", -time.Hour, time.Hour)}}, //nolint:gosec // Go's defaults
+	}
+	fmt.Printf("listens on %s\n", l.Addr())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the parent ends
+		os.Exit(0)                           //nolint:revive // it is a server
+	}()
+	if kind == "tls" {
+		err = s.ServeTLS(l, "", "")
+	} else {
+		err = s.Serve(l)
+	}
+	t.Fatal(err)
+}
+
+func startServer(b *testing.B, kind string) netip.AddrPort {
+	b.Helper()
+	cmd := exec.CommandContext(b.Context(), os.Args[0], "-test.run=^TestServerProcess$")
+	cmd.Env = append(os.Environ(), serverVariable+"="+kind)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = stdin.Close()
+		_ = cmd.Wait()
+	})
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() {
+		if at, ok := strings.CutPrefix(lines.Text(), "listens on "); ok {
+			go func() { _, _ = io.Copy(io.Discard, stdout) }()
+			return netip.MustParseAddrPort(at)
+		}
+	}
+	b.Fatal("the server does not listen")
+	return netip.AddrPort{}
+}
+
+func cpu() (user, system time.Duration) {
+	var u unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano()), time.Duration(u.Stime.Nano())
+}
+
+func reportCPU(b *testing.B, user, system time.Duration) {
+	b.Helper()
+	u, s := cpu()
+	b.ReportMetric(float64((u-user).Nanoseconds())/1000/float64(b.N), "user-µs/op")
+	b.ReportMetric(float64((s-system).Nanoseconds())/1000/float64(b.N), "sys-µs/op")
+	b.ReportMetric(float64((u-user+s-system).Nanoseconds())/1000/float64(b.N), "cpu-µs/op")
+}
+
+const benchInFlight = 200
+
+// BenchmarkExchange asks a server of net/http in another process. Say
+// -benchtime 50000x.
+func BenchmarkExchange(b *testing.B) {
+	for _, kind := range []string{"http", "tls"} {
+		addr := startServer(b, kind)
+		b.Run(kind+"/fast", func(b *testing.B) {
+			benchFetcher(b, addr, kind == "tls", func(r *loop.Reactor, c Config) (Fetcher, error) { return NewFast(r, c) })
+		})
+		b.Run(kind+"/plain", func(b *testing.B) {
+			benchFetcher(b, addr, kind == "tls", func(r *loop.Reactor, c Config) (Fetcher, error) { return NewPlain(r, c), nil })
+		})
+		b.Run(kind+"/nethttp", func(b *testing.B) { benchNetHTTP(b, addr, kind == "tls") })
+	}
+}
+
+func benchFetcher(b *testing.B, addr netip.AddrPort, secure bool, newFetcher func(*loop.Reactor, Config) (Fetcher, error)) {
+	b.Helper()
+	r, err := loop.NewReactor()
+	if err != nil {
+		b.Fatal(err)
+	}
+	f, err := newFetcher(r, Config{UserAgent: agent})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := pump(ctx, r)
+	defer func() {
+		cancel()
+		<-ended
+		f.Close()
+	}()
+	want := verdict.OK
+	if secure {
+		want = verdict.TLSUntrusted
+	}
+	b.ReportAllocs()
+	user, system := cpu()
+	b.ResetTimer()
+	done := make(chan struct{})
+	begun, over := 0, 0
+	var again func(x *Exchange)
+	again = func(x *Exchange) {
+		if x.Verdict != verdict.None {
+			over++
+			if x.Verdict != want || x.Status != 200 {
+				b.Errorf("%v (%s), status %d", x.Verdict, x.Err, x.Status)
+			}
+		}
+		if over == b.N {
+			close(done)
+		}
+		if begun < b.N {
+			begun++
+			*x = Exchange{Secure: secure, Host: "example.org", Addr: addr, Method: "GET", Path: "/", Body: 4096, Title: true, Connect: 10 * time.Second, Handshake: 10 * time.Second, FirstByte: 10 * time.Second, Total: 30 * time.Second, Done: again}
+			f.Fetch(x)
+		}
+	}
+	r.Post(func() {
+		for range min(b.N, benchInFlight) {
+			again(new(Exchange))
+		}
+	})
+	<-done
+	b.StopTimer()
+	reportCPU(b, user, system)
+}
+
+func benchNetHTTP(b *testing.B, addr netip.AddrPort, secure bool) {
+	b.Helper()
+	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // it is compared
+	url := "http://" + addr.String() + "/"
+	if secure {
+		url = "https://" + addr.String() + "/"
+	}
+	b.ReportAllocs()
+	user, system := cpu()
+	b.ResetTimer()
+	turns := make(chan struct{}, b.N)
+	for range b.N {
+		turns <- struct{}{}
+	}
+	close(turns)
+	var all sync.WaitGroup
+	for range benchInFlight {
+		all.Go(func() {
+			for range turns {
+				r, err := c.Get(url) //nolint:noctx // a benchmark
+				if err != nil {
+					b.Error(err)
+					continue
+				}
+				_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, 4096))
+				_ = r.Body.Close()
+			}
+		})
+	}
+	all.Wait()
+	b.StopTimer()
+	reportCPU(b, user, system)
+}
