@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -39,7 +40,11 @@ func TestServerProcess(t *testing.T) {
 	a := newAuthority(t)
 	s := &http.Server{
 		ReadHeaderTimeout: time.Minute, ErrorLog: discard(),
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/silent" {
+				<-r.Context().Done()
+				return
+			}
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = io.WriteString(w, "<title>hello</title>")
 		}),
@@ -50,10 +55,18 @@ func TestServerProcess(t *testing.T) {
 		_, _ = io.Copy(io.Discard, os.Stdin) // until the parent ends
 		os.Exit(0)                           //nolint:revive // it is a server
 	}()
-	if kind == "tls" {
+	switch kind {
+	case "tls":
 		err = s.ServeTLS(l, "", "")
-	} else {
+	case "http":
 		err = s.Serve(l)
+	default: // nothing is ever said
+		var all []net.Conn
+		for err == nil {
+			var c net.Conn
+			c, err = l.Accept()
+			all = append(all, c)
+		}
 	}
 	t.Fatal(err)
 }
@@ -204,4 +217,76 @@ func benchNetHTTP(b *testing.B, addr netip.AddrPort, secure bool) {
 	all.Wait()
 	b.StopTimer()
 	reportCPU(b, user, system)
+}
+
+// BenchmarkWaiting measures the memory of exchanges that wait for their peers: of N
+// that are under way at once. Say -benchtime 15000x, with as many descriptors.
+func BenchmarkWaiting(b *testing.B) {
+	for _, c := range []struct {
+		name, kind, path string
+		secure           bool
+		until            state
+	}{
+		{"answer", "http", "/silent", false, receiving},
+		{"handshake", "silent", "/", true, shaking},
+		{"answer over TLS", "tls", "/silent", true, receiving},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			addr := startServer(b, c.kind)
+			r, err := loop.NewReactor()
+			if err != nil {
+				b.Fatal(err)
+			}
+			fetcher, err := NewFast(r, Config{UserAgent: agent})
+			if err != nil {
+				b.Fatal(err)
+			}
+			f := fetcher.(*fastFetcher)
+			ctx, cancel := context.WithCancel(context.Background())
+			ended := pump(ctx, r)
+			defer func() {
+				cancel()
+				<-ended
+				f.Close()
+			}()
+			before := resident(b)
+			r.Post(func() {
+				for range b.N {
+					f.Fetch(&Exchange{Secure: c.secure, Host: "example.org", Addr: addr, Method: "GET", Path: c.path, Total: 10 * time.Minute, Done: func(x *Exchange) {
+						b.Errorf("%v (%s)", x.Verdict, x.Err)
+					}})
+				}
+			})
+			for reached := 0; reached < b.N && !b.Failed(); time.Sleep(100 * time.Millisecond) {
+				counted := make(chan int)
+				r.Post(func() {
+					n := 0
+					for c0 := f.active.next; c0 != &f.active; c0 = c0.next {
+						if c0.state == c.until {
+							n++
+						}
+					}
+					counted <- n
+				})
+				reached = <-counted
+			}
+			b.ReportMetric(float64(resident(b)-before)/1024, "MB")
+			b.ReportMetric(float64(resident(b)-before)*1024/float64(b.N), "resident-B/op")
+		})
+	}
+}
+
+// resident is the process's memory in KiB.
+func resident(b *testing.B) int64 {
+	b.Helper()
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "VmRSS:")
+	n, err := strconv.ParseInt(strings.Fields(after)[0], 10, 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
 }
