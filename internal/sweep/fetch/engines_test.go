@@ -257,7 +257,7 @@ func freePort(t *testing.T) netip.AddrPort {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // it was only to be known
+	defer l.Close()
 	return l.Addr().(*net.TCPAddr).AddrPort()
 }
 

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -97,7 +98,7 @@ func serveScript(t *testing.T, s script) netip.AddrPort {
 				return
 			}
 			go func() {
-				defer c.Close() //nolint:errcheck // the client is what is tested
+				defer c.Close()
 				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 				request, err := http.ReadRequest(bufio.NewReader(c))
 				if err != nil {
@@ -410,7 +411,7 @@ func TestWhatTLSSays(t *testing.T) {
 	})
 	cut := serveRaw(t, func(c net.Conn) { // in the middle of a record
 		conn := tls.Server(c, with(good))
-		if conn.Handshake() == nil { //nolint:noctx // the deadline is the connection's
+		if conn.Handshake() == nil {
 			_, _ = c.Write([]byte{23, 3, 3, 0, 100, 1, 2, 3})
 			_ = c.(*net.TCPConn).CloseWrite()
 			_, _ = io.Copy(io.Discard, c)
@@ -418,7 +419,7 @@ func TestWhatTLSSays(t *testing.T) {
 	})
 	forged := serveRaw(t, func(c net.Conn) {
 		conn := tls.Server(c, with(good))
-		if conn.Handshake() == nil { //nolint:noctx // the deadline is the connection's
+		if conn.Handshake() == nil {
 			_, _ = c.Write(append([]byte{23, 3, 3, 0, 100}, make([]byte, 100)...))
 			_, _ = io.Copy(io.Discard, c)
 		}
@@ -535,7 +536,7 @@ func serveRaw(t *testing.T, f func(net.Conn)) netip.AddrPort {
 				return
 			}
 			go func() {
-				defer c.Close() //nolint:errcheck // the client is what is tested
+				defer c.Close()
 				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 				f(c)
 			}()
@@ -577,3 +578,5 @@ func TestTitles(t *testing.T) {
 		}
 	}
 }
+
+func discard() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -99,7 +99,7 @@ func FuzzLikeNetHTTP(f *testing.F) {
 		if err != nil || ours.Status == 0 {
 			return
 		}
-		defer theirs.Body.Close() //nolint:errcheck // it is memory
+		defer theirs.Body.Close()
 		if theirs.StatusCode != ours.Status {
 			t.Fatalf("status %d, net/http says %d", ours.Status, theirs.StatusCode)
 		}
