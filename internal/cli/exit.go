@@ -64,8 +64,8 @@ func problems(err error) []problem {
 	return out
 }
 
-// report prints an error.
-func report(w io.Writer, err error, asJSON bool) {
+// reportError prints an error.
+func reportError(w io.Writer, err error, asJSON bool) {
 	if errors.Is(err, errReported) && !asJSON {
 		return
 	}

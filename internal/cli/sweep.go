@@ -176,12 +176,10 @@ type sweepOptions struct {
 	roots     string
 	file      string
 	prices    string
-	html      bool
+	noReport  bool
+	dnsOnly   bool
 	simnet    int
-	profile   string
-	seed      uint64
-	latency   string
-	loss      float64
+	internet  simnetOptions
 }
 
 func newSweep(g *globals, env Env) *cobra.Command {
@@ -199,7 +197,9 @@ when the same command is typed again, or with penny sweep resume.
 Without a list, --simnet N sweeps a simulated internet on this machine.`,
 		Example: "  penny sweep --simnet 100000\n  penny sweep domains.csv --contact mailto:me@example.org\n  zcat names.gz | penny sweep - -o names.run --resolver 127.0.0.1",
 		Args:    cobra.ArbitraryArgs,
-		RunE:    func(cmd *cobra.Command, args []string) error { return runSweep(cmd.Context(), o, cmd.Flags(), args, env) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runSweep(cmd.Context(), o, cmd.Flags(), args, env)
+		},
 	}
 	o.add(cmd.Flags())
 	cmd.AddCommand(newSweepResume(g, env), newSweepReport(g, env), newSweepStatus(g, env), newSweepDiff(g, env), newSweepTrace(g, env))
@@ -245,24 +245,35 @@ func (o *sweepOptions) add(flags *pflag.FlagSet) {
 	flags.StringVarP(&o.file, "file", "f", "", "fleet `file` with the defaults of [sweep] (default penny.toml if it is there)")
 	flags.StringVar(&o.prices, "prices", "", "`file` of prices for the bill")
 	flags.IntVar(&o.simnet, "simnet", 0, "sweep `N` targets of a simulated internet on this machine")
-	flags.StringVar(&o.profile, "profile", "", "the simulated internet's `profile` (default quick)")
-	flags.Uint64Var(&o.seed, "seed", 1, "the simulated internet's `seed`")
-	flags.StringVar(&o.latency, "latency", "none", "the simulated internet's latency: real, none or a `factor`")
-	flags.Float64Var(&o.loss, "loss", 0, "`percent` of packets that the simulated internet loses")
+	flags.StringVar(&o.internet.profile, "profile", "quick", "the simulated internet's `profile`: tonywang2024, quick or hostile")
+	flags.Uint64Var(&o.internet.seed, "seed", 1, "the simulated internet's `seed`")
+	flags.StringVar(&o.internet.latency, "latency", "", "the simulated internet's latency: real, none or a `factor` (default real, and none for quick)")
+	flags.Float64Var(&o.internet.loss, "loss", 0, "`percent` of the DNS packets that the simulated internet loses")
+	flags.BoolVar(&o.dnsOnly, "dns-only", false, "resolve the names, and ask nobody")
+	flags.BoolVar(&o.noReport, "no-report", false, "write the rows, and no report")
 	flags.SortFlags = true
 }
 
 // settle checks the flags and makes settings of them.
-func (o *sweepOptions) settle(args []string) error {
+func (o *sweepOptions) settle(flags *pflag.FlagSet, args []string) error {
 	s := &o.settings
+	if o.simnet != 0 && !flags.Changed("https") {
+		s.HTTPS = "both" // the tour shows what each definition makes of the same rows
+	}
 	s.Lists = args
 	s.Rate, s.AddressRate, s.NetworkRate, s.DomainRate, s.ResolverRate = float64(o.rate), float64(o.address), float64(o.network), float64(o.domain), float64(o.resolver)
 	s.Pacing, s.Ports, s.Resolvers, s.Body = !o.noPacing, o.ports, o.resolvers, int(o.body)
 	if o.simnet != 0 {
-		s.Simnet = &sweep.Simnet{Targets: o.simnet, Profile: o.profile, Seed: o.seed, Latency: o.latency, Loss: o.loss}
-		if s.Simnet.Profile == "" {
-			s.Simnet.Profile = "quick"
+		o.internet.dns = "127.0.0.1:0"
+		world, err := o.internet.world()
+		if err != nil {
+			return err
 		}
+		c, err := o.internet.config(world)
+		if err != nil {
+			return err
+		}
+		s.Simnet = &sweep.Simnet{Targets: o.simnet, Profile: o.internet.profile, Seed: o.internet.seed, Latency: c.Latency, Loss: c.Loss}
 		s.Pacing = false
 	}
 	switch {

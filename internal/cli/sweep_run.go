@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,86 +19,73 @@ import (
 	"pennyfarthing/internal/mistake"
 	"pennyfarthing/internal/sweep"
 	"pennyfarthing/internal/sweep/resolve"
+	"pennyfarthing/internal/sweep/simnet"
 )
 
 // runSweep begins a run, or goes on with the one that the same command began.
 func runSweep(ctx context.Context, o *sweepOptions, flags *pflag.FlagSet, args []string, env Env) error {
-	if err := o.fromFleet(flags); err != nil {
+	if err := o.settle(flags, args); err != nil {
 		return err
 	}
-	if err := o.settle(args); err != nil {
-		return err
-	}
-	dir, err := o.directory()
-	if err != nil {
-		return err
-	}
-	return o.sweep(ctx, dir, nil, env)
+	return o.sweep(ctx, o.directory(), env)
 }
 
+// runsDir is where runs are kept that have no directory of their own.
+const runsDir = "runs"
+
 // directory is where the run is kept.
-func (o *sweepOptions) directory() (string, error) {
+func (o *sweepOptions) directory() string {
 	if o.dir != "" {
-		return o.dir, nil
+		return o.dir
 	}
-	if dir := sweep.Unfinished("runs", &o.settings); dir != "" {
-		return dir, nil
+	if dir := sweep.Unfinished(runsDir, &o.settings); dir != "" {
+		return dir
 	}
 	name := "simnet"
 	if len(o.settings.Lists) > 0 {
-		name = strings.TrimSuffix(filepath.Base(o.settings.Lists[0]), ".gz")
-		name = strings.TrimSuffix(name, filepath.Ext(name))
+		name = filepath.Base(o.settings.Lists[0])
+		for _, ext := range []string{".gz", ".zst", ".zip", ".csv", ".tsv", ".txt"} {
+			name = strings.TrimSuffix(name, ext)
+		}
 		if name == "" || o.settings.Lists[0] == "-" {
 			name = "stdin"
 		}
 	}
-	return filepath.Join("runs", name+"-"+time.Now().UTC().Format("20060102-150405")), nil
+	return filepath.Join(runsDir, name+"-"+time.Now().UTC().Format("20060102-150405"))
 }
 
-// sweep runs a run in a directory.
-func (o *sweepOptions) sweep(ctx context.Context, dir string, resumed *sweep.Manifest, env Env) error {
-	s := &o.settings
-	c := sweep.Config{Settings: *s, Dir: dir, Version: buildVersion(), Stdin: os.Stdin, Log: o.log(env), Metrics: o.metrics, DNSOnly: o.dnsOnly}
-	if resumed != nil {
-		c.Settings = resumed.Settings
-		s = &c.Settings
+// sweep runs the settings' run in a directory, and shows its report.
+func (o *sweepOptions) sweep(ctx context.Context, dir string, env Env) error {
+	prices, err := loadPrices(o.prices)
+	if err != nil {
+		return err
 	}
+	c := sweep.Config{Settings: o.settings, Dir: dir, Version: buildVersion(), Stdin: env.Stdin, Log: o.log(env), Metrics: o.metrics, DNSOnly: o.dnsOnly}
+	s := &c.Settings
 	if o.roots != "" {
-		pool, err := trusting(o.roots)
+		text, err := os.ReadFile(o.roots)
 		if err != nil {
+			return fmt.Errorf("read certificates: %w", err)
+		}
+		if c.Roots, err = trusting(text, o.roots); err != nil {
 			return err
 		}
-		c.Roots = pool
 	}
-	var internet *simulatedInternet
-	if s.Simnet != nil {
-		temp, err := os.MkdirTemp("", "penny-simnet-")
-		if err != nil {
-			return fmt.Errorf("prepare the simulated internet: %w", err)
-		}
-		defer os.RemoveAll(temp) //nolint:errcheck // temporary
-		if internet, err = startSimnet(context.WithoutCancel(ctx), s.Simnet, temp, env); err != nil {
+	var internet *simnet.Child
+	switch {
+	case s.Simnet != nil:
+		if internet, err = startInternet(ctx, &c, env); err != nil {
 			return err
 		}
 		defer func() {
 			if internet != nil {
-				internet.stop()
+				_, _ = internet.Stop(context.WithoutCancel(ctx)) // the run has failed already
 			}
 		}()
-		pool, err := trusting(internet.roots)
-		if err != nil {
-			return err
+	case len(s.Resolvers) == 0:
+		if s.Resolvers, err = resolve.System(); err != nil {
+			return fmt.Errorf("find this machine's resolvers (--resolver names others): %w", err)
 		}
-		c.Roots = pool
-		c.Settings.AllowPrivate, c.Settings.ResolverRate = true, 0
-		c.Settings.Ports = portMap{80: internet.ready.HTTP, 443: internet.ready.HTTPS}
-		c.Settings.Resolvers = resolvers{internet.ready.DNS}
-	} else if len(c.Settings.Resolvers) == 0 {
-		system, err := resolve.System()
-		if err != nil {
-			return fmt.Errorf("find this machine's resolvers: %w", err)
-		}
-		c.Settings.Resolvers = system
 	}
 	progress := newProgress(o.globals, env)
 	c.Progress = progress.show
@@ -110,64 +98,90 @@ func (o *sweepOptions) sweep(ctx context.Context, dir string, resumed *sweep.Man
 	m, err := sweep.Run(ctx, &c)
 	progress.end()
 	if internet != nil {
-		cpu := internet.stop()
+		final, stopErr := internet.Stop(context.WithoutCancel(ctx))
 		internet = nil
-		if m != nil && len(m.Sessions) > 0 {
-			m.Sessions[len(m.Sessions)-1].Internet = cpu
-			err = errors.Join(err, m.Save(dir))
+		if m != nil && stopErr == nil {
+			m.Sessions[len(m.Sessions)-1].Internet = time.Duration((final.UserSeconds + final.SystemSeconds) * float64(time.Second))
+			stopErr = m.Save(dir)
 		}
+		err = errors.Join(err, stopErr)
 	}
-	if err != nil {
+	if err != nil || o.noReport {
 		return err
 	}
-	if o.noReport {
-		return nil
+	return finishReport(ctx, o.globals, dir, prices, env)
+}
+
+// startInternet starts the simulated internet of a run, and points the run at it.
+func startInternet(ctx context.Context, c *sweep.Config, env Env) (*simnet.Child, error) {
+	s := c.Settings.Simnet
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	return printReport(ctx, o.globals, dir, m, o.prices, o.html, env)
+	profile, err := simnet.ParseProfile(s.Profile)
+	if err != nil {
+		return nil, err
+	}
+	// It outlives an interrupt, until what is under way has ended.
+	child, err := simnet.StartChild(context.WithoutCancel(ctx), simnet.ChildConfig{Penny: self, Profile: profile, Seed: s.Seed, Latency: s.Latency, Loss: s.Loss, Stderr: env.Stderr})
+	if err != nil {
+		return nil, fmt.Errorf("start the simulated internet: %w", err)
+	}
+	dns, err := netip.ParseAddrPort(child.Ready.DNS)
+	if err != nil {
+		return nil, fmt.Errorf("read where the simulated internet is: %w", err)
+	}
+	if c.Roots, err = trusting([]byte(child.Ready.CA), "the simulated internet's CA"); err != nil {
+		return nil, err
+	}
+	c.Settings.ResolverRate = 0
+	c.Settings.Ports = portMap{80: child.Ready.HTTP, 443: child.Ready.HTTPS}
+	c.Settings.Resolvers = resolvers{dns}
+	return child, nil
 }
 
 // trusting is the system's roots and those of a file.
-func trusting(file string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read certificates: %w", err)
-	}
+func trusting(text []byte, name string) (*x509.CertPool, error) {
 	pool, err := x509.SystemCertPool()
 	if err != nil {
-		pool = x509.NewCertPool()
+		pool = x509.NewCertPool() // there is none: the file's alone
 	}
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, &mistake.Error{File: file, What: "there is no certificate in it", Hint: "it must have certificates in PEM form"}
+		return nil, &mistake.Error{File: name, What: "there is no certificate in it", Hint: "it must have certificates in PEM form"}
 	}
 	return pool, nil
 }
 
-func oneRun(cmd *cobra.Command, args []string) error {
-	if len(args) == 1 {
-		return nil
+// runs checks the arguments of commands about so many runs.
+func runs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == n {
+			return nil
+		}
+		return &usageError{what: fmt.Sprintf("%s takes %s, not %s", cmd.CommandPath(), count(n, "directory of a run"), count(len(args), "argument")), hint: "write " + cmd.UseLine()}
 	}
-	return &usageError{what: fmt.Sprintf("%s takes the directory of one run, not %d arguments", cmd.CommandPath(), len(args)), hint: cmd.CommandPath() + " runs/domains-20261129-031500"}
 }
 
 func newSweepResume(g *globals, env Env) *cobra.Command {
-	o := &sweepOptions{globals: g, settings: sweep.Defaults()}
+	o := &sweepOptions{globals: g}
 	cmd := &cobra.Command{
 		Use:   "resume RUN",
 		Short: "Go on with a run that was interrupted",
 		Long: `Goes on where a run ended, however it ended, with its own settings. What was under
 way is asked again; every target gets one row.`,
 		Example: "  penny sweep resume runs/domains-20261129-031500",
-		Args:    oneRun,
+		Args:    runs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := sweep.Open(args[0])
 			if err != nil {
 				return err
 			}
 			if m.Finished != nil {
-				return &mistake.Error{File: args[0], What: "this run is finished", Hint: "penny sweep report " + args[0]}
+				return &mistake.Error{File: args[0], What: "this run is finished", Hint: "penny sweep report " + args[0] + " shows it"}
 			}
 			o.settings = m.Settings
-			return o.sweep(cmd.Context(), args[0], m, env)
+			return o.sweep(cmd.Context(), args[0], env)
 		},
 	}
 	flags := cmd.Flags()
@@ -183,9 +197,9 @@ func newSweepStatus(g *globals, env Env) *cobra.Command {
 		Short:   "Say how far a run is",
 		Long:    "Says how far a run is, from its directory, whether it runs or not.",
 		Example: "  penny sweep status runs/domains-20261129-031500",
-		Args:    oneRun,
-		RunE: func(_ *cobra.Command, args []string) error {
-			s, err := sweep.ReadStatus(args[0])
+		Args:    runs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := sweep.ReadStatus(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -199,12 +213,17 @@ func newSweepStatus(g *globals, env Env) *cobra.Command {
 }
 
 func printStatus(w io.Writer, s *sweep.Status) {
-	state := "interrupted: penny sweep resume " + s.Dir
+	state := "interrupted; penny sweep resume " + s.Dir + " goes on"
 	switch {
 	case s.Finished:
 		state = "finished"
 	case s.Running:
 		state = "running"
 	}
-	_, _ = fmt.Fprintf(w, "%s: %s\n%s of %s targets have their row, in %s of %s shards\n", s.Dir, state, thousands(s.Rows), thousands(s.Targets), thousands(s.ShardsDone), thousands(s.Shards))
+	_, _ = fmt.Fprintf(w, "%s: %s\n", s.Dir, state)
+	if s.Shards > 0 {
+		_, _ = fmt.Fprintf(w, "%s of %s targets have their row, %s of %s shards\n", thousands(s.Rows), thousands(s.Targets), thousands(s.ShardsDone), thousands(s.Shards))
+	} else {
+		_, _ = fmt.Fprintf(w, "about %s targets have their row\n", thousands(s.Rows))
+	}
 }

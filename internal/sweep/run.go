@@ -341,7 +341,7 @@ func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
 		return nil, nil, err
 	}
 	r.resolver = resolver
-	fc := fetch.Config{UserAgent: s.userAgent(r.Version), Roots: r.Roots}
+	fc := fetch.Config{UserAgent: s.UserAgent(r.Version), Roots: r.Roots}
 	fetcher := fetch.NewPlain(reactor, fc)
 	if fast {
 		if fetcher, err = fetch.NewFast(reactor, fc); err != nil {
@@ -638,9 +638,21 @@ func (r *run) session(before usage) Session {
 	s := Session{
 		Began: r.began.UTC(), Ended: time.Now().UTC(), Targets: r.counters.Done.Load(), Tries: r.counters.Tries.Load(),
 		Sent: r.counters.Sent.Load(), Received: r.counters.Received.Load(), User: after.user - before.user, System: after.system - before.system, PeakRSS: after.peak,
-		Ill: r.counters.IllSeconds.Load(), Controls: r.counters.Controls.Load(), Failed: r.counters.ControlsFailed.Load(),
+		Queries: r.queries(), Ill: r.counters.IllSeconds.Load(), Controls: r.counters.Controls.Load(), Failed: r.counters.ControlsFailed.Load(),
 	}
 	return s
+}
+
+// queries are the packets that were sent to resolvers. The reactor has ended.
+func (r *run) queries() int64 {
+	if r.resolver == nil {
+		return 0
+	}
+	n := int64(0)
+	for _, s := range r.resolver.Stats().Servers {
+		n += s.Queries
+	}
+	return n
 }
 
 // Save writes run.json again.
@@ -678,7 +690,7 @@ type Status struct {
 
 // ReadStatus reads how far a run is. While a penny works on it the parts that are
 // there say so.
-func ReadStatus(dir string) (*Status, error) {
+func ReadStatus(ctx context.Context, dir string) (*Status, error) {
 	m, err := Open(dir)
 	if err != nil {
 		return nil, err
@@ -700,7 +712,7 @@ func ReadStatus(dir string) (*Status, error) {
 		return s, err
 	}
 	defer q.Close() //nolint:errcheck // it was only read
-	p, err := q.Progress(context.Background())
+	p, err := q.Progress(ctx)
 	if err != nil {
 		return nil, err
 	}

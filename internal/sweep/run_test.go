@@ -40,7 +40,7 @@ func config(t *testing.T, w *simnet.World, s *simnet.Server, targets int) *sweep
 	c := &sweep.Config{Settings: sweep.Defaults(), Dir: filepath.Join(t.TempDir(), "run"), Version: "test", Roots: s.Roots()}
 	http, https := s.Ports()
 	set := &c.Settings
-	set.Simnet = &sweep.Simnet{Targets: targets, Profile: w.Profile().String(), Seed: w.Seed(), Latency: "none"}
+	set.Simnet = &sweep.Simnet{Targets: targets, Profile: w.Profile().String(), Seed: w.Seed()}
 	set.Pacing, set.ResolverRate, set.Format = false, 0, "jsonl"
 	set.ConnectTimeout, set.TLSTimeout, set.FirstByteTimeout, set.TotalTimeout = 2*time.Second, 4*time.Second, 2*time.Second, 8*time.Second
 	set.Ports = map[uint16]uint16{80: http, 443: https}

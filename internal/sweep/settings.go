@@ -60,7 +60,7 @@ type Simnet struct {
 	Targets int     `json:"targets"`
 	Profile string  `json:"profile"`
 	Seed    uint64  `json:"seed"`
-	Latency string  `json:"latency"`
+	Latency float64 `json:"latency"` // times the real internet's; 0: none
 	Loss    float64 `json:"loss_percent,omitempty"`
 }
 
@@ -87,7 +87,7 @@ func (s *Settings) policy() (ask.Policy, error) {
 	if s.Body == 0 && s.Method != "HEAD" {
 		p.Body, p.Title = titleBytes, true
 	}
-	if s.Simnet != nil && s.Simnet.Latency == "none" {
+	if s.Simnet != nil && s.Simnet.Latency == 0 {
 		p.Pause = 100 * time.Millisecond
 	}
 	if err := p.HTTPS.Set(s.HTTPS); err != nil {
@@ -138,8 +138,8 @@ func (s *Settings) same(o *Settings) string {
 	return ""
 }
 
-// userAgent is what every request says of who asks.
-func (s *Settings) userAgent(version string) string {
+// UserAgent is what every request says of who asks.
+func (s *Settings) UserAgent(version string) string {
 	agent := s.Agent
 	if agent == "" {
 		agent = "Mozilla/5.0 (compatible; penny/" + version

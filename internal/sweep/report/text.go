@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -75,12 +76,7 @@ func section(b *strings.Builder, title string, lines []line, note string) {
 		return
 	}
 	heading(b, title)
-	t := table{}
-	for _, l := range lines {
-		if t.textLast = t.textLast || l.Text != ""; t.textLast {
-			break
-		}
-	}
+	t := table{textLast: slices.ContainsFunc(lines, func(l line) bool { return l.Text != "" })}
 	for _, l := range lines {
 		if t.textLast {
 			t.add(l.Name, l.Count(), l.Share(), l.Text)
