@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -47,8 +48,8 @@ func TestASimulatedInternetRunsInAProcessOfItsOwn(t *testing.T) {
 		t.Fatalf("%q is no certificate", ready.CA)
 	}
 	client := http.Client{Transport: &http.Transport{
-		Dial: func(string, string) (net.Conn, error) {
-			return net.Dial("tcp", net.JoinHostPort(addr, strconv.Itoa(int(ready.HTTPS))))
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort(addr, strconv.Itoa(int(ready.HTTPS))))
 		},
 		TLSClientConfig: &tls.Config{RootCAs: roots},
 	}}

@@ -24,6 +24,8 @@ type Counters struct {
 	Ill                         atomic.Bool
 	Waiting                     atomic.Int64 // that wait for the busiest network
 	Busiest                     atomic.Pointer[string]
+	InBusiest                   atomic.Int64      // targets of the list, as far as can be told
+	Floor                       atomic.Int64      // nanoseconds that the busiest network takes at least
 	Verdicts                    [256]atomic.Int64 // by code
 	OwnFaults                   [256]atomic.Int64 // by code
 	Queries, Answers, DNSOutage atomic.Int64
@@ -45,7 +47,9 @@ type Progress struct {
 	Ill                    bool             `json:"ill"`
 	Classes                map[string]int64 `json:"classes"`
 	Busiest                string           `json:"busiest_network,omitempty"`
+	InBusiest              int64            `json:"targets_in_busiest_network,omitempty"` // of the whole list, as far as can be told
 	WaitingForBusiest      int64            `json:"waiting_for_busiest_network,omitempty"`
+	Floor                  time.Duration    `json:"floor_ns,omitempty"` // that the busiest network takes at least
 	Controls               int64            `json:"controls"`
 	ControlsFailed         int64            `json:"controls_failed"`
 	Verdicts               map[string]int64 `json:"verdicts"`
@@ -61,7 +65,7 @@ func (c *Counters) progress(began, now time.Time) Progress {
 		At: now, Elapsed: now.Sub(began), Listed: c.Listed.Load(), AllListed: c.AllListed.Load(), Asked: c.Asked.Load(), Done: c.Done.Load(),
 		Active: c.Active.Load(), Parked: c.Parked.Load(), Suspect: c.Suspect.Load(), Ill: c.Ill.Load(),
 		Controls: c.Controls.Load(), ControlsFailed: c.ControlsFailed.Load(), SecondsOfOwnIllness: c.IllSeconds.Load(),
-		WaitingForBusiest: c.Waiting.Load(), BadLines: c.Bad.Load(), Duplicates: c.Duplicates.Load(), CommittedByEarlierRuns: c.Earlier.Load(),
+		WaitingForBusiest: c.Waiting.Load(), InBusiest: c.InBusiest.Load(), Floor: time.Duration(c.Floor.Load()), BadLines: c.Bad.Load(), Duplicates: c.Duplicates.Load(), CommittedByEarlierRuns: c.Earlier.Load(),
 		Classes: map[string]int64{}, Verdicts: map[string]int64{}, FaultsOfOur: map[string]int64{},
 	}
 	if name := c.Busiest.Load(); name != nil {
@@ -80,8 +84,11 @@ func (c *Counters) progress(began, now time.Time) Progress {
 	if s := p.Elapsed.Seconds(); s > 0 {
 		p.PerSecond = float64(p.Asked) / s
 	}
+	if left := p.Floor - p.Elapsed; p.Floor > 0 && left > 0 {
+		p.ETA = left
+	}
 	if left := p.Listed - c.Earlier.Load() - p.Asked; p.AllListed && p.PerSecond > 0 && left > 0 {
-		p.ETA = time.Duration(float64(left) / p.PerSecond * float64(time.Second))
+		p.ETA = max(p.ETA, time.Duration(float64(left)/p.PerSecond*float64(time.Second)))
 	}
 	return p
 }

@@ -616,15 +616,45 @@ func (r *run) commit(ctx context.Context) error {
 	}
 }
 
+// plan says what the run will do.
+func (r *run) plan() string {
+	s := &r.Settings
+	if limits, paced := s.limits(); !paced {
+		return fmt.Sprintf("asking as fast as this machine can, at most %d targets at a time", s.Concurrency)
+	} else if !s.Pacing {
+		return fmt.Sprintf("asking %g requests a second, and nobody in particular less", limits.All)
+	}
+	text := fmt.Sprintf("asking at most %g/s of an address and %g/s of a network (/24, /48)", s.AddressRate, s.NetworkRate)
+	if s.DomainRate > 0 {
+		text += fmt.Sprintf(", %g/s of a domain", s.DomainRate)
+	}
+	if s.Rate > 0 {
+		text += fmt.Sprintf(", %g/s in all", s.Rate)
+	}
+	return text + "; how long that takes is known when names have been resolved"
+}
+
+// floorText says how long a polite run takes at least, and why.
+func floorText(p *Progress) string {
+	return fmt.Sprintf("at least %v, because about %d of the targets are in %s", p.Floor.Round(time.Second), p.InBusiest, p.Busiest)
+}
+
 // report tells the progress.
 func (r *run) report(ctx context.Context) error {
+	r.Say(r.plan())
 	ticker := time.NewTicker(500 * time.Millisecond)
 	defer ticker.Stop()
+	floor := time.Minute // less is not worth a word
 	for {
 		select {
 		case now := <-ticker.C:
+			p := r.counters.progress(r.began, now)
+			if p.Floor > floor+floor/2 {
+				floor = p.Floor
+				r.Say(floorText(&p))
+			}
 			if r.Progress != nil {
-				r.Progress(ctx, r.counters.progress(r.began, now))
+				r.Progress(ctx, p)
 			}
 		case <-ctx.Done():
 			return nil

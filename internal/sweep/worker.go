@@ -3,10 +3,12 @@ package sweep
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"pennyfarthing/internal/loop"
 	"pennyfarthing/internal/sweep/ask"
+	"pennyfarthing/internal/sweep/evidence"
 	"pennyfarthing/internal/sweep/health"
 	"pennyfarthing/internal/sweep/pace"
 	"pennyfarthing/internal/sweep/queue"
@@ -23,7 +25,8 @@ const (
 	between     = 1000
 	aheadShards = 2 // that are decoded and wait
 	late        = 500 * time.Millisecond
-	most        = 20 // rows of a shard that may be suspect before it is done again, once
+
+	leastUnderWay = 100 // however slow the machine is
 )
 
 // An openShard is one that is being asked.
@@ -53,16 +56,23 @@ type worker struct {
 	shards  []*openShard // with items that have not begun
 	wanted  int          // shards that were asked for and have not come
 	limit   int          // targets under way, for now
+	most    int          // what the machine can do, for now
 	ended   int          // rows that are complete
 	started int          // since the last control
 	control int          // the next one
 	lastControl,
 	lastCut,
 	lastTrickle,
+	lastGrowth,
 	lastNote int64
 	stopped bool
 	open    int // shards that have come and are not full
+
+	networks map[netip.Prefix]int // rows, by the network of their address, of those that came first
 }
+
+// maxNetworks are watched. Those with many targets are among the first that come.
+const maxNetworks = 1 << 14
 
 // take begins a shard.
 func (w *worker) take(s *openShard) {
@@ -79,7 +89,7 @@ func (w *worker) turn() bool {
 	}
 	now := w.reactor.Now()
 	ill := w.health.Judge(now)
-	w.adjust(now, ill)
+	w.adjust(now)
 	w.sendControl(now, ill)
 	begun := 0
 	for begun < perTurn && w.mayBegin(now, ill) {
@@ -96,14 +106,18 @@ func (w *worker) turn() bool {
 	return begun == perTurn
 }
 
-// adjust follows what the machine can do.
-func (w *worker) adjust(now int64, ill bool) {
+// adjust follows what the machine can do: when the processor was taken from us, or
+// there is too much to do, less is under way; then it grows again.
+func (w *worker) adjust(now int64) {
 	if w.reactor.Late() > late {
 		w.health.Hurt(now)
 		w.cut(now)
 	}
-	w.limit = min(max(w.limit, slowStart+w.ended), w.concurrency)
-	_ = ill
+	if w.most < w.concurrency && now-w.lastCut > int64(time.Second) && now-w.lastGrowth > int64(time.Second)/4 {
+		w.lastGrowth = now
+		w.most = min(w.concurrency, w.most+max(10, w.concurrency/50))
+	}
+	w.limit = min(slowStart+w.ended, w.most)
 }
 
 // cut lowers what may be under way, at most once a second.
@@ -112,8 +126,7 @@ func (w *worker) cut(now int64) {
 		return
 	}
 	w.lastCut = now
-	w.concurrency = max(50, w.asker.Active()*9/10)
-	w.limit = min(w.limit, w.concurrency)
+	w.most = max(leastUnderWay, min(w.most, w.asker.Active())*8/10)
 }
 
 // own hears of a fault of ours.
@@ -198,6 +211,7 @@ func (w *worker) done(s *openShard, t *ask.Task) {
 		s.suspect++
 		w.counters.Suspect.Add(1)
 	}
+	w.locate(row)
 	code, _ := verdict.Parse(row.Verdict)
 	w.counters.Verdicts[code].Add(1)
 	w.counters.Asked.Add(1)
@@ -215,6 +229,43 @@ func (w *worker) done(s *openShard, t *ask.Task) {
 	}
 }
 
+// locate counts the networks that targets are in, where they decide how long the run
+// takes.
+func (w *worker) locate(row *evidence.Row) {
+	if w.pacer == nil || row.Address == "" {
+		return
+	}
+	addr, err := netip.ParseAddr(row.Address)
+	if err != nil {
+		return
+	}
+	network := pace.NetworkOf(addr)
+	if _, known := w.networks[network]; known || len(w.networks) < maxNetworks {
+		if w.networks == nil {
+			w.networks = map[netip.Prefix]int{}
+		}
+		w.networks[network]++
+	}
+}
+
+// floor is how long the whole run takes at least, for its busiest network, as far as
+// the rows so far tell.
+func (w *worker) floor() (time.Duration, netip.Prefix, int) {
+	var busiest netip.Prefix
+	most := 0
+	for network, n := range w.networks {
+		if n > most {
+			busiest, most = network, n
+		}
+	}
+	const enough = 500
+	if w.ended < enough || !w.counters.AllListed.Load() {
+		return 0, busiest, 0
+	}
+	targets := int(float64(most) / float64(w.ended) * float64(w.counters.Listed.Load()-w.counters.Earlier.Load()))
+	return w.pacer.Floor(targets), busiest, targets
+}
+
 // note tells the counters, some times a second.
 func (w *worker) note(now int64, ill bool) {
 	if now-w.lastNote < int64(200*time.Millisecond) {
@@ -227,19 +278,21 @@ func (w *worker) note(now int64, ill bool) {
 	c.Limit.Store(int64(w.limit))
 	c.IllSeconds.Store(w.health.Ill())
 	c.Ill.Store(ill)
-	if w.pacer != nil && w.asker.Parked() > 0 {
-		prefix, n := w.pacer.Busiest()
-		name := prefix.String()
-		c.Busiest.Store(&name)
-		c.Waiting.Store(int64(n))
-	} else {
-		c.Waiting.Store(0)
+	if w.pacer == nil {
+		return
 	}
+	_, n := w.pacer.Busiest()
+	c.Waiting.Store(int64(n))
+	d, network, targets := w.floor()
+	name := network.String()
+	c.Busiest.Store(&name)
+	c.Floor.Store(int64(d))
+	c.InBusiest.Store(int64(targets))
 }
 
 // run runs the reactor until ctx ends.
 func (w *worker) run(ctx context.Context) error {
-	w.limit = slowStart
+	w.limit, w.most = slowStart, w.concurrency
 	w.reactor.EachTurn(w.turn)
 	return w.reactor.Run(ctx)
 }

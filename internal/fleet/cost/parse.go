@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/pelletier/go-toml/v2/unstable"
+	"github.com/pelletier/go-toml/v2/unstable" //nolint:depguard // a price table is not penny.toml, and its mistakes need places too
 
 	"pennyfarthing/internal/mistake"
 )

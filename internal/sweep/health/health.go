@@ -78,11 +78,12 @@ func (m *Monitor) Control(now int64, answered bool) {
 	}
 }
 
-// Hurt notes a fault that is certainly ours, as of late timers or descriptors.
+// Hurt notes a fault that is certainly ours and not the line's, as of late timers or
+// descriptors. Failures of that second are not believed, and asking goes on.
 func (m *Monitor) Hurt(now int64) { m.at(now).hurt = true }
 
-// Judge looks at the seconds that are over, and reports whether the last of them
-// was ill. It costs nothing within a second.
+// Judge looks at the seconds that are over, and reports whether in the last of them
+// the line was ill. It costs nothing within a second.
 func (m *Monitor) Judge(now int64) bool {
 	s := now / second
 	if m.first == 0 {
@@ -96,7 +97,7 @@ func (m *Monitor) Judge(now int64) bool {
 		m.judge(&m.seconds[m.judged%kept])
 	}
 	last := &m.seconds[(s-1+kept)%kept]
-	return last.second == s-1 && last.ill
+	return last.second == s-1 && last.ill && !last.hurt
 }
 
 func (m *Monitor) judge(b *bucket) {

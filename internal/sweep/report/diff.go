@@ -178,7 +178,7 @@ type differ struct {
 
 // Diff says what is otherwise in the run after than in the run before it. The lists
 // of the two may differ. It reads before twice and after once, and keeps 17 bytes for
-// each target of before: targets are joined by a hash of 64 bits, so among ten
+// each target of before, about twice that while it reads: targets are joined by a hash of 64 bits, so among ten
 // million of them the chance that any two are mistaken for one another is about one
 // in 200,000.
 func Diff(before, after Rows, o DiffOptions) (*Difference, error) {

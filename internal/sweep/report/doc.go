@@ -3,7 +3,7 @@
 // earlier one ([Diff]), and whether it was us who asked somebody ([Trace]).
 //
 // All three read rows as a stream and keep what is bounded. A [Summary] of ten
-// million rows takes less than two megabytes: times go into a histogram with steps
+// million rows takes a few megabytes at most: times go into a histogram with steps
 // of three percent, and names whose number has no end (servers, networks, types of
 // content) into a sketch of the frequent ones ([Frequent]), which says by how much
 // it may be wrong. Summaries of parts can be merged, in any order.

@@ -17,7 +17,7 @@ import (
 const Schema = 1
 
 // MaxJSON is the size in bytes of a report that [Read] reads. One with as many names
-// as can be kept has about two megabytes.
+// as can be kept has a few megabytes.
 const MaxJSON = 16 << 20
 
 // A Report is what a run says at its end.

@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // hostile are texts that strangers' servers might send.
 var hostile = []string{
 	"<script>alert(1)</script>", `"><img src=x onerror=alert(1)>`, "\x1b[2J\x1b]0;owned\x07", "a\u202egnp.exe", "\xff\xfe", "</style><b>",
-	"{{.Secret}}", "nul\x00", "line\r\nbreak", "‏right to left", "javascript:alert(1)", "'; DROP TABLE rows; --",
+	"{{.Secret}}", "nul\x00", "line\r\nbreak", "\u200fright to left", "javascript:alert(1)", "'; DROP TABLE rows; --",
 }
 
 // day is when the sample's rows were observed.

@@ -49,7 +49,7 @@ func (t *table) String() string {
 	}
 	var b strings.Builder
 	for _, row := range t.rows {
-		line := ""
+		var line strings.Builder
 		for i, cell := range row {
 			n := utf8.RuneCountInString(cell)
 			if n > widths[i] {
@@ -58,12 +58,12 @@ func (t *table) String() string {
 			}
 			pad := strings.Repeat(" ", widths[i]-n)
 			if i == 0 || t.textLast && i == len(widths)-1 {
-				line += "  " + cell + pad
+				line.WriteString("  " + cell + pad)
 			} else {
-				line += "  " + pad + cell
+				line.WriteString("  " + pad + cell)
 			}
 		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 	return b.String()
 }

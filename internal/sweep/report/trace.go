@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"pennyfarthing/internal/fleet/cost"
 	"pennyfarthing/internal/mistake"
 	"pennyfarthing/internal/sweep/evidence"
 	"pennyfarthing/internal/sweep/target"
@@ -126,7 +127,7 @@ type Answer struct {
 func Trace(rows Rows, q Query, o TraceOptions) (*Answer, error) {
 	a := &Answer{Schema: Schema, Query: q.String(), At: o.At, Matches: []Match{}, Run: o.Facts}
 	if !o.At.IsZero() {
-		a.Window = o.Window.String()
+		a.Window = cost.Time(o.Window)
 	}
 	for row, err := range rows {
 		if err != nil {

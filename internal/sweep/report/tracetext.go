@@ -54,7 +54,7 @@ func (a *Answer) yes(b *strings.Builder, who, when string) {
 	if !a.Last.Equal(a.First) {
 		span = fmt.Sprintf("between %s and %s", moment(a.First), moment(a.Last))
 	}
-	prose(b, "Yes. This run sent %s to %s%s, %s, for %s of its list.", plural(a.Tries, "request", "requests"), who, when, span, plural(a.Targets, "target", "targets"))
+	prose(b, "Yes. This run tried %s to ask %s%s, %s, for %s of its list.", plural(a.Tries, "time", "times"), who, when, span, plural(a.Targets, "target", "targets"))
 	b.WriteByte('\n')
 	for _, m := range a.Matches {
 		fmt.Fprintf(b, "%s  %s  %s\n", m.At.UTC().Format("2006-01-02T15:04:05.000Z"), plain(m.Address, 45), plain(m.URL, 200))

@@ -33,7 +33,7 @@ func (l line) Share() string { return share(l.N, l.Of) }
 func classText(c verdict.Class) string {
 	switch c {
 	case verdict.Answered:
-		return "answered"
+		return "whatever the status"
 	case verdict.HTTP:
 		return "connected, no HTTP"
 	case verdict.TLS:

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -73,6 +74,7 @@ func StartChild(ctx context.Context, c ChildConfig) (*Child, error) {
 	}
 	child := &Child{process: exec.Command(c.Penny, args...)} //nolint:noctx // it ends by its input, and says then what it did
 	child.process.Stderr = c.Stderr
+	child.process.Env = append(os.Environ(), "GOGC=400") // it has little, and collects it often
 	separate(child.process)
 	var err error
 	if child.input, err = child.process.StdinPipe(); err != nil {

@@ -112,11 +112,11 @@ func (r *resolver) answer(b []byte, overTCP bool) (a dnsAnswer) {
 	kind := f.Lookup.Kind
 	switch f.Lookup.Quirk {
 	case FailsFirst:
-		if r.failsNow(hashOf(q.name, uint64(q.kind))) {
+		if r.failsNow(hashOf(q.name, flakyDNS+uint64(q.kind))) {
 			kind = ServFail
 		}
 	case SilentFirst:
-		if r.failsNow(hashOf(q.name, uint64(q.kind))) {
+		if r.failsNow(hashOf(q.name, flakyDNS+uint64(q.kind))) {
 			kind = Silent
 		}
 	case Straight, Truncated, Late, WrongID, WrongQuestion, Junk:

@@ -195,7 +195,7 @@ func FuzzDNSAnswer(f *testing.F) {
 	w := NewWorld(1, Hostile)
 	f.Fuzz(func(t *testing.T, query []byte) {
 		if len(query) > maxQuery {
-			t.Skip("longer than what is read")
+			return // longer than what is read
 		}
 		r := newResolver(w)
 		a := r.answer(slices.Clone(query), false)

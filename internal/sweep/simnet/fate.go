@@ -114,21 +114,20 @@ type Handshake uint8
 
 // The handshakes.
 const (
-	Good         Handshake = iota
-	Expired                // the certificate is
-	WrongName              // a good certificate for another name
-	SelfSigned             // nobody vouches
-	OldVersion             // refuses with protocol_version (RFC 8446 §6)
-	OldServer              // answers with TLS 1.0 whatever the client says
-	NoCipher               // refuses with handshake_failure
-	Alert                  // refuses with unrecognized_name
-	PlainHTTP              // HTTP, to a client that speaks TLS
-	NotTLS                 // bytes of nothing
-	CloseEarly             // closes when the client has spoken
-	ResetEarly             // resets when the client has spoken
-	Mute                   // says nothing
-	FlakyTLS               // closes every other handshake, beginning with the first
-	numHandshake           //
+	Good       Handshake = iota
+	Expired              // the certificate is
+	WrongName            // a good certificate for another name
+	SelfSigned           // nobody vouches
+	OldVersion           // refuses with protocol_version (RFC 8446 §6)
+	OldServer            // answers with TLS 1.0 whatever the client says
+	NoCipher             // refuses with handshake_failure
+	Alert                // refuses with unrecognized_name
+	PlainHTTP            // HTTP, to a client that speaks TLS
+	NotTLS               // bytes of nothing
+	CloseEarly           // closes when the client has spoken
+	ResetEarly           // resets when the client has spoken
+	Mute                 // says nothing
+	FlakyTLS             // closes every other handshake, beginning with the first
 )
 
 // A Manner is how an answer of HTTP is given.

@@ -54,7 +54,10 @@ func serverName(record []byte) (name string, ok bool) {
 			return "", false
 		}
 		host, ok := names.vector(2)
-		return string(host), ok && validSNI(host)
+		if !ok || !validSNI(host) {
+			return "", false
+		}
+		return string(host), true
 	}
 	return "", true
 }

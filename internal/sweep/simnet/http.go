@@ -134,7 +134,7 @@ func (s *web) reply(dst []byte, r *request, scheme Scheme) reply {
 		out.then = thenHang
 		return out
 	case Flaky:
-		if s.failsNow(hashOf(r.host, uint64(scheme))) {
+		if s.failsNow(hashOf(r.host, flakyWeb+uint64(scheme))) {
 			out.then = thenReset
 			return out
 		}

@@ -3,6 +3,7 @@ package simnet
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -21,32 +22,27 @@ import (
 // client is net/http's, which finds every host at one address of a server.
 func client(s *Server, to netip.Addr) *http.Client {
 	httpPort, httpsPort := s.Ports()
-	dial := func(port uint16) func(network, _ string) (net.Conn, error) {
-		return func(network, _ string) (net.Conn, error) {
-			return net.Dial(network, netip.AddrPortFrom(to, port).String())
+	dial := func(port uint16) func(context.Context, string, string) (net.Conn, error) {
+		return func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, netip.AddrPortFrom(to, port).String())
 		}
+	}
+	dialTLS := func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		conn, err := dial(httpsPort)(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return tls.Client(conn, &tls.Config{RootCAs: s.Roots(), ServerName: host}), nil
 	}
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       20 * time.Second,
-		Transport: &http.Transport{
-			Dial:            dial(httpPort),
-			DialTLS:         func(network, address string) (net.Conn, error) { return dialTLS(s, dial(httpsPort), network, address) },
-			TLSClientConfig: &tls.Config{RootCAs: s.Roots()},
-		},
+		Timeout:       3 * limit,
+		Transport:     &http.Transport{DialContext: dial(httpPort), DialTLSContext: dialTLS},
 	}
-}
-
-func dialTLS(s *Server, dial func(network, _ string) (net.Conn, error), network, address string) (net.Conn, error) {
-	conn, err := dial(network, address)
-	if err != nil {
-		return nil, err
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	return tls.Client(conn, &tls.Config{RootCAs: s.Roots(), ServerName: host}), nil
 }
 
 func TestControlsAlwaysAnswerEachInItsOwnNetwork(t *testing.T) {

@@ -2,6 +2,7 @@ package simnet
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -121,10 +122,8 @@ func bare(host []byte) (base []byte, www bool) {
 	if len(host) <= len(prefix) || string(host[:len(prefix)]) != prefix {
 		return host, false
 	}
-	for _, c := range host[len(prefix):] {
-		if c == '.' {
-			return host[len(prefix):], true
-		}
+	if slices.Contains(host[len(prefix):], '.') {
+		return host[len(prefix):], true
 	}
 	return host, false
 }

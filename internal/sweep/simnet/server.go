@@ -77,6 +77,13 @@ func (s *Server) ThrottleDNS(perSecond int) { s.throttle.set(perSecond) }
 // that failed last. Hosts beyond it do not fail.
 const maxFlakes = 1 << 16
 
+// What a name's flakes are kept apart by, a kind of query or a scheme added.
+const (
+	flakyDNS = 1 << 16
+	flakyWeb = 2 << 16
+	flakyTLS = 3 << 16
+)
+
 // flakes knows which hosts failed the last time.
 type flakes struct {
 	mu     sync.Mutex // guards failed

@@ -144,10 +144,12 @@ func (s *Server) listenAll() error {
 				reach = address(ip.As4()).reach(scheme)
 			}
 			if err := s.listen(ip, scheme, reach); err != nil {
-				if ip.Is6() && s.world.profile != Hostile {
-					continue // no name has it
+				switch {
+				case !ip.Is6():
+					return err
+				case s.world.profile == Hostile:
+					return fmt.Errorf("%w; the profile hostile has names with an address of IPv6 alone, which must not be switched off here", err)
 				}
-				return err
 			}
 		}
 	}

@@ -188,7 +188,7 @@ func (o *observer) try(u *url.URL, ip netip.Addr) outcome {
 	}
 	defer conn.Close()
 	manner := o.fate.Front[scheme].Manner
-	_ = conn.SetDeadline(time.Now().Add(patienceFor(reach == Hangs || scheme == HTTPS && o.fate.TLS == Mute || manner == Hang || manner == SlowHead)))
+	_ = conn.SetDeadline(time.Now().Add(patienceFor(reach == Hangs || scheme == HTTPS && o.fate.TLS == Mute)))
 	certificate := verdict.None
 	if u.Scheme == "https" {
 		client := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: u.Hostname()})
@@ -200,6 +200,9 @@ func (o *observer) try(u *url.URL, ip netip.Addr) outcome {
 	}
 	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", u.RequestURI(), u.Host); err != nil {
 		return outcome{code: verdict.HTTPReset}
+	}
+	if manner == Hang || manner == SlowHead {
+		_ = conn.SetDeadline(time.Now().Add(patienceFor(true)))
 	}
 	if manner == SlowBody { // whose head comes at once, and is busy machines' too
 		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))

@@ -336,7 +336,7 @@ func reachOf(u *url.URL, scheme Scheme, ip netip.Addr) Reach {
 // handshake is how TLS ends: with a failure, with a certificate that is no good, or well.
 func (a *asker) handshake(host string, h Handshake) (failed, certificate verdict.Code) {
 	switch h {
-	case Good, numHandshake:
+	case Good:
 	case Expired:
 		certificate = verdict.TLSExpired
 	case WrongName:
