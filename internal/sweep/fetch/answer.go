@@ -144,3 +144,27 @@ func (s *store) give(b []byte) {
 		s.free = append(s.free, b[:0])
 	}
 }
+
+// texts are values of fields that come again and again, such as the names of servers.
+// They belong to one goroutine.
+type texts map[string]string
+
+const (
+	maxTexts = 1 << 10
+	maxText  = 64 // bytes
+)
+
+// of is the text of b.
+func (t texts) of(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	if s, ok := t[string(b)]; ok {
+		return s
+	}
+	s := string(b)
+	if len(t) < maxTexts && len(b) <= maxText {
+		t[s] = s
+	}
+	return s
+}

@@ -73,8 +73,15 @@ func (j *judge) verdict(chain []*x509.Certificate, name string, now time.Time) v
 	} else {
 		v = j.verify(chain, now)
 	}
-	f := found{v, time.Time{}, leaf.NotAfter}
-	for _, c := range chain { // what was found changes when one of them begins or ends
+	j.chains.put(key, foundOf(v, chain, now))
+	return v
+}
+
+// foundOf holds from the last moment before now at which one of the certificates has
+// begun or ended until the next such moment.
+func foundOf(v verdict.Code, chain []*x509.Certificate, now time.Time) found {
+	f := found{v, time.Time{}, now.AddDate(1, 0, 0)}
+	for _, c := range chain {
 		for _, t := range []time.Time{c.NotBefore, c.NotAfter} {
 			if t.After(now) && t.Before(f.last) {
 				f.last = t
@@ -84,8 +91,7 @@ func (j *judge) verdict(chain []*x509.Certificate, name string, now time.Time) v
 			}
 		}
 	}
-	j.chains.put(key, f)
-	return v
+	return f
 }
 
 func hashOf(chain []*x509.Certificate) (sum [sha256.Size]byte) {
@@ -117,21 +123,22 @@ func forServers(leaf *x509.Certificate) bool {
 	return false
 }
 
-// trusts reports whether an issuer leads to a root. Only that it does is kept: that
-// it does not may be the fault of the server that left something out.
+// trusts reports whether an issuer leads to a root, with the certificates behind it. It
+// is known with them and not by itself: what one server left out must not be found
+// because another one has sent it, or the verdict would depend on who was asked before.
 func (j *judge) trusts(chain []*x509.Certificate, now time.Time) bool {
 	issuer := chain[0]
 	if now.Before(issuer.NotBefore) || now.After(issuer.NotAfter) {
 		return false
 	}
-	key := sha256.Sum256(issuer.Raw)
+	key := hashOf(chain)
 	if _, known := j.issuers.get(key, now); known {
 		return true
 	}
 	if j.verify(chain, now) != verdict.OK {
 		return false
 	}
-	j.issuers.put(key, found{verdict.OK, issuer.NotBefore, issuer.NotAfter})
+	j.issuers.put(key, foundOf(verdict.OK, chain, now))
 	return true
 }
 

@@ -52,7 +52,7 @@ type Exchange struct {
 	Method string // GET or HEAD
 	Path   string // with the query
 	Body   int    // bytes of the body that are wanted
-	Title  bool   // only up to the end of the title, and only of HTML
+	Title  bool   // only up to the end of the title, where the sample is cut off, and only of HTML
 	// The longest that each phase may take; 0: no limit of its own.
 	Connect, Handshake, FirstByte, Total time.Duration
 	Done                                 func(*Exchange)

@@ -26,7 +26,7 @@ type fastFetcher struct {
 	active      conn // the head of the ring of those under way
 	free        *conn
 	store       store
-	texts       map[string]string
+	texts       texts
 	write       [16 << 10]byte
 	read        [64 << 10]byte
 	decrypted   [16 << 10]byte // a record of TLS has no more (RFC 8446 §5.1)
@@ -61,31 +61,13 @@ const (
 	receiving
 )
 
-// maxTexts is how many values of common fields are shared.
-const maxTexts = 1 << 10
-
 // NewFast returns the engine that needs no goroutine for what waits, but for what
 // waits in a handshake. It fails where loop.Supported is false.
 func NewFast(r *loop.Reactor, c Config) (Fetcher, error) {
-	f := &fastFetcher{reactor: r, agent: c.UserAgent, judge: judge{roots: c.Roots}, descriptors: c.Descriptors, texts: map[string]string{}}
+	f := &fastFetcher{reactor: r, agent: c.UserAgent, judge: judge{roots: c.Roots}, descriptors: c.Descriptors, texts: texts{}}
 	f.active.next, f.active.prev = &f.active, &f.active
 	f.handshakes = newHandshakes(f, c.handshakesAtOnce())
 	return f, nil
-}
-
-// text shares what comes again and again, such as the names of servers.
-func (f *fastFetcher) text(b []byte) string {
-	if len(b) == 0 {
-		return ""
-	}
-	if s, ok := f.texts[string(b)]; ok {
-		return s
-	}
-	s := string(b)
-	if len(f.texts) < maxTexts && len(b) <= 64 {
-		f.texts[s] = s
-	}
-	return s
 }
 
 // Fetch connects.
@@ -327,7 +309,7 @@ func (c *conn) receive(events uint32) {
 			c.x.FirstByteTook = max(1, time.Duration(c.f.reactor.Now()-c.sent))
 		}
 		had := c.x.Status
-		if c.add(p, c.f.text) {
+		if c.add(p, c.f.texts.of) {
 			c.over()
 			return
 		}

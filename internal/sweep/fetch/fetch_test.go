@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -80,7 +81,7 @@ func pump(ctx context.Context, r *loop.Reactor) <-chan error {
 }
 
 // script is a server's part of a connection, behind the head of the request.
-type script func(c *net.TCPConn, request *http.Request)
+type script func(c net.Conn, request *http.Request)
 
 // serveScript serves a script on a loopback port.
 func serveScript(t *testing.T, s script) netip.AddrPort {
@@ -97,27 +98,39 @@ func serveScript(t *testing.T, s script) netip.AddrPort {
 				return
 			}
 			go func() {
-				defer c.Close() //nolint:errcheck // the client is what is tested
+				defer c.Close()
 				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 				request, err := http.ReadRequest(bufio.NewReader(c))
 				if err != nil {
 					return
 				}
-				s(c.(*net.TCPConn), request)
+				s(c, request)
 			}()
 		}
 	}()
 	return l.Addr().(*net.TCPAddr).AddrPort()
 }
 
+// serveScriptTLS serves a script over TLS.
+func serveScriptTLS(t *testing.T, config *tls.Config, s script) netip.AddrPort {
+	t.Helper()
+	return serveRaw(t, func(c net.Conn) {
+		conn := tls.Server(c, config)
+		request, err := http.ReadRequest(bufio.NewReader(conn))
+		if err != nil {
+			return
+		}
+		s(conn, request)
+	})
+}
+
 // says is a server that sends a text, whole or byte by byte, and closes.
 func says(text string, drip bool) script {
-	return func(c *net.TCPConn, _ *http.Request) {
+	return func(c net.Conn, _ *http.Request) {
 		if !drip {
 			_, _ = io.WriteString(c, text)
 			return
 		}
-		_ = c.SetNoDelay(true)
 		for i := range len(text) {
 			if _, err := io.WriteString(c, text[i:i+1]); err != nil {
 				return
@@ -137,6 +150,8 @@ func exchange(addr netip.AddrPort) *Exchange {
 
 func TestAnswersAndWhatIsNone(t *testing.T) {
 	long := strings.Repeat("x", HeadLimit)
+	a := newAuthority(t)
+	server := &tls.Config{Certificates: []tls.Certificate{a.leaf(t, "example.org", -time.Hour, time.Hour)}} //nolint:gosec // a server's default
 	for _, c := range []struct {
 		name    string
 		answer  string
@@ -187,18 +202,26 @@ func TestAnswersAndWhatIsNone(t *testing.T) {
 		{"a head without end", "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: y\r\n", 20000), verdict.HTTPTooLarge, 0, "", false},
 		{"many fields", "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: y\r\n", fieldLimit+1) + "\r\n", verdict.HTTPTooLarge, 0, "", false},
 	} {
-		for _, drip := range []bool{false, true} {
+		for _, how := range []string{"whole", "drip", "TLS", "TLS drip"} {
+			drip, secure := strings.HasSuffix(how, "drip"), strings.HasPrefix(how, "TLS")
 			if drip && len(c.answer) > 4000 {
 				continue
 			}
-			t.Run(fmt.Sprintf("%s/drip=%v", c.name, drip), func(t *testing.T) {
-				addr := serveScript(t, func(conn *net.TCPConn, r *http.Request) {
+			t.Run(c.name+"/"+how, func(t *testing.T) {
+				answers := func(conn net.Conn, r *http.Request) {
 					says(c.answer, drip)(conn, r)
-					_ = conn.CloseWrite()
-					_, _ = io.Copy(io.Discard, conn) // no reset overtakes what was said
-				})
-				engines(t, Config{}, func(t *testing.T, fetch func(*Exchange) *Exchange) {
-					x := fetch(exchange(addr))
+					_ = conn.(interface{ CloseWrite() error }).CloseWrite() // TLS: close_notify
+					_, _ = io.Copy(io.Discard, conn)                        // no reset overtakes what was said
+				}
+				serve := serveScript
+				if secure {
+					serve = func(t *testing.T, s script) netip.AddrPort { return serveScriptTLS(t, server, s) }
+				}
+				addr := serve(t, answers)
+				engines(t, Config{Roots: a.pool}, func(t *testing.T, fetch func(*Exchange) *Exchange) {
+					x := exchange(addr)
+					x.Secure = secure
+					fetch(x)
 					if x.Verdict != c.verdict || x.Status != c.status || string(x.Sample) != c.body || x.Complete != c.whole {
 						t.Errorf("%v (%s), status %d, %d bytes %.20q, complete %v", x.Verdict, x.Err, x.Status, len(x.Sample), x.Sample, x.Complete)
 					}
@@ -216,7 +239,7 @@ func TestAnswersAndWhatIsNone(t *testing.T) {
 
 func TestTheRequestSaysWhoAsks(t *testing.T) {
 	requests := make(chan *http.Request, 2)
-	addr := serveScript(t, func(c *net.TCPConn, r *http.Request) {
+	addr := serveScript(t, func(c net.Conn, r *http.Request) {
 		requests <- r
 		says("HTTP/1.1 200 OK\r\nServer: nginx/1.22\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n", false)(c, r)
 	})
@@ -236,16 +259,16 @@ func TestTheRequestSaysWhoAsks(t *testing.T) {
 
 func TestPeersThatDoNotAnswer(t *testing.T) {
 	const patience = 300 * time.Millisecond
-	silent := serveScript(t, func(c *net.TCPConn, _ *http.Request) { _, _ = io.Copy(io.Discard, c) })
-	half := serveScript(t, func(c *net.TCPConn, _ *http.Request) {
+	silent := serveScript(t, func(c net.Conn, _ *http.Request) { _, _ = io.Copy(io.Discard, c) })
+	half := serveScript(t, func(c net.Conn, _ *http.Request) {
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nServer:")
 		_, _ = io.Copy(io.Discard, c)
 	})
-	slow := serveScript(t, func(c *net.TCPConn, _ *http.Request) {
+	slow := serveScript(t, func(c net.Conn, _ *http.Request) {
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this")
 		_, _ = io.Copy(io.Discard, c)
 	})
-	endless := serveScript(t, func(c *net.TCPConn, _ *http.Request) {
+	endless := serveScript(t, func(c net.Conn, _ *http.Request) {
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n")
 		for {
 			if _, err := io.WriteString(c, "x: y\r\n"); err != nil {
@@ -254,7 +277,7 @@ func TestPeersThatDoNotAnswer(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 	})
-	reset := serveScript(t, func(c *net.TCPConn, _ *http.Request) { _ = c.SetLinger(0) })
+	reset := serveScript(t, func(c net.Conn, _ *http.Request) { _ = c.(*net.TCPConn).SetLinger(0) })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -367,6 +390,40 @@ func TestWhatTLSSays(t *testing.T) {
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 //nolint:gosec // that is what is tested
 	twelve := with(good)
 	twelve.MaxVersion = tls.VersionTLS12
+	strict := with(good)
+	strict.ClientAuth = tls.RequireAnyClientCert
+	other := with(good)
+	other.NextProtos = []string{"acme-tls/1"}
+	split := func(n int) netip.AddrPort { // every record in pieces of n bytes
+		return serveRaw(t, func(c net.Conn) {
+			conn := tls.Server(pieces{c, n}, with(good))
+			if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+				_, _ = io.Copy(io.Discard, conn)
+			}
+		})
+	}
+	eager := serveRaw(t, func(c net.Conn) { // answers before it was asked, behind its Finished
+		conn := tls.Server(c, with(good))
+		if _, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"); err == nil {
+			_, _ = io.Copy(io.Discard, conn)
+		}
+	})
+	cut := serveRaw(t, func(c net.Conn) { // in the middle of a record
+		conn := tls.Server(c, with(good))
+		if conn.Handshake() == nil {
+			_, _ = c.Write([]byte{23, 3, 3, 0, 100, 1, 2, 3})
+			_ = c.(*net.TCPConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, c)
+		}
+	})
+	forged := serveRaw(t, func(c net.Conn) {
+		conn := tls.Server(c, with(good))
+		if conn.Handshake() == nil {
+			_, _ = c.Write(append([]byte{23, 3, 3, 0, 100}, make([]byte, 100)...))
+			_, _ = io.Copy(io.Discard, c)
+		}
+	})
 	p256 := with(good)
 	p256.CurvePreferences = []tls.CurveID{tls.CurveP256}
 	for _, c := range []struct {
@@ -378,6 +435,13 @@ func TestWhatTLSSays(t *testing.T) {
 	}{
 		{"good", over(with(good)), verdict.OK, 200, tls.VersionTLS13},
 		{"1.2", over(twelve), verdict.OK, 200, tls.VersionTLS12},
+		{"in pieces of a byte", split(1), verdict.OK, 200, tls.VersionTLS13},
+		{"in pieces of 700 bytes", split(700), verdict.OK, 200, tls.VersionTLS13},
+		{"eager", eager, verdict.OK, 200, tls.VersionTLS13},
+		{"cut record", cut, verdict.HTTPClosed, 0, tls.VersionTLS13},
+		{"forged record", forged, verdict.TLSMalformed, 0, tls.VersionTLS13},
+		{"wants a certificate", over(strict), verdict.TLSAlert, 0, tls.VersionTLS13},
+		{"only another protocol", serveScriptTLS(t, other, says("", false)), verdict.TLSAlert, 0, 0},
 		{"another curve", over(p256), verdict.OK, 200, tls.VersionTLS13},
 		{"expired", over(with(a.leaf(t, "example.org", -2*time.Hour, -time.Hour))), verdict.TLSExpired, 200, tls.VersionTLS13},
 		{"not yet valid", over(with(a.leaf(t, "example.org", time.Hour, 2*time.Hour))), verdict.TLSExpired, 200, tls.VersionTLS13},
@@ -418,13 +482,28 @@ func TestWhatTLSSays(t *testing.T) {
 					if x.Verdict != c.verdict || x.Status != c.status || x.TLSVersion != c.version {
 						t.Errorf("%v (%s), status %d, version %x", x.Verdict, x.Err, x.Status, x.TLSVersion)
 					}
-					if (x.TLSTook > 0) != (c.status > 0) || x.NotAfter.IsZero() != (c.status == 0) {
+					if (x.TLSTook > 0) != (c.version > 0) || x.NotAfter.IsZero() != (c.version == 0) {
 						t.Errorf("handshake %v, certificate until %v", x.TLSTook, x.NotAfter)
 					}
 				}
 			})
 		})
 	}
+}
+
+// pieces writes in pieces.
+type pieces struct {
+	net.Conn
+	n int
+}
+
+func (p pieces) Write(b []byte) (int, error) {
+	for i := 0; i < len(b); i += p.n {
+		if n, err := p.Conn.Write(b[i:min(i+p.n, len(b))]); err != nil {
+			return i + n, err
+		}
+	}
+	return len(b), nil
 }
 
 func serveTLS(t *testing.T, c *tls.Config) netip.AddrPort {
@@ -457,7 +536,7 @@ func serveRaw(t *testing.T, f func(net.Conn)) netip.AddrPort {
 				return
 			}
 			go func() {
-				defer c.Close() //nolint:errcheck // the client is what is tested
+				defer c.Close()
 				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 				f(c)
 			}()
@@ -499,3 +578,5 @@ func TestTitles(t *testing.T) {
 		}
 	}
 }
+
+func discard() *log.Logger { return log.New(io.Discard, "", 0) }

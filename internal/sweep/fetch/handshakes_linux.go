@@ -183,8 +183,6 @@ func (h *handshakes) close() {
 	}
 }
 
-var errHandshakePanic = errors.New("the handshake has panicked")
-
 // A routine is a coroutine that makes handshakes, one after the other.
 type routine struct {
 	client *client
@@ -264,7 +262,7 @@ func (k *client) advance(stage []byte) (over bool) {
 func (k *client) handshake(j *judge, agent string) {
 	defer func() {
 		if p := recover(); p != nil {
-			k.err = fmt.Errorf("%w: %.100v", errHandshakePanic, p)
+			k.err = fmt.Errorf("%w: %.100v", errPanic, p)
 		}
 	}()
 	began, before := time.Now(), k.queuedFor

@@ -125,11 +125,7 @@ func (h *head) parse(b []byte) verdict.Code {
 
 // cutLine takes the first line, without its end.
 func cutLine(b []byte) (line, rest []byte) {
-	i := bytes.IndexByte(b, '\n')
-	if i < 0 {
-		return b, nil
-	}
-	line, rest = b[:i], b[i+1:]
+	line, rest, _ = bytes.Cut(b, []byte{'\n'})
 	if n := len(line); n > 0 && line[n-1] == '\r' {
 		line = line[:n-1]
 	}

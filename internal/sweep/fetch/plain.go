@@ -72,7 +72,7 @@ func (f *plainFetcher) run(x *Exchange) {
 		return
 	}
 	c.Conn = conn
-	defer c.Close()                      //nolint:errcheck // nothing is to be saved
+	defer c.Close()
 	_ = conn.(*net.TCPConn).SetLinger(0) // no TIME_WAIT is left
 	defer context.AfterFunc(f.closing, func() { _ = conn.Close() })()
 	x.ConnectTook = time.Since(c.began)

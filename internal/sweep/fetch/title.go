@@ -42,6 +42,9 @@ func Title(sample []byte, contentType string) string {
 		case !unicode.IsPrint(r):
 			continue
 		}
+		if space {
+			runes++
+		}
 		if runes++; runes > maxTitle {
 			break
 		}

@@ -14,6 +14,9 @@ import (
 	"pennyfarthing/internal/verdict"
 )
 
+// errPanic is a panic that became an error.
+var errPanic = errors.New("panic")
+
 // own are the faults that are ours.
 func own(err error) verdict.Code {
 	switch {
@@ -23,7 +26,7 @@ func own(err error) verdict.Code {
 		return verdict.SelfPorts
 	case errors.Is(err, syscall.ENETDOWN):
 		return verdict.SelfNetwork
-	case errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EPERM):
+	case errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EPERM), errors.Is(err, errPanic):
 		return verdict.SelfOther
 	}
 	return verdict.None

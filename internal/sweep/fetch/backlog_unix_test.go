@@ -1,14 +1,15 @@
+//go:build unix
+
 package fetch
 
 import (
-	"io"
-	"log"
 	"net"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
+// shrinkBacklog has a listener's queue hold one connection.
 func shrinkBacklog(t *testing.T, l *net.TCPListener) {
 	t.Helper()
 	raw, err := l.SyscallConn()
@@ -19,5 +20,3 @@ func shrinkBacklog(t *testing.T, l *net.TCPListener) {
 		t.Fatal(err)
 	}
 }
-
-func discard() *log.Logger { return log.New(io.Discard, "", 0) }
