@@ -12,5 +12,6 @@ type usage struct {
 
 func usageNow() usage { return usage{} }
 
-// budget is how many targets may be under way.
-func budget(wanted int) int { return wanted }
+// budget is how many targets may be under way, and how many connections open: 0 for
+// as many as the system allows.
+func budget(wanted int) (targets, descriptors int) { return wanted, 0 }

@@ -29,15 +29,17 @@ func usageNow() usage {
 // spareDescriptors are left for files, the journal and resolvers.
 const spareDescriptors = 256
 
-// budget is how many targets may be under way, given the limit of descriptors.
-func budget(wanted int) int {
+// budget is how many targets may be under way, and how many connections open, given
+// the limit of descriptors.
+func budget(wanted int) (targets, descriptors int) {
 	var limit syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
-		return min(wanted, 200)
+		return min(wanted, 200), 200
 	}
 	most := 1 << 20
 	if limit.Cur < 1<<20 { //nolint:unconvert // signed on some systems
 		most = int(limit.Cur) //nolint:gosec // it is small
 	}
-	return min(wanted, max(16, most-spareDescriptors))
+	descriptors = max(16, most-spareDescriptors)
+	return min(wanted, descriptors), descriptors
 }

@@ -315,7 +315,7 @@ func (r *run) fail(err error) {
 // worker makes the worker and what it works with.
 func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
 	s := &r.Settings
-	concurrency := budget(s.Concurrency)
+	concurrency, descriptors := budget(s.Concurrency)
 	w := &worker{
 		reactor: reactor, health: new(health.Monitor), counters: &r.counters, concurrency: concurrency,
 		full: func(o *openShard) {
@@ -341,7 +341,7 @@ func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
 		return nil, nil, err
 	}
 	r.resolver = resolver
-	fc := fetch.Config{UserAgent: s.UserAgent(r.Version), Roots: r.Roots}
+	fc := fetch.Config{UserAgent: s.UserAgent(r.Version), Roots: r.Roots, Descriptors: descriptors}
 	fetcher := fetch.NewPlain(reactor, fc)
 	if fast {
 		if fetcher, err = fetch.NewFast(reactor, fc); err != nil {
