@@ -580,8 +580,9 @@ func (r *run) next(ctx context.Context, worker string) (queue.Lease, error) {
 	}
 }
 
-// suspectRows of a shard's rows have it done again, once.
-const suspectRows = 1
+// suspectShare of a shard's rows has it done again, once: its targets were asked
+// again one by one already, as often as Redos says.
+const suspectShare = 0.01
 
 // commit commits the shards that are full.
 func (r *run) commit(ctx context.Context) error {
@@ -593,12 +594,12 @@ func (r *run) commit(ctx context.Context) error {
 			return ctx.Err()
 		}
 		r.closed(s)
-		if s.suspect >= suspectRows && len(s.lease.Suspicions) == 0 {
+		if float64(s.suspect) >= suspectShare*float64(len(s.items)) && s.suspect > 0 && len(s.lease.Suspicions) == 0 {
 			s.part.Discard()
 			if err := r.queue.Return(ctx, s.lease, fmt.Sprintf("our own line was ill: %d of %d rows are suspect", s.suspect, len(s.items))); err != nil {
 				return err
 			}
-			r.counters.Asked.Add(-int64(len(s.items)))
+			r.uncount(s)
 			continue
 		}
 		info, err := s.part.Commit()
@@ -637,6 +638,15 @@ func (r *run) plan() string {
 // floorText says how long a polite run takes at least, and why.
 func floorText(p *Progress) string {
 	return fmt.Sprintf("at least %v, because about %d of the targets are in %s", p.Floor.Round(time.Second), p.InBusiest, p.Busiest)
+}
+
+// uncount takes the rows of a shard out of the counters: it is done again.
+func (r *run) uncount(s *openShard) {
+	r.counters.Asked.Add(-int64(len(s.items)))
+	r.counters.Suspect.Add(-int64(s.suspect))
+	for code, n := range s.codes {
+		r.counters.Verdicts[code].Add(-int64(n))
+	}
 }
 
 // report tells the progress.

@@ -36,6 +36,7 @@ type openShard struct {
 	begun   int // items
 	done    int
 	suspect int
+	codes   [256]int32 // rows, by verdict
 	part    *result.Part
 }
 
@@ -110,7 +111,7 @@ func (w *worker) turn() bool {
 // there is too much to do, less is under way; then it grows again.
 func (w *worker) adjust(now int64) {
 	if w.reactor.Late() > late {
-		w.health.Hurt(now)
+		w.health.Slow(now)
 		w.cut(now)
 	}
 	if w.most < w.concurrency && now-w.lastCut > int64(time.Second) && now-w.lastGrowth > int64(time.Second)/4 {
@@ -214,6 +215,7 @@ func (w *worker) done(s *openShard, t *ask.Task) {
 	w.locate(row)
 	code, _ := verdict.Parse(row.Verdict)
 	w.counters.Verdicts[code].Add(1)
+	s.codes[code]++
 	w.counters.Asked.Add(1)
 	w.counters.Tries.Add(int64(row.Attempts))
 	w.counters.Sent.Add(t.Sent)

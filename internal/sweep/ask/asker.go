@@ -129,7 +129,6 @@ func (a *Asker) unpark(t *Task) {
 }
 
 func (a *Asker) trouble(v verdict.Code) {
-	a.health.Hurt(a.reactor.Now())
 	if a.onOwn != nil {
 		a.onOwn(v)
 	}

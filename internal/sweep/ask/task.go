@@ -602,7 +602,7 @@ func (t *Task) judge() {
 		}
 		from := now - int64(wall.Sub(try.At))
 		to := from + try.TotalUS*int64(time.Microsecond)
-		if !t.a.health.Doubtful(from, to) {
+		if !t.a.health.Doubtful(from, to, timeout(t.codes[i])) {
 			continue
 		}
 		t.redone++
@@ -636,6 +636,15 @@ func silent(v verdict.Code) bool {
 		return true
 	}
 	return v.Class() == verdict.Self
+}
+
+// timeout reports whether a failure is that time was over.
+func timeout(v verdict.Code) bool {
+	switch v {
+	case verdict.HTTPTimeout, verdict.TLSTimeout, verdict.TCPTimeout, verdict.DNSTimeout:
+		return true
+	}
+	return false
 }
 
 // maxTrouble is how many faults of our own in a row end in a row that says so.

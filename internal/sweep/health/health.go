@@ -37,7 +37,7 @@ type bucket struct {
 	second              int64
 	good, bad           int // ended
 	controls, controlsX int // good and failed
-	hurt                bool
+	slow                bool
 	ill                 bool
 }
 
@@ -78,9 +78,9 @@ func (m *Monitor) Control(now int64, answered bool) {
 	}
 }
 
-// Hurt notes a fault that is certainly ours and not the line's, as of late timers or
-// descriptors. Failures of that second are not believed, and asking goes on.
-func (m *Monitor) Hurt(now int64) { m.at(now).hurt = true }
+// Slow notes that we were late, because the processor was taken from us: whoever did
+// not answer in time may have.
+func (m *Monitor) Slow(now int64) { m.at(now).slow = true }
 
 // Judge looks at the seconds that are over, and reports whether in the last of them
 // the line was ill. It costs nothing within a second.
@@ -97,7 +97,7 @@ func (m *Monitor) Judge(now int64) bool {
 		m.judge(&m.seconds[m.judged%kept])
 	}
 	last := &m.seconds[(s-1+kept)%kept]
-	return last.second == s-1 && last.ill && !last.hurt
+	return last.second == s-1 && last.ill
 }
 
 func (m *Monitor) judge(b *bucket) {
@@ -107,7 +107,7 @@ func (m *Monitor) judge(b *bucket) {
 	n := b.good + b.bad
 	got := float64(b.good) / float64(max(1, n))
 	switch {
-	case b.hurt, b.controlsX > b.controls:
+	case b.controlsX > b.controls:
 		b.ill = true
 	case n >= enough && m.healthy > 0 && got < share*m.usual:
 		b.ill = true
@@ -129,11 +129,13 @@ func (m *Monitor) judge(b *bucket) {
 
 // Doubtful reports whether a failure of something that took from since to now may
 // be our own: a second that overlaps it, or is next to one that does, was ill. The
-// second that is not over yet counts as it is so far.
-func (m *Monitor) Doubtful(since, now int64) bool {
+// second that is not over yet counts as it is so far. Where time is what it failed
+// for, those seconds count too in which we were late.
+func (m *Monitor) Doubtful(since, now int64, timeout bool) bool {
 	m.Judge(now)
 	for s := max(since/second-1, now/second-kept+1); s <= now/second; s++ {
-		if b := &m.seconds[(s+kept)%kept]; b.second == s && (b.ill || b.hurt || b.controlsX > b.controls) {
+		b := &m.seconds[(s+kept)%kept]
+		if b.second == s && (b.ill || timeout && b.slow || b.controlsX > b.controls) {
 			return true
 		}
 	}

@@ -28,17 +28,17 @@ func TestACutLineIsIllAndNothingElse(t *testing.T) {
 			t.Errorf("share %v: %d seconds were ill before the cut", usual, m.Ill())
 		}
 		run(&m, random, 40, 10, 300, 0)
-		if !m.Doubtful(at(41), at(44)) || !m.Doubtful(at(48), at(50)) {
+		if !m.Doubtful(at(41), at(44), false) || !m.Doubtful(at(48), at(50), false) {
 			t.Errorf("share %v: failures during the cut are believed", usual)
 		}
 		run(&m, random, 50, 30, 500, usual)
 		if n := m.Ill(); n != 10 {
 			t.Errorf("share %v: %d seconds were ill, want 10", usual, n)
 		}
-		if m.Doubtful(at(60), at(65)) {
+		if m.Doubtful(at(60), at(65), false) {
 			t.Errorf("share %v: failures after the cut are not believed", usual)
 		}
-		if !m.Doubtful(at(49), at(54)) {
+		if !m.Doubtful(at(49), at(54), false) {
 			t.Errorf("share %v: a failure that began in the cut is believed", usual)
 		}
 	}
@@ -51,7 +51,7 @@ func TestTheBeginningOfACutIsNoticedBeforeTheSecondIsOver(t *testing.T) {
 	for i := range 100 {
 		m.Ended(at(20)+int64(i)*int64(time.Millisecond), false)
 	}
-	if !m.Doubtful(at(19.9), at(20.1)) {
+	if !m.Doubtful(at(19.9), at(20.1), false) {
 		t.Error("a hundred failures in a row are believed")
 	}
 }
@@ -61,11 +61,11 @@ func TestAFailedControlMakesASecondIll(t *testing.T) {
 	var m Monitor
 	run(&m, random, 10, 10, 500, 0.9)
 	m.Control(at(15.5), false)
-	if !m.Doubtful(at(15.1), at(16)) {
+	if !m.Doubtful(at(15.1), at(16), false) {
 		t.Error("failures beside a failed control are believed")
 	}
 	m.Control(at(19.1), true)
-	if m.Doubtful(at(19), at(19.5)) {
+	if m.Doubtful(at(19), at(19.5), false) {
 		t.Error("failures beside a good control are not believed")
 	}
 }
@@ -73,7 +73,7 @@ func TestAFailedControlMakesASecondIll(t *testing.T) {
 func TestARunInWhichNothingEverCameIsIll(t *testing.T) {
 	var m Monitor
 	run(&m, rand.New(rand.NewPCG(1, 2)), 10, 5, 100, 0)
-	if !m.Doubtful(at(11), at(14)) {
+	if !m.Doubtful(at(11), at(14), false) {
 		t.Error("failures of a line that was never up are believed")
 	}
 }
@@ -83,21 +83,24 @@ func TestAHandfulOfTargetsIsNotJudged(t *testing.T) {
 	for i := range 10 {
 		m.Ended(at(10)+int64(i)*second/2, false)
 	}
-	if m.Doubtful(at(10), at(16)) {
+	if m.Doubtful(at(10), at(16), false) {
 		t.Error("ten dead targets make the line ill")
 	}
 }
 
-func TestAHurtSecondIsIll(t *testing.T) {
+func TestWhatIsLateWhileWeAreIsNotBelieved(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var m Monitor
 	run(&m, random, 10, 3, 100, 0.9)
-	m.Hurt(at(12.5))
-	if !m.Doubtful(at(12), at(12.9)) {
-		t.Error("failures while the processor was taken away are believed")
+	m.Slow(at(12.5))
+	if !m.Doubtful(at(12), at(12.9), true) {
+		t.Error("a timeout while the processor was taken away is believed")
 	}
-	if m.Judge(at(13.2)); m.Ill() != 1 {
-		t.Errorf("%d seconds were ill", m.Ill())
+	if m.Doubtful(at(12), at(12.9), false) {
+		t.Error("what was said while the processor was taken away is not believed")
+	}
+	if m.Judge(at(13.2)) || m.Ill() > 0 {
+		t.Error("the line is ill because we were late")
 	}
 }
 
@@ -107,7 +110,7 @@ func TestALongSilenceForgetsWhatWasBefore(t *testing.T) {
 	run(&m, random, 10, 5, 100, 0.9)
 	run(&m, random, 15, 5, 100, 0)
 	run(&m, random, 100_000, 5, 100, 0.9)
-	if m.Doubtful(at(100_001), at(100_004)) {
+	if m.Doubtful(at(100_001), at(100_004), false) {
 		t.Error("failures are not believed because of what was a day ago")
 	}
 }
