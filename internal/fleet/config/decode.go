@@ -14,7 +14,7 @@ import (
 type Key struct {
 	Table    string // as in a header, without brackets: "pops.NAME"; "" is the top
 	Name     string
-	Type     string // "string", "list of strings", "duration", "integer", "true or false", "table"
+	Type     string // "string", "list of strings", "duration", "integer", "true or false", "table", "duration or table"
 	Default  string // "" if there is none
 	Doc      string // one sentence
 	Example  string // a line of TOML

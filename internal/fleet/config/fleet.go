@@ -165,12 +165,6 @@ type Watch struct {
 	Alert []AlertURL
 }
 
-// Sweep is how sweeps introduce themselves.
-type Sweep struct {
-	Contact string // a mailto: or https: URL; "" if not said
-	OptOut  string // the host name of the opt-out page; "" if not said
-}
-
 // Health is how POPs judge each other.
 type Health struct {
 	Outside []string // host:port; a POP that reaches none of them does not judge
@@ -213,6 +207,7 @@ func (f *Fleet) resolve(dir string) {
 			site.App.Files = under(dir, site.App.Files)
 		}
 	}
+	f.Sweep.resolve(dir)
 }
 
 // under returns path, which may be "" for none, seen from where dir is.

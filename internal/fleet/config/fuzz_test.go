@@ -110,6 +110,34 @@ func checkFleet(t *testing.T, f *config.Fleet) {
 		}
 	}
 	checkSites(t, f)
+	checkSweep(t, &f.Sweep)
+	for _, site := range f.Sites {
+		if f.Sweep.OptOut != "" && (site.Name == f.Sweep.OptOut || f.Sweep.Contact == "") {
+			t.Errorf("not a page to opt out: %+v beside %+v", f.Sweep, site)
+		}
+	}
+}
+
+func checkSweep(t *testing.T, s *config.Sweep) {
+	t.Helper()
+	for _, rate := range []*float64{s.Rate, s.PerAddress, s.PerNetwork, s.PerDomain, s.PerResolver} {
+		if rate != nil && !(*rate >= 0 && *rate <= 1e9) {
+			t.Errorf("not a rate: %v", *rate)
+		}
+	}
+	for from, to := range s.Ports {
+		if from == 0 || to == 0 {
+			t.Errorf("not ports: %d, %d", from, to)
+		}
+	}
+	for _, r := range s.Resolvers {
+		if !r.IsValid() || r.Port() == 0 {
+			t.Errorf("not a resolver: %v", r)
+		}
+	}
+	if s.Body < 0 || s.Follow != nil && *s.Follow < 0 || s.NoPacing && !s.AllowPrivate {
+		t.Errorf("not a sweep: %+v", s)
+	}
 }
 
 func checkSites(t *testing.T, f *config.Fleet) {

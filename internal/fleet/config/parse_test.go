@@ -54,6 +54,7 @@ func TestParseReadsEveryTableInTheOrderOfTheFile(t *testing.T) {
 		}},
 		{"linkedlist.toml", linkedlist(t)},
 		{"everything.toml", everything(t)},
+		{"sweep.toml", &config.Fleet{Name: "a", Certs: config.Certs{CA: "letsencrypt"}, Watch: config.Watch{Every: 30 * time.Second}, Sweep: sweep()}},
 	} {
 		t.Run(tc.file, func(t *testing.T) {
 			src, err := os.ReadFile(filepath.Join("testdata", "right", tc.file))
@@ -65,7 +66,7 @@ func TestParseReadsEveryTableInTheOrderOfTheFile(t *testing.T) {
 				t.Fatalf("Parse: %v", err)
 			}
 			tc.want.File = tc.file
-			if diff := cmp.Diff(tc.want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+			if diff := cmp.Diff(tc.want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netip.AddrPort{})); diff != "" {
 				t.Errorf("the fleet differs (-want +got):\n%s", diff)
 			}
 		})
@@ -140,6 +141,22 @@ func everything(t *testing.T) *config.Fleet {
 		Certs:  config.Certs{CA: "https://127.0.0.1:14000/dir"},
 		Watch:  config.Watch{Every: 90 * time.Second},
 		Health: config.Health{Outside: []string{"one.one.one.one:443", "9.9.9.9:443"}},
+	}
+}
+
+func sweep() config.Sweep {
+	return config.Sweep{
+		Contact: "https://example.org/bot", Agent: "examplebot/1.0", OptOut: "bot.example.org", OptOutList: "lists/optout.txt",
+		Block: []string{"block.txt", "/etc/penny/block.txt"}, Robots: new(true), AllowPrivate: true,
+		HTTPS: "both", WWW: new(false), Follow: new(0), Retries: new(0), Method: "HEAD", Body: 65536, Ports: map[uint16]uint16{80: 18080, 443: 18443},
+		Column: "domain", Definitions: []string{"strict", `nameless=verdict startsWith "dns."`}, Output: "run", Format: "jsonl",
+		Concurrency: 15_000, DNSConcurrency: 500, Rate: new(5000.0), PerAddress: new(1.5), PerNetwork: new(2.0), PerDomain: new(0.0), PerResolver: new(0.0), NoPacing: true,
+		Timeout: config.Timeouts{Connect: 2 * time.Second, FirstByte: time.Minute},
+		Resolvers: []netip.AddrPort{
+			netip.MustParseAddrPort("127.0.0.1:53"), netip.MustParseAddrPort("[::1]:53"), netip.MustParseAddrPort("[::1]:5300"), netip.MustParseAddrPort("192.0.2.53:5353"),
+		},
+		Controls: []string{"https://www.example.org/", "http://192.0.2.1:8080/health"}, Engine: "plain", Queue: "local", Metrics: ":9100",
+		Vantage: "sydney", Roots: "ca.pem", Prices: "prices.toml",
 	}
 }
 
@@ -286,6 +303,25 @@ func TestLoadResolvesPathsAgainstTheDirectoryOfTheFile(t *testing.T) {
 	kinds := []config.Kind{f.Sites[0].Kind(), f.Sites[1].Kind()}
 	if diff := cmp.Diff([]config.Kind{config.KindFiles, config.KindApp}, kinds); diff != "" {
 		t.Errorf("the kinds differ (-want +got):\n%s", diff)
+	}
+}
+
+func TestLoadSeesTheFilesOfSweepsFromTheFleetFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, config.FileName)
+	src := "fleet = \"a\"\n[sweep]\noptout_list = \"o.txt\"\noutput = \"../run\"\nroots = \"ca.pem\"\nprices = \"/etc/prices.toml\"\nblock = [\"b.txt\", \"/etc/b.txt\"]\n"
+	if err := os.WriteFile(path, []byte(src), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := f.Sweep
+	got := append(s.Block, s.OptOutList, s.Output, s.Roots, s.Prices)
+	want := []string{filepath.Join(dir, "b.txt"), "/etc/b.txt", filepath.Join(dir, "o.txt"), filepath.Join(filepath.Dir(dir), "run"), filepath.Join(dir, "ca.pem"), "/etc/prices.toml"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the paths differ (-want +got):\n%s", diff)
 	}
 }
 

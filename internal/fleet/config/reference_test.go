@@ -35,7 +35,7 @@ func TestReferenceIsWhatTheKeysSay(t *testing.T) {
 }
 
 func TestEveryKeyIsDescribed(t *testing.T) {
-	types := []string{"string", "list of strings", "duration", "integer", "true or false", "table"}
+	types := []string{"string", "list of strings", "duration", "integer", "true or false", "table", "duration or table"}
 	for _, k := range Keys() {
 		if !slices.Contains(types, k.Type) || k.Doc == "" || !strings.HasSuffix(k.Doc, ".") || k.Example == "" {
 			t.Errorf("the description is not whole: %+v", k)

@@ -18,6 +18,7 @@ func Keys() []Key {
 		describe("certs", certsFields()),
 		describe("watch", watchFields()),
 		describe("sweep", sweepFields()),
+		describe("sweep.timeout", timeoutFields()),
 		describe("health", healthFields()),
 	)
 }
@@ -61,9 +62,9 @@ func topFields() []field[Fleet] {
 		}, section(func(f *Fleet) *Watch { return &f.Watch }, "[watch]", watchFields)},
 		{Key{
 			Name: "sweep", Type: "table", Default: "none",
-			Doc:     "How sweeps introduce themselves.",
+			Doc:     "How `penny sweep` asks, who it says it is, and who wants not to be asked. What is typed after `penny sweep` goes before what is written here.",
 			Example: `[sweep]`,
-		}, section(func(f *Fleet) *Sweep { return &f.Sweep }, "[sweep]", sweepFields)},
+		}, setSweep},
 		{Key{
 			Name: "health", Type: "table", Default: "none",
 			Doc:     "How POPs judge each other.",

@@ -106,21 +106,6 @@ func watchFields() []field[Watch] {
 	}
 }
 
-func sweepFields() []field[Sweep] {
-	return []field[Sweep]{
-		{Key{
-			Name: "contact", Type: "string", Default: "none",
-			Doc:     "How the owner of a target reaches you, in every request: a mailto: or https: URL.",
-			Example: `contact = "mailto:me@example.org"`,
-		}, text(func(s *Sweep) *string { return &s.Contact }, parseContact)},
-		{Key{
-			Name: "optout", Type: "string", Default: "none",
-			Doc:     "The host name where the fleet shows the page to opt out of sweeps.",
-			Example: `optout = "bot.example.org"`,
-		}, text(func(s *Sweep) *string { return &s.OptOut }, parseHost)},
-	}
-}
-
 func healthFields() []field[Health] {
 	return []field[Health]{
 		{Key{

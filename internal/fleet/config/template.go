@@ -152,11 +152,64 @@ files = {files}
 # Where to tell you that one is down.
 #alert = ["ntfy://ntfy.sh/my-topic"]
 
+# How ` + "`penny sweep`" + ` asks; its flags go before what is here.
 #[sweep]
 # How the owner of a target reaches you: in every request of a sweep.
 #contact = "mailto:me@example.org"
-# Where the fleet shows the page to opt out.
+# What every request calls its sender, instead of penny.
+#user_agent = "examplebot/1.0"
+# Where the fleet shows who sweeps, and how to opt out; and the file of those
+# who did, which ` + "`penny sweep optout`" + ` edits.
 #optout = {bot}
+#optout_list = "optout.txt"
+# Networks and names that are not asked, in files.
+#block = ["block.txt"]
+# Ask for robots.txt first, and obey it.
+#robots = true
+# Ask private and loopback addresses too.
+#allow_private = true
+
+# What is asked: first, both, only or never https; with www. or without; how
+# many redirects and retries; GET or HEAD; bytes of a body; other ports.
+#https = "first"
+#www = true
+#follow = 5
+#retries = 1
+#method = "GET"
+#body = "64k"
+#ports = { 80 = 18080, 443 = 18443 }
+# Of which column of the list, if it is not found; and what dead means.
+#column = "domain"
+#definition = ['nameless=verdict startsWith "dns."']
+# Where the rows go: parquet, jsonl or csv.
+#output = "run"
+#format = "parquet"
+
+# How fast: targets and questions under way, and requests a time.
+#concurrency = 8000
+#dns_concurrency = 2000
+#rate = "5000/s"
+#per_address = "2/s"
+#per_network = "50/s"
+#per_domain = "30/m"
+#per_resolver = "500/s"
+# No limits at all, for machines of your own.
+#no_pacing = true
+# One time for all phases, or by phase.
+#timeout = { dns = "3s", connect = "5s", tls = "8s", first_byte = "10s", total = "20s" }
+
+# Who resolves names, and what is known to answer as long as our line is well.
+#resolver = ["127.0.0.1"]
+#control = ["https://www.example.org/"]
+# fast or plain; where the shards wait; where Prometheus looks.
+#engine = "fast"
+#queue = "local"
+#metrics = "127.0.0.1:9100"
+# What this place is called, whom to trust beside the system's CAs, and what
+# machines cost.
+#vantage = "sydney"
+#roots = "ca.pem"
+#prices = "prices.toml"
 
 #[health]
 # Servers of others: with two machines, one that reaches none of them does not
