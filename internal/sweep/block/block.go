@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Private reports whether an address is not of the public internet: private,
@@ -106,6 +107,9 @@ func (l *List) add(text string) error {
 	name := strings.TrimSuffix(strings.ToLower(strings.TrimPrefix(text, "*.")), ".")
 	if strings.ContainsAny(name, "/ \t,:") || strings.Trim(name, "0123456789.") == "" || len(name) > 253 {
 		return fmt.Errorf("%.60q is no network, address or name; write 192.0.2.0/24, 192.0.2.7 or example.com", text)
+	}
+	if strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) { // it would meet no target
+		return fmt.Errorf("%.60q has letters outside ASCII; write the name in its xn-- form", text)
 	}
 	if l.names == nil {
 		l.names = map[string]bool{}

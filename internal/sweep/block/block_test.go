@@ -62,6 +62,7 @@ func TestAListsMistakesHaveAPlace(t *testing.T) {
 		"example.com\n192.0.2.0/33": "block.txt:2: ",
 		"http://example.com/":       "block.txt:1: ",
 		"192.0.2":                   "block.txt:1: ",
+		"bücher.example":            "block.txt:1: ",
 		strings.Repeat("a", 300):    "block.txt:1: ",
 		"ok.example\n" + strings.Repeat("a", maxLine+1): "block.txt:2: read: ",
 	} {
