@@ -81,7 +81,10 @@ func (p *portMap) String() string {
 func (p *portMap) Type() string { return "pairs" }
 
 // phases is a flag for timeouts: one for all, or by phase.
-type phases struct{ s *sweep.Settings }
+type phases struct {
+	s     *sweep.Settings
+	typed map[string]bool // names of phases
+}
 
 func (p *phases) fields() map[string]*time.Duration {
 	return map[string]*time.Duration{
@@ -104,15 +107,24 @@ func (p *phases) Set(text string) error {
 		switch {
 		case known:
 			*field = d
+			p.note(name)
 		case found:
 			return fmt.Errorf("there is no phase %q; there are dns, connect, tls, first-byte and total", name)
 		default:
-			for _, field := range p.fields() {
+			for name, field := range p.fields() {
 				*field = d
+				p.note(name)
 			}
 		}
 	}
 	return nil
+}
+
+func (p *phases) note(phase string) {
+	if p.typed == nil {
+		p.typed = map[string]bool{}
+	}
+	p.typed[phase] = true
 }
 
 // String writes the timeouts.
@@ -170,16 +182,19 @@ type sweepOptions struct {
 	resolver  rate
 	ports     portMap
 	resolvers resolvers
+	phases    phases
 	body      size
 	queue     string
 	metrics   string
 	roots     string
 	file      string
-	prices    string
-	noReport  bool
-	dnsOnly   bool
-	simnet    int
-	internet  simnetOptions
+
+	fleetControls bool // the controls are the sites of the fleet
+	prices        string
+	noReport      bool
+	dnsOnly       bool
+	simnet        int
+	internet      simnetOptions
 }
 
 func newSweep(g *globals, env Env) *cobra.Command {
@@ -194,7 +209,10 @@ input: lines, CSV or TSV, also in .gz, .zst or .zip.
 The rates are polite unless you say otherwise. A run that was interrupted goes on
 when the same command is typed again, or with penny sweep resume.
 
-Without a list, --simnet N sweeps a simulated internet on this machine.`,
+Without a list, --simnet N sweeps a simulated internet on this machine.
+
+What no flag says is taken from [sweep] of penny.toml, if it is there. The lists of
+who opted out are always honoured: see penny sweep optout.`,
 		Example: "  penny sweep --simnet 100000\n  penny sweep domains.csv --contact mailto:me@example.org\n  zcat names.gz | penny sweep - -o names.run --resolver 127.0.0.1",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -202,7 +220,7 @@ Without a list, --simnet N sweeps a simulated internet on this machine.`,
 		},
 	}
 	o.add(cmd.Flags())
-	cmd.AddCommand(newSweepResume(g, env), newSweepReport(g, env), newSweepStatus(g, env), newSweepDiff(g, env), newSweepTrace(g, env))
+	cmd.AddCommand(newSweepResume(g, env), newSweepReport(g, env), newSweepStatus(g, env), newSweepDiff(g, env), newSweepTrace(g, env), newSweepOptout(g, env))
 	return cmd
 }
 
@@ -227,7 +245,8 @@ func (o *sweepOptions) add(flags *pflag.FlagSet) {
 	flags.Var(&o.network, "per-network", "at most so many to one /24 or /48")
 	flags.Var(&o.domain, "per-domain", "at most so many to one registrable domain (default no limit)")
 	flags.BoolVar(&o.noPacing, "no-pacing", false, "no limits to addresses, networks and domains; for private or simulated targets only")
-	flags.Var(&phases{s}, "timeout", "one for all phases, or by phase")
+	o.phases.s = s
+	flags.Var(&o.phases, "timeout", "one for all phases, or by phase")
 	flags.Var(&o.resolvers, "resolver", "resolvers (default the system's)")
 	flags.Var(&o.resolver, "per-resolver", "at most so many questions to one resolver")
 	flags.IntVar(&s.DNSConcurrency, "dns-concurrency", s.DNSConcurrency, "at most `N` questions under way")
@@ -255,7 +274,7 @@ func (o *sweepOptions) add(flags *pflag.FlagSet) {
 }
 
 // settle checks the flags and makes settings of them.
-func (o *sweepOptions) settle(flags *pflag.FlagSet, args []string) error {
+func (o *sweepOptions) settle(flags *pflag.FlagSet, args []string, env Env) error {
 	s := &o.settings
 	if o.simnet != 0 && !flags.Changed("https") {
 		s.HTTPS = "both" // the tour shows what each definition makes of the same rows
@@ -263,6 +282,9 @@ func (o *sweepOptions) settle(flags *pflag.FlagSet, args []string) error {
 	s.Lists = args
 	s.Rate, s.AddressRate, s.NetworkRate, s.DomainRate, s.ResolverRate = float64(o.rate), float64(o.address), float64(o.network), float64(o.domain), float64(o.resolver)
 	s.Pacing, s.Ports, s.Resolvers, s.Body = !o.noPacing, o.ports, o.resolvers, int(o.body)
+	if err := o.configure(flags, env); err != nil {
+		return err
+	}
 	if o.simnet != 0 {
 		o.internet.dns = "127.0.0.1:0"
 		world, err := o.internet.world()
@@ -299,7 +321,7 @@ func (o *sweepOptions) settle(flags *pflag.FlagSet, args []string) error {
 		return &usageError{what: fmt.Sprintf("--retries %d is not from 0 to 10", s.Retries), hint: "write --retries 1"}
 	case s.Concurrency < 1 || s.Concurrency > 1_000_000:
 		return &usageError{what: fmt.Sprintf("--concurrency %d is not from 1 to 1000000", s.Concurrency), hint: "leave it out: it follows what the machine can do"}
-	case o.noPacing && !s.AllowPrivate && o.simnet == 0:
+	case !s.Pacing && !s.AllowPrivate && o.simnet == 0:
 		return &usageError{
 			what: "--no-pacing is for private or simulated targets: others would be flooded",
 			hint: "leave it out, or raise --per-address and --per-network; for your own machines add --allow-private",

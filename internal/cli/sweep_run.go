@@ -24,7 +24,7 @@ import (
 
 // runSweep begins a run, or goes on with the one that the same command began.
 func runSweep(ctx context.Context, o *sweepOptions, flags *pflag.FlagSet, args []string, env Env) error {
-	if err := o.settle(flags, args); err != nil {
+	if err := o.settle(flags, args, env); err != nil {
 		return err
 	}
 	return o.sweep(ctx, o.directory(), env)
@@ -94,6 +94,9 @@ func (o *sweepOptions) sweep(ctx context.Context, dir string, env Env) error {
 		if !o.quiet && !o.json {
 			_, _ = fmt.Fprintln(env.Stderr, text)
 		}
+	}
+	if o.fleetControls {
+		c.Say(fmt.Sprintf("note: whether our own line is well is told by the fleet's sites, %s; --control names others", strings.Join(s.Controls, ", ")))
 	}
 	m, err := sweep.Run(ctx, &c)
 	progress.end()
@@ -180,7 +183,12 @@ way is asked again; every target gets one row.`,
 			if m.Finished != nil {
 				return &mistake.Error{File: args[0], What: "this run is finished", Hint: "penny sweep report " + args[0] + " shows it"}
 			}
-			o.settings = m.Settings
+			if o.settings = m.Settings; m.Settings.Simnet != nil {
+				o.simnet = m.Settings.Simnet.Targets
+			}
+			if err := o.goOn(cmd.Flags(), env); err != nil {
+				return err
+			}
 			return o.sweep(cmd.Context(), args[0], env)
 		},
 	}
@@ -188,6 +196,7 @@ way is asked again; every target gets one row.`,
 	flags.StringVar(&o.roots, "roots", "", "`file` of certificates that are trusted beside the system's")
 	flags.StringVar(&o.metrics, "metrics", "", "`address` for Prometheus' metrics")
 	flags.StringVar(&o.prices, "prices", "", "`file` of prices for the bill")
+	flags.StringVarP(&o.file, "file", "f", "", "fleet `file` with the defaults of these flags (default penny.toml if it is there)")
 	return cmd
 }
 

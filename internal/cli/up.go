@@ -81,6 +81,16 @@ func runUp(ctx context.Context, o upOptions, env Env) error {
 // loadFleet reads the fleet file, the one in this directory if none is named, or
 // takes the demo fleet if there is none.
 func loadFleet(file string) (*config.Fleet, error) {
+	fleet, err := fleetFile(file)
+	if err == nil && fleet == nil {
+		fleet = up.Demo()
+	}
+	return fleet, err
+}
+
+// fleetFile reads the fleet file, the one in this directory if none is named, which
+// need not be there: the fleet is nil then.
+func fleetFile(file string) (*config.Fleet, error) {
 	named := file != ""
 	if !named {
 		file = config.FileName
@@ -90,7 +100,7 @@ func loadFleet(file string) (*config.Fleet, error) {
 	case err == nil:
 		return fleet, nil
 	case errors.Is(err, fs.ErrNotExist) && !named:
-		return up.Demo(), nil
+		return nil, nil //nolint:nilnil // no fleet is no mistake
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, &mistake.Error{File: file, What: "there is no such file", Hint: "penny init -f " + file + " writes one"}
 	}

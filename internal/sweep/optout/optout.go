@@ -133,7 +133,7 @@ func Normal(text string) (string, error) {
 
 // Edit reads the list in a file, has it changed, and writes it, so that the file is
 // there as before or as a whole, whatever happens. A file that is not there is an
-// empty list, and is made. It waits for another process that edits, until ctx ends.
+// empty list, and is made unless nothing changes. It waits for another process that edits, until ctx ends.
 func Edit(ctx context.Context, path string, change func(*List) error) error {
 	temp, err := claim(ctx, path+".new")
 	if err != nil {
@@ -157,7 +157,8 @@ func Edit(ctx context.Context, path string, change func(*List) error) error {
 			mode = info.Mode().Perm()
 		}
 	}
-	if err := change(l); err != nil {
+	before := slices.Clone(l.lines)
+	if err := change(l); err != nil || slices.Equal(before, l.lines) {
 		return err
 	}
 	_, err = io.WriteString(temp, strings.Join(l.lines, "\n")+"\n")

@@ -95,6 +95,12 @@ func TestAListThatIsNotThereIsMade(t *testing.T) {
 	if _, err := optout.Read(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Read: %v, want fs.ErrNotExist", err)
 	}
+	if err := optout.Edit(t.Context(), path, func(*optout.List) error { return nil }); err != nil {
+		t.Error(err)
+	}
+	if _, err := optout.Read(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a change of nothing makes a list: %v", err)
+	}
 	err := optout.Edit(t.Context(), path, func(l *optout.List) error {
 		l.Add("example.com", "")
 		return nil
