@@ -97,7 +97,7 @@ const (
 	SkipPrivate
 	// SkipBlocked is a name or an address on a block list.
 	SkipBlocked
-	// SkipOptout is a name whose owner has asked not to be asked.
+	// SkipOptout is a name or an address whose owner has asked not to be asked.
 	SkipOptout
 	// SkipRobots is a path that the site's robots.txt disallows (RFC 9309).
 	SkipRobots

@@ -33,7 +33,7 @@ type Config struct {
 	Health   *health.Monitor
 	Policy   Policy
 	Block    *block.List
-	Optout   *block.List // names whose owners have opted out
+	Optout   *block.List // names and networks whose owners have opted out
 	// Redos is how often a target is done again because our line was ill, before
 	// its row is marked as suspect.
 	Redos int

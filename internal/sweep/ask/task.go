@@ -245,6 +245,8 @@ func (t *Task) tryAddress() {
 		switch {
 		case t.a.policy.OnlyLoopback && !addr.IsLoopback(), !t.a.policy.OnlyLoopback && !t.a.policy.AllowPrivate && block.Private(addr):
 			v = verdict.SkipPrivate
+		case t.a.optout.Address(addr):
+			v = verdict.SkipOptout
 		case t.a.block.Address(addr):
 			v = verdict.SkipBlocked
 		}
