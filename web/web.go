@@ -1,7 +1,7 @@
-// Package web holds what people look at in a browser. So far that is the welcome site, which `penny up` serves when it is given no
-// site: a few pages that say what is running and how to try it.
+// Package web holds what people look at in a browser: the welcome site, which `penny up` serves when it is given no site, a few pages
+// that say what is running and how to try it; and the page for those whom a sweep asked, which says who asks and how to opt out.
 //
-// The site is plain files in a directory, like every other site that a POP serves, so it also shows what such a directory may hold.
+// Both are plain files in a directory, like every other site that a POP serves, so they also show what such a directory may hold.
 // Whatever the caller hands in may hold any bytes: it is escaped for HTML, and quoted for the shell inside commands. The pages ask
 // nobody but the POP that served them, and their Content-Security-Policy lets them do nothing else.
 package web
@@ -52,12 +52,27 @@ func WriteWelcome(dir string, d WelcomeData) error {
 	if err != nil {
 		return fmt.Errorf("render the welcome site: %w", err)
 	}
+	if err := writeFiles(dir, files); err != nil {
+		return fmt.Errorf("write the welcome site: %w", err)
+	}
+	return nil
+}
+
+func writeFiles(dir string, files map[string][]byte) error {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := os.WriteFile(filepath.Join(dir, name), files[name], 0o644); err != nil {
-			return fmt.Errorf("write the welcome site: %w", err)
+			return err
 		}
 	}
 	return nil
+}
+
+func mustRead(files embed.FS, name string) []byte {
+	content, err := files.ReadFile(name)
+	if err != nil {
+		panic(err) // the file is part of this package
+	}
+	return content
 }
 
 // page is what the templates see.
@@ -79,13 +94,7 @@ func renderWelcome(d WelcomeData) (map[string][]byte, error) {
 		return nil, err
 	}
 	files := map[string][]byte{}
-	read := func(name string) []byte {
-		content, err := welcomeFiles.ReadFile("welcome/" + name)
-		if err != nil {
-			panic(err) // the file is part of this package
-		}
-		return content
-	}
+	read := func(name string) []byte { return mustRead(welcomeFiles, "welcome/"+name) }
 	for _, name := range []string{"_headers", "_redirects", "favicon.svg"} {
 		files[name] = read(name)
 	}

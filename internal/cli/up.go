@@ -63,6 +63,7 @@ func runUp(ctx context.Context, o upOptions, env Env) error {
 	}
 	if o.site != "" {
 		fleet.Sites = []config.Site{{Name: siteName, Files: o.site, Dialect: config.DialectNetlify}}
+		fleet.Sweep.OptOut = "" // the fleet file's sites have the page
 	} else if list := config.CheckFiles(fleet); len(list) > 0 {
 		return list.Err()
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,6 +19,7 @@ import (
 	"pennyfarthing/internal/rules"
 	"pennyfarthing/internal/serve/edge"
 	"pennyfarthing/internal/serve/site"
+	"pennyfarthing/internal/sweep"
 	"pennyfarthing/web"
 )
 
@@ -121,7 +123,11 @@ func (f *fleet) prepare(ctx context.Context) error {
 		return err
 	}
 	sites := f.startable()
-	ca, err := f.openCA(sites)
+	optout, err := f.optout()
+	if err != nil {
+		return err
+	}
+	ca, err := f.openCA(slices.Concat(sites, optout))
 	if err != nil {
 		return err
 	}
@@ -132,6 +138,7 @@ func (f *fleet) prepare(ctx context.Context) error {
 		}
 		sites = []config.Site{welcome}
 	}
+	sites = slices.Concat(sites, optout)
 	for i, s := range sites {
 		if err := f.addSite(ctx, s, ca, i == 0, len(sites)); err != nil {
 			return fmt.Errorf("site %s: %w", s.Name, err)
@@ -298,14 +305,47 @@ func limits(l config.Limits) edge.Limits {
 	}
 }
 
-// welcome writes the built-in site.
-func (f *fleet) welcome(ca *keys.CA) (config.Site, error) {
-	dir := filepath.Join(f.FleetOptions.State, "welcome", f.Fleet.Name)
+// builtIn makes an empty directory for a built-in site.
+func (f *fleet) builtIn(name string) (string, error) {
+	dir := filepath.Join(f.FleetOptions.State, name, f.Fleet.Name)
 	if err := os.RemoveAll(dir); err != nil {
-		return config.Site{}, fmt.Errorf("clear the welcome site: %w", err)
+		return "", fmt.Errorf("clear the %s site: %w", name, err)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return config.Site{}, fmt.Errorf("make the welcome site: %w", err)
+		return "", fmt.Errorf("make the %s site: %w", name, err)
+	}
+	return dir, nil
+}
+
+// optout writes the page for those whom sweeps ask, if the fleet has one. It says
+// what a sweep does that no flag changes.
+func (f *fleet) optout() ([]config.Site, error) {
+	c := &f.Fleet.Sweep
+	if c.OptOut == "" {
+		return nil, nil
+	}
+	dir, err := f.builtIn("optout")
+	if err != nil {
+		return nil, err
+	}
+	s := sweep.Defaults()
+	s.Configure(c, func(string) bool { return false })
+	err = web.WriteOptout(dir, web.OptoutData{
+		Host: c.OptOut, Contact: s.Contact, Agent: s.UserAgent(f.Version),
+		HTTPS: s.HTTPS, WWW: s.WWW, Follow: s.Follow, Retries: s.Retries, Method: s.Method, Body: s.Body, Robots: s.Robots,
+		AddressRate: s.AddressRate, NetworkRate: s.NetworkRate, DomainRate: s.DomainRate,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []config.Site{{Name: c.OptOut, Files: dir, Dialect: config.DialectNetlify}}, nil
+}
+
+// welcome writes the built-in site.
+func (f *fleet) welcome(ca *keys.CA) (config.Site, error) {
+	dir, err := f.builtIn("welcome")
+	if err != nil {
+		return config.Site{}, err
 	}
 	data := web.WelcomeData{Version: f.Version, CAFile: ca.File(), TrustHint: keys.TrustHint(runtime.GOOS, ca.File())}
 	for _, p := range f.report.POPs {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"net"
 	"net/http"
@@ -423,5 +424,43 @@ func TestMetricsNameEveryPOP(t *testing.T) {
 		if want := fmt.Sprintf("pop=%q", p.Name); !strings.Contains(metrics, want) {
 			t.Errorf("the metrics lack %s", want)
 		}
+	}
+}
+
+func TestTheOptOutPageIsASiteOfEveryPOP(t *testing.T) {
+	c, _ := common(t)
+	fleet := demo(filesSite("example.org", directory(t, map[string]string{"index.html": "home"})))
+	fleet.Sweep = config.Sweep{Contact: "mailto:me@example.org", OptOut: "bot.example.org", PerAddress: new(0.25)}
+	f := start(t, Fleet, FleetOptions{Common: c, Fleet: fleet, Version: "v9.9"})
+	if len(f.report.Sites) != 2 || f.report.Sites[1].Name != "bot.example.org" {
+		t.Fatalf("it serves %+v", f.report.Sites)
+	}
+	v := newVisitor(t, f.report.CA)
+	for _, p := range f.report.POPs {
+		_, port, _ := strings.Cut(strings.TrimPrefix(p.HTTPS, "https://"), ":")
+		for _, host := range []string{"bot.example.org", "bot.example.org.localhost"} {
+			got := v.get("HTTP/2.0", "https://"+host+":"+port+"/")
+			for _, want := range []string{"compatible; penny/v9.9; +mailto:me@example.org", `href="mailto:me@example.org"`, "At most 15 requests a minute to one address."} {
+				if got.status != 200 || !strings.Contains(html.UnescapeString(got.body), want) {
+					t.Errorf("%s on %s: status %d, and the page does not have %q", host, p.Name, got.status, want)
+				}
+			}
+			if policy := got.header.Get("Content-Security-Policy"); !strings.HasPrefix(policy, "default-src 'none'; style-src 'self'; ") {
+				t.Errorf("the policy is %q", policy)
+			}
+		}
+		if got := v.get("HTTP/2.0", "https://example.org:"+port+"/"); got.body != "home" {
+			t.Errorf("the other site says %q", got.body)
+		}
+	}
+}
+
+func TestAFleetWithNothingButAnOptOutPageShowsTheWelcomeSiteToo(t *testing.T) {
+	c, _ := common(t)
+	fleet := demo()
+	fleet.Sweep = config.Sweep{Contact: "https://example.org/", OptOut: "bot.example.org"}
+	f := start(t, Fleet, FleetOptions{Common: c, Fleet: fleet})
+	if len(f.report.Sites) != 2 || f.report.Sites[0].Name != "welcome" || f.report.Sites[1].Name != "bot.example.org" {
+		t.Fatalf("it serves %+v", f.report.Sites)
 	}
 }
