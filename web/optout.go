@@ -94,7 +94,11 @@ func whatIsAsked(d OptoutData) []string {
 	}
 	all := []string{page}
 	if d.Follow > 0 {
-		all = append(all, fmt.Sprintf("Where a redirect leads, up to %s. No other links, no forms, no logins.", times(d.Follow, "redirect")))
+		redirects := "one redirect"
+		if d.Follow > 1 {
+			redirects = fmt.Sprintf("%d redirects", d.Follow)
+		}
+		all = append(all, "Where a redirect leads, up to "+redirects+". No other links, no forms, no logins.")
 	} else {
 		all = append(all, "No redirects, no links, no forms, no logins.")
 	}
@@ -116,7 +120,11 @@ func whatIsAsked(d OptoutData) []string {
 func howOften(d OptoutData) []string {
 	once := "Once a name in each run."
 	if d.Retries > 0 {
-		once = fmt.Sprintf("Once a name in each run, and up to %s more when what went wrong may pass, such as a timeout.", times(d.Retries, "time"))
+		more := "once more"
+		if d.Retries > 1 {
+			more = fmt.Sprintf("up to %d times more", d.Retries)
+		}
+		once = "Once a name in each run, and " + more + " when what went wrong may pass, such as a timeout."
 	}
 	all := []string{once}
 	for _, limit := range []struct {
@@ -144,10 +152,3 @@ func perTime(perSecond float64) string {
 }
 
 func number(n float64) string { return strconv.FormatFloat(n, 'f', -1, 64) }
-
-func times(n int, thing string) string {
-	if n == 1 {
-		return "one " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}

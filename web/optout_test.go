@@ -75,7 +75,7 @@ func TestTheOptOutPageSaysWhatIsAskedAndHowOften(t *testing.T) {
 		{"the defaults", asked(), []string{
 			"You reach us at me@example.org.", "Mozilla/5.0 (compatible; penny/0.1.0; +mailto:me@example.org)",
 			"over HTTPS, and over HTTP only if that does not answer, with one GET request each. If none is answered, the same with www.",
-			"up to 5 redirects.", "the page's title. We read no more", "We do not ask for robots.txt", "and up to one time more when",
+			"up to 5 redirects.", "the page's title. We read no more", "We do not ask for robots.txt", "and once more when",
 			"At most 2 requests a second to one address.", "At most 50 requests a second to one network", "Write to me@example.org, and name",
 			"refuse what has our User-Agent", "penny sweep optout add example.com",
 		}, []string{"registered domain", "a hash of"}},

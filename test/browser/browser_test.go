@@ -56,7 +56,7 @@ func TestTheWelcomeSiteInABrowserThatTrustsTheCA(t *testing.T) {
 	}{{"desktop", 1280, 900, false}, {"phone", 390, 844, true}} {
 		c.Resize(window.width, window.height, window.mobile)
 		c.Navigate(r.POPs[0].HTTPS + "/")
-		checkPicture(t, c.Screenshot(), window.name, window.width)
+		checkPicture(t, c.Screenshot(), "welcome-"+window.name, window.width)
 		var overflow int
 		c.Evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth", &overflow)
 		if overflow > 0 {
@@ -109,10 +109,70 @@ func checkPage(t *testing.T, c *chromium.Browser, r running) {
 	}
 }
 
+const askingFleet = `fleet = "asking"
+
+[pops.one]
+addresses = ["203.0.113.10"]
+
+[sweep]
+contact = "mailto:me@example.org"
+optout  = "bot.example.org"
+`
+
+func TestTheOptOutPageInALightAndADarkBrowser(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("penny.toml", []byte(askingFleet), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := program.Start(t, penny, "up", "--json")
+	var r running
+	p.JSON(&r)
+	page := strings.Replace(r.POPs[0].HTTPS, "localhost", "bot.example.org.localhost", 1) + "/"
+	c := chromium.Start(t, chromium.Trust(t, r.CA))
+	grounds := map[string]string{}
+	for _, window := range []struct {
+		scheme        string
+		width, height int
+		mobile        bool
+	}{{"light", 1280, 900, false}, {"dark", 390, 844, true}} {
+		c.Prefer(window.scheme)
+		c.Resize(window.width, window.height, window.mobile)
+		c.Navigate(page)
+		checkPicture(t, c.Screenshot(), "optout-"+window.scheme, window.width)
+		var got struct {
+			Overflow int      `json:"overflow"`
+			Ground   string   `json:"ground"`
+			Mail     string   `json:"mail"`
+			Loaded   []string `json:"loaded"`
+		}
+		c.Evaluate(`({
+			overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+			ground: getComputedStyle(document.body).backgroundColor,
+			mail: document.querySelector("main a").href,
+			loaded: performance.getEntriesByType("resource").map(e => e.name),
+		})`, &got)
+		if got.Overflow > 0 || got.Mail != "mailto:me@example.org" {
+			t.Errorf("%s: the page is %d pixels wider than the window, and its first link leads to %s", window.scheme, got.Overflow, got.Mail)
+		}
+		for _, from := range got.Loaded {
+			if !strings.HasPrefix(from, page) {
+				t.Errorf("%s: the page asks for %s", window.scheme, from)
+			}
+		}
+		grounds[window.scheme] = got.Ground
+	}
+	if grounds["light"] == grounds["dark"] {
+		t.Errorf("light and dark have the same ground: %v", grounds)
+	}
+	if all := c.Complaints(); len(all) > 0 {
+		t.Errorf("the browser complains:\n%s", strings.Join(all, "\n"))
+	}
+}
+
 // checkPicture keeps a screenshot, and fails if it shows nothing.
 func checkPicture(t *testing.T, data []byte, name string, width int) {
 	t.Helper()
-	file := filepath.Join(t.ArtifactDir(), "welcome-"+name+".png")
+	file := filepath.Join(t.ArtifactDir(), name+".png")
 	if err := os.WriteFile(file, data, 0o644); err != nil {
 		t.Fatal(err)
 	}

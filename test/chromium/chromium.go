@@ -300,6 +300,12 @@ func (c *Browser) Resize(width, height int, mobile bool) {
 	c.call("Emulation.setDeviceMetricsOverride", object{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}, nil)
 }
 
+// Prefer makes the user one who prefers a colour scheme: light or dark.
+func (c *Browser) Prefer(scheme string) {
+	c.t.Helper()
+	c.call("Emulation.setEmulatedMedia", object{"features": []object{{"name": "prefers-color-scheme", "value": scheme}}}, nil)
+}
+
 // Screenshot takes a picture of the whole page, as a PNG file.
 func (c *Browser) Screenshot() []byte {
 	c.t.Helper()
