@@ -52,6 +52,9 @@ func (s *Settings) Configure(c *config.Sweep, typed func(flag string) bool) {
 	takeList(from, "control", &s.Controls, c.Controls)
 	takeList(from, "definition", &s.Definitions, c.Definitions)
 	s.Block = slices.Concat(c.Block, s.Block)
+	if c.OptOut != "" {
+		s.OptoutPage = "https://" + c.OptOut + "/"
+	}
 }
 
 // A source is a fleet file behind flags.

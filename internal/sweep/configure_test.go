@@ -15,7 +15,7 @@ import (
 // everything is a [sweep] in which every setting differs from its default.
 func everything() *fleet.Sweep {
 	return &fleet.Sweep{
-		Contact: "mailto:me@example.org", Agent: "examplebot/1.0", Block: []string{"block.txt"}, Robots: new(true), AllowPrivate: true,
+		Contact: "mailto:me@example.org", Agent: "examplebot/1.0", OptOut: "bot.example.org", Block: []string{"block.txt"}, Robots: new(true), AllowPrivate: true,
 		HTTPS: "both", WWW: new(false), Follow: new(0), Retries: new(0), Method: "HEAD", Body: 65536, Ports: map[uint16]uint16{80: 18080},
 		Column: "domain", Definitions: []string{"strict"}, Format: "jsonl", Concurrency: 15_000, DNSConcurrency: 500,
 		Rate: new(5000.0), PerAddress: new(0.0), PerNetwork: new(7.0), PerDomain: new(0.5), PerResolver: new(0.0), NoPacing: true,
@@ -41,7 +41,7 @@ func configured(c *fleet.Sweep, typed ...string) sweep.Settings {
 func TestTheFleetFileGoesBeforeTheDefaults(t *testing.T) {
 	want := sweep.Settings{
 		Format: "jsonl", Column: "domain", HTTPS: "both", Method: "HEAD", Body: 65536, Robots: true, Contact: "mailto:me@example.org", Agent: "examplebot/1.0",
-		AllowPrivate: true, Block: []string{"block.txt"}, Ports: map[uint16]uint16{80: 18080},
+		AllowPrivate: true, OptoutPage: "https://bot.example.org/", Block: []string{"block.txt"}, Ports: map[uint16]uint16{80: 18080},
 		Rate: 5000, NetworkRate: 7, DomainRate: 0.5, Concurrency: 15_000, DNSConcurrency: 500,
 		DNSTimeout: time.Second, ConnectTimeout: 2 * time.Second, TLSTimeout: 3 * time.Second, FirstByteTimeout: 4 * time.Second, TotalTimeout: 6 * time.Second,
 		Resolvers: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:53")}, Controls: []string{"https://www.example.org/"}, Definitions: []string{"strict"},
@@ -57,7 +57,7 @@ func TestTheFleetFileGoesBeforeTheDefaults(t *testing.T) {
 
 func TestFlagsGoBeforeTheFleetFile(t *testing.T) {
 	want := sweep.Defaults()
-	want.Block = []string{"block.txt"} // whom not to ask is never taken back
+	want.Block, want.OptoutPage = []string{"block.txt"}, "https://bot.example.org/" // whom not to ask is never taken back
 	if diff := cmp.Diff(want, configured(everything(), "everything"), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("the settings differ (-want +got):\n%s", diff)
 	}

@@ -28,8 +28,9 @@ type Settings struct {
 	Agent   string   `json:"user_agent"`
 
 	AllowPrivate bool              `json:"allow_private"`
-	Block        []string          `json:"block,omitempty"`  // files
-	Optout       []string          `json:"optout,omitempty"` // files
+	Block        []string          `json:"block,omitempty"`       // files
+	Optout       []string          `json:"optout,omitempty"`      // files
+	OptoutPage   string            `json:"optout_page,omitempty"` // the URL that tells the owners of targets how to opt out
 	Ports        map[uint16]uint16 `json:"ports,omitempty"`
 
 	Pacing         bool    `json:"pacing"`
