@@ -15,6 +15,7 @@ import (
 	"pennyfarthing/internal/sweep/evidence"
 	"pennyfarthing/internal/sweep/result"
 	"pennyfarthing/internal/sweep/simnet"
+	"pennyfarthing/internal/verdict"
 )
 
 // internet starts a simulated internet.
@@ -162,4 +163,52 @@ func mustProfile(t *testing.T, name string) simnet.Profile {
 		t.Fatal(err)
 	}
 	return p
+}
+
+func TestEveryPolicyIsTheTruth(t *testing.T) {
+	w, s := internet(t, mustProfile(t, "quick"), simnet.Config{})
+	for _, p := range []struct {
+		https           string
+		www             bool
+		follow, retries int
+	}{
+		{"both", true, 5, 1}, {"only", true, 5, 1}, {"never", true, 5, 1}, {"never", false, 0, 0}, {"first", false, 1, 0}, {"only", false, 0, 2}, {"both", false, 20, 0},
+	} {
+		t.Run(fmt.Sprintf("https=%s,www=%v,follow=%d,retries=%d", p.https, p.www, p.follow, p.retries), func(t *testing.T) {
+			c := config(t, w, s, 600)
+			set := &c.Settings
+			set.HTTPS, set.WWW, set.Follow, set.Retries, set.Format = p.https, p.www, p.follow, p.retries, "csv"
+			sweepAll(t, c)
+			truth(t, w, c, 600)
+		})
+	}
+}
+
+func TestRobotsAreObeyed(t *testing.T) {
+	w, s := internet(t, mustProfile(t, "hostile"), simnet.Config{})
+	c := config(t, w, s, 500)
+	c.Settings.Robots, c.Settings.HTTPS, c.Settings.WWW, c.Settings.Follow = true, "never", false, 0
+	sweepAll(t, c)
+	skipped := 0
+	for row, err := range result.Rows(c.Dir) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		fate, err := w.Fate(row.Target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if row.Verdict == verdict.SkipRobots.String() {
+			skipped++
+			if row.Status != 0 {
+				t.Errorf("%s was asked all the same: %d", row.Target, row.Status)
+			}
+			if fate.Robots == simnet.NoRobots {
+				t.Errorf("%s has nothing against being asked", row.Target)
+			}
+		}
+	}
+	if skipped == 0 {
+		t.Error("nobody disallows anything")
+	}
 }
