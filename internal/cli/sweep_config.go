@@ -112,3 +112,16 @@ func optoutFiles(fleet *config.Fleet, g *globals, env Env) []string {
 	}
 	return files
 }
+
+// pricesFile is the file of prices that a flag names, or else [sweep] of the fleet
+// file; empty if neither does.
+func pricesFile(typed, file string) (string, error) {
+	if typed != "" {
+		return typed, nil
+	}
+	fleet, err := fleetFile(file)
+	if err != nil || fleet == nil {
+		return "", err
+	}
+	return fleet.Sweep.Prices, nil
+}

@@ -153,7 +153,7 @@ func writeReport(name string, write func(io.Writer) error) (err error) {
 }
 
 func newSweepReport(g *globals, env Env) *cobra.Command {
-	var page, prices string
+	var page, prices, fleet string
 	var more []string
 	cmd := &cobra.Command{
 		Use:   "report RUN",
@@ -164,7 +164,11 @@ needs nothing else.`,
 		Example: "  penny sweep report runs/domains-20261129-031500\n  penny sweep report runs/domains-20261129-031500 --html page.html\n  penny sweep report RUN --definition 'gone=status == 404 || status == 410'",
 		Args:    runs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			table, err := loadPrices(prices)
+			file, err := pricesFile(prices, fleet)
+			if err != nil {
+				return err
+			}
+			table, err := loadPrices(file)
 			if err != nil {
 				return err
 			}
@@ -193,6 +197,7 @@ needs nothing else.`,
 	}
 	cmd.Flags().StringVar(&page, "html", "", "write a page to this `file`")
 	cmd.Flags().StringVar(&prices, "prices", "", "`file` of prices for the bill")
+	cmd.Flags().StringVarP(&fleet, "file", "f", "", "fleet `file` that names the prices (default penny.toml if it is there)")
 	cmd.Flags().StringArrayVar(&more, "definition", nil, "another thing that dead may mean: an `expression`, or name=expression")
 	return cmd
 }

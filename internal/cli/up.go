@@ -101,7 +101,7 @@ func fleetFile(file string) (*config.Fleet, error) {
 	case err == nil:
 		return fleet, nil
 	case errors.Is(err, fs.ErrNotExist) && !named:
-		return nil, nil //nolint:nilnil // no fleet is no mistake
+		return nil, nil // no fleet is no mistake
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, &mistake.Error{File: file, What: "there is no such file", Hint: "penny init -f " + file + " writes one"}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -261,10 +262,8 @@ func oneOf(words ...string) func(string) (string, *flaw) {
 		listed = words[0] + ", or leave the key out"
 	}
 	return func(s string) (string, *flaw) {
-		for _, w := range words {
-			if s == w {
-				return s, nil
-			}
+		if slices.Contains(words, s) {
+			return s, nil
 		}
 		return "", &flaw{quote(s) + " is not possible here", didYouMean(s, words, "write "+listed)}
 	}
