@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -86,6 +87,11 @@ func (o *sweepOptions) sweep(ctx context.Context, dir string, env Env) error {
 		if s.Resolvers, err = resolve.System(); err != nil {
 			return fmt.Errorf("find this machine's resolvers (--resolver names others): %w", err)
 		}
+	}
+	if env.Getenv("GOGC") == "" {
+		// What is under way lives long, and rows soon become garbage: more of it than this
+		// buys little.
+		defer debug.SetGCPercent(debug.SetGCPercent(40))
 	}
 	progress := newProgress(o.globals, env)
 	c.Progress = progress.show

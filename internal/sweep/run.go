@@ -317,7 +317,7 @@ func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
 	s := &r.Settings
 	concurrency, descriptors := budget(s.Concurrency)
 	w := &worker{
-		reactor: reactor, health: new(health.Monitor), counters: &r.counters, concurrency: concurrency,
+		reactor: reactor, health: new(health.Monitor), counters: &r.counters, concurrency: concurrency, resolving: 2 * max(50, s.DNSConcurrency),
 		full: func(o *openShard) {
 			select {
 			case r.full <- o:

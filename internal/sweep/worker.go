@@ -48,7 +48,8 @@ type worker struct {
 	pacer    *pace.Pacer
 	counters *Counters
 
-	concurrency int
+	concurrency int // targets under way
+	resolving   int // of which may wait for resolvers: more would only wait
 	controls    []target.Target
 	full        func(*openShard) // has a shard's rows: they may be committed, or done again
 	more        func()           // a shard is wanted
@@ -139,7 +140,7 @@ func (w *worker) own(v verdict.Code) {
 }
 
 func (w *worker) mayBegin(now int64, ill bool) bool {
-	if len(w.shards) == 0 || w.asker.Active() >= w.limit || w.asker.Parked() > 2*w.concurrency {
+	if len(w.shards) == 0 || w.asker.Active() >= w.limit || w.asker.Resolving() >= w.resolving || w.asker.Parked() > 2*w.concurrency {
 		return false
 	}
 	if !ill {

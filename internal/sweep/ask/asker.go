@@ -54,13 +54,15 @@ type Asker struct {
 	redos    int
 	onOwn    func(verdict.Code)
 
-	names   resolverNames
-	active  int
-	parked  int
-	free    []*Task
-	connect phase
-	tls     phase
-	answer  phase
+	names     resolverNames
+	asked     []*question // free ones
+	active    int
+	resolving int
+	parked    int
+	free      []*Task
+	connect   phase
+	tls       phase
+	answer    phase
 }
 
 // New returns an asker.
@@ -74,6 +76,33 @@ func New(c Config) *Asker {
 // Active is the number of tasks that are under way and do not wait for a turn, a
 // retry, or the line's recovery.
 func (a *Asker) Active() int { return a.active }
+
+// Resolving is the number of active tasks that wait for a resolver.
+func (a *Asker) Resolving() int { return a.resolving }
+
+// A question is one of a task's. Tasks have one only while it is asked.
+type question struct {
+	resolve.Question
+	t *Task
+}
+
+func (a *Asker) question(t *Task) *question {
+	var q *question
+	if n := len(a.asked); n > 0 {
+		q = a.asked[n-1]
+		a.asked = a.asked[:n-1]
+	} else {
+		q = new(question)
+		q.Done = func(*resolve.Question) { q.t.resolved(q) }
+	}
+	q.t = t
+	return q
+}
+
+func (a *Asker) putQuestion(q *question) {
+	q.t = nil
+	a.asked = append(a.asked, q)
+}
 
 // Parked is the number of tasks that wait.
 func (a *Asker) Parked() int { return a.parked }

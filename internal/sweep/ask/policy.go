@@ -96,45 +96,52 @@ func defaultPort(secure bool) uint16 {
 	return 80
 }
 
-// starts are the chains of a target, in order; at most four.
-func (p *Policy) starts(t *target.Target, all *[4]start) []start {
-	list := all[:0]
-	add := func(host string, port uint16, secure, other bool) {
-		if port == 0 {
-			port = defaultPort(secure)
-		}
-		path := t.Path
-		if path == "" {
-			path = "/"
-		}
-		list = append(list, start{place{secure, host, port, path, t.IsIP}, other})
+// start is the chain of a target with this number, in order, if there is one.
+func (p *Policy) start(t *target.Target, n int) (start, bool) {
+	path := t.Path
+	if path == "" {
+		path = "/"
 	}
 	if t.Kind == target.URL {
-		add(t.Host, t.Port, t.Scheme == "https", false)
-		return list
+		secure := t.Scheme == "https"
+		return start{place: place{secure, t.Host, portOr(t.Port, secure), path, t.IsIP}}, n == 0
 	}
-	schemes := func(host string, other bool) {
-		https, http := p.HTTPS != Never, p.HTTPS != Only
-		switch t.Port {
-		case 80:
-			https, http = false, true
-		case 443:
-			https, http = true, false
-		}
-		if https {
-			add(host, t.Port, true, other)
-		}
-		if http {
-			add(host, t.Port, false, other)
-		}
+	https, http := p.HTTPS != Never, p.HTTPS != Only
+	switch t.Port {
+	case 80:
+		https, http = false, true
+	case 443:
+		https, http = true, false
 	}
-	schemes(t.Host, false)
-	if p.WWW && t.Kind == target.Name && !t.IsIP {
-		if name, ok := otherName(t.Host); ok {
-			schemes(name, true)
+	each := int(btoi(https) + btoi(http)) // chains of a group
+	secure := https && n%each == 0
+	host := t.Host
+	switch other := n >= each; {
+	case n >= 2*each:
+		return start{}, false
+	case other:
+		name, ok := otherName(t.Host)
+		if !p.WWW || t.Kind != target.Name || t.IsIP || !ok {
+			return start{}, false
 		}
+		host = name
 	}
-	return list
+	return start{place{secure, host, portOr(t.Port, secure), path, t.IsIP}, n >= each}, true
+}
+
+func btoi(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// portOr is a port, or the scheme's where it is 0.
+func portOr(port uint16, secure bool) uint16 {
+	if port == 0 {
+		return defaultPort(secure)
+	}
+	return port
 }
 
 // otherName is the name with www. before it, or without it.

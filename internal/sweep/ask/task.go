@@ -13,7 +13,6 @@ import (
 	"pennyfarthing/internal/sweep/evidence"
 	"pennyfarthing/internal/sweep/fetch"
 	"pennyfarthing/internal/sweep/pace"
-	"pennyfarthing/internal/sweep/resolve"
 	"pennyfarthing/internal/sweep/target"
 	"pennyfarthing/internal/verdict"
 )
@@ -36,8 +35,7 @@ type Task struct {
 	a     *Asker
 	began int64
 
-	chains   [4]start
-	n        int  // chains
+	only     int  // so many chains; 0: all
 	chain    int  // the next one
 	answered bool // some chain was
 	summary  int  // the chain that the row is about, or -1
@@ -58,7 +56,7 @@ type Task struct {
 	buffer   [4]netip.Addr
 	asked    int  // addresses in this round
 	asked6   bool // AAAA, in this round
-	question resolve.Question
+	name     named
 	exchange fetch.Exchange
 	turn     pace.Turn
 	timer    loop.Timer
@@ -68,6 +66,13 @@ type Task struct {
 	redone  int
 	parked  bool
 	robots  robotsState
+}
+
+// A named is what the resolver said of the name that is being asked.
+type named struct {
+	resolver, rcode string
+	took            time.Duration
+	cached, v6      bool
 }
 
 // A lookup is a name whose failure is known.
@@ -81,7 +86,7 @@ type lookup struct {
 func (t *Task) reset() {
 	tries := t.Row.Tries[:0]
 	t.Row = evidence.Row{Rank: t.Rank, Target: t.Text, ContentLength: -1, Vantage: t.a.policy.Vantage, Tries: tries}
-	t.n = len(t.a.policy.starts(&t.Target, &t.chains))
+	t.only = 0
 	t.chain, t.answered, t.summary, t.believed = 0, false, -1, verdict.None
 	t.dead, t.seen, t.codes = lookup{}, t.seen[:0], t.codes[:0]
 	t.first, t.trouble = -1, 0
@@ -90,8 +95,11 @@ func (t *Task) reset() {
 
 // nextChain begins the next chain that is to be asked, or ends the task.
 func (t *Task) nextChain() {
-	for t.chain < t.n {
-		c := &t.chains[t.chain]
+	for t.only == 0 || t.chain < t.only {
+		c, ok := t.a.policy.start(&t.Target, t.chain)
+		if !ok {
+			break
+		}
 		t.chain++
 		if t.answered && (c.other || t.a.policy.HTTPS != Both) {
 			continue
@@ -143,19 +151,20 @@ func (t *Task) startRound() {
 }
 
 func (t *Task) resolve(v6 bool) {
-	q := &t.question
+	q := t.a.question(t)
 	q.Name, q.V6, q.Fresh = t.here.host, v6, t.round > 0
-	if q.Done == nil {
-		q.Done = func(*resolve.Question) { t.resolved() }
-	}
-	t.a.resolver.Resolve(q)
+	t.a.resolving++
+	t.a.resolver.Resolve(&q.Question)
 }
 
-// resolved goes on when a name has addresses, or has none.
-func (t *Task) resolved() {
-	q := &t.question
-	if q.Own {
-		t.own(verdict.SelfResolver, func(t *Task) { t.resolve(t.question.V6) })
+// resolved goes on when a name has addresses, or has none. q may be used again when
+// it returns, and by what it calls last.
+func (t *Task) resolved(a *question) {
+	q := &a.Question
+	t.a.resolving--
+	if v6 := q.V6; q.Own {
+		t.a.putQuestion(a)
+		t.own(verdict.SelfResolver, func(t *Task) { t.resolve(v6) })
 		return
 	}
 	t.trouble = 0
@@ -169,42 +178,42 @@ func (t *Task) resolved() {
 			DNSUS: f.Took.Microseconds(), TotalUS: f.Took.Microseconds(), At: f.At,
 		})
 	}
-	found := q.Verdict == verdict.OK
-	if q.V6 {
-		if found {
-			t.addrs = append(t.buffer[:0], q.Addrs...)
-			t.addrs = t.addrs[:min(1, len(t.addrs))]
+	v, v6, found := q.Verdict, q.V6, q.Verdict == verdict.OK
+	if found || !v6 {
+		t.name = named{t.a.names.of(q.Resolver), q.Rcode, q.Took, q.Cached, false}
+		t.addrs = append(t.buffer[:0], q.Addrs...)
+		t.name.v6 = found && t.addrs[0].Is6()
+	}
+	t.a.putQuestion(a)
+	switch {
+	case v6:
+		t.addrs = t.addrs[:min(1, len(t.addrs))]
+		t.tryAddress()
+	case !found:
+		// Tries that say why are the last ones; the one that was believed counts.
+		t.heard(!silent(v))
+		t.failure, t.failed = v, t.lastTry(v)
+		t.dead = lookup{t.here.host, v, t.failed}
+		t.endRound()
+	default:
+		t.heard(true)
+		t.dead = lookup{}
+		if t.a.policy.DNSOnly {
+			t.found()
+			return
 		}
 		t.tryAddress()
-		return
 	}
-	if !found {
-		// Tries that say why are the last ones; the one that was believed counts.
-		t.heard(!silent(q.Verdict))
-		t.failure, t.failed = q.Verdict, t.lastTry(q.Verdict)
-		t.dead = lookup{t.here.host, q.Verdict, t.failed}
-		t.endRound()
-		return
-	}
-	t.heard(true)
-	t.dead = lookup{}
-	if t.a.policy.DNSOnly {
-		t.found()
-		return
-	}
-	t.addrs = append(t.buffer[:0], q.Addrs...)
-	t.tryAddress()
 }
 
 // found ends a task that was to resolve only.
 func (t *Task) found() {
-	q := &t.question
-	addr := q.Addrs[0]
+	addr, n := t.addrs[0], &t.name
 	t.tried(verdict.OK, evidence.Try{
-		Scheme: t.here.scheme(), Host: t.hostport(), Family: family(addr), Address: t.a.text(addr), Resolver: t.a.names.of(q.Resolver), Rcode: q.Rcode,
-		DNSUS: q.Took.Microseconds(), TotalUS: q.Took.Microseconds(), At: t.a.reactor.Time().Add(-q.Took),
+		Scheme: t.here.scheme(), Host: t.hostport(), Family: family(addr), Address: t.a.text(addr), Resolver: n.resolver, Rcode: n.rcode,
+		DNSUS: n.took.Microseconds(), TotalUS: n.took.Microseconds(), At: t.a.reactor.Time().Add(-n.took),
 	})
-	t.chain, t.n, t.believed, t.first = 1, 1, verdict.OK, len(t.codes)-1
+	t.chain, t.only, t.believed, t.first = 1, 1, verdict.OK, len(t.codes)-1
 	t.finish()
 }
 
@@ -274,7 +283,7 @@ func (t *Task) tryAddress() {
 }
 
 // was6 reports whether the addresses of this round were of IPv6 already.
-func (t *Task) was6() bool { return len(t.question.Addrs) > 0 && t.question.Addrs[0].Is6() }
+func (t *Task) was6() bool { return t.name.v6 }
 
 // note is a try for which no packet was sent.
 func (t *Task) note(v verdict.Code, addr netip.Addr) {
@@ -386,7 +395,7 @@ func (t *Task) fetched() {
 		return
 	}
 	t.a.learn(x)
-	q := &t.question
+	n := &t.name
 	try := evidence.Try{
 		Scheme: t.here.scheme(), Host: x.Host, Family: family(x.Addr.Addr()), Address: t.a.text(x.Addr.Addr()),
 		Status: int32(x.Status), Location: x.Location, //nolint:gosec // three digits
@@ -394,9 +403,9 @@ func (t *Task) fetched() {
 		At: t.a.reactor.Time().Add(-x.TotalTook),
 	}
 	if !t.here.ip {
-		try.Resolver, try.Rcode = t.a.names.of(q.Resolver), q.Rcode
-		if t.asked == 1 && !q.Cached {
-			try.DNSUS = q.Took.Microseconds()
+		try.Resolver, try.Rcode = n.resolver, n.rcode
+		if t.asked == 1 && !n.cached {
+			try.DNSUS = n.took.Microseconds()
 			try.TotalUS += try.DNSUS
 		}
 	}
