@@ -386,7 +386,7 @@ func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	r.resolver = resolver
+	r.resolver, w.resolver = resolver, resolver
 	fc := fetch.Config{UserAgent: s.UserAgent(r.Version), Roots: r.Roots}
 	fetcher := fetch.NewPlain(reactor, fc)
 	if fast {

@@ -10,6 +10,7 @@ import (
 	"pennyfarthing/internal/sweep/health"
 	"pennyfarthing/internal/sweep/pace"
 	"pennyfarthing/internal/sweep/queue"
+	"pennyfarthing/internal/sweep/resolve"
 	"pennyfarthing/internal/sweep/result"
 	"pennyfarthing/internal/sweep/target"
 	"pennyfarthing/internal/verdict"
@@ -23,7 +24,6 @@ const (
 	between     = 1000
 	aheadShards = 2 // that are decoded and wait
 	late        = 500 * time.Millisecond
-	most        = 20 // rows of a shard that may be suspect before it is done again, once
 )
 
 // An openShard is one that is being asked.
@@ -41,6 +41,7 @@ type worker struct {
 	reactor  *loop.Reactor
 	asker    *ask.Asker
 	health   *health.Monitor
+	resolver interface{ Stats() resolve.Stats }
 	pacer    *pace.Pacer
 	counters *Counters
 
@@ -79,7 +80,7 @@ func (w *worker) turn() bool {
 	}
 	now := w.reactor.Now()
 	ill := w.health.Judge(now)
-	w.adjust(now, ill)
+	w.adjust(now)
 	w.sendControl(now, ill)
 	begun := 0
 	for begun < perTurn && w.mayBegin(now, ill) {
@@ -97,13 +98,12 @@ func (w *worker) turn() bool {
 }
 
 // adjust follows what the machine can do.
-func (w *worker) adjust(now int64, ill bool) {
+func (w *worker) adjust(now int64) {
 	if w.reactor.Late() > late {
 		w.health.Hurt(now)
 		w.cut(now)
 	}
 	w.limit = min(max(w.limit, slowStart+w.ended), w.concurrency)
-	_ = ill
 }
 
 // cut lowers what may be under way, at most once a second.
@@ -221,6 +221,9 @@ func (w *worker) note(now int64, ill bool) {
 		return
 	}
 	w.lastNote = now
+	if w.resolver.Stats().Ill { // every one of them: nothing ends meanwhile that would say so
+		w.health.Hurt(now)
+	}
 	c := w.counters
 	c.Active.Store(int64(w.asker.Active()))
 	c.Parked.Store(int64(w.asker.Parked()))

@@ -84,7 +84,7 @@ func (i *internet) polite(more ...string) []string {
 	args := []string{
 		"sweep", i.path("names.txt"), "--format", "jsonl", "--contact", "mailto:tests@example.org", "--vantage", "here",
 		"--resolver", i.Ready.DNS, "--per-resolver", "0", "--ports", fmt.Sprintf("80=%d,443=%d", i.Ready.HTTP, i.Ready.HTTPS),
-		"--timeout", "connect=2s,tls=4s,first-byte=2s,total=8s", "--roots", i.path("ca.pem"), "--allow-private", "--block", i.path("elsewhere.txt"),
+		"--timeout", "dns=1s,connect=2s,tls=4s,first-byte=2s,total=8s", "--roots", i.path("ca.pem"), "--allow-private", "--block", i.path("elsewhere.txt"),
 	}
 	for _, name := range i.Ready.Controls {
 		args = append(args, "--control", "http://"+name+"/")
