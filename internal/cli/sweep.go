@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"pennyfarthing/internal/sweep"
+	"pennyfarthing/internal/sweep/target"
 )
 
 // rate is a flag for a number of requests a time: 2/s, 600/m, or 0 for no limit.
@@ -338,7 +339,28 @@ func (o *sweepOptions) settle(flags *pflag.FlagSet, args []string, env Env) erro
 	if s.Vantage == "" {
 		s.Vantage, _ = os.Hostname()
 	}
-	return nil
+	return o.check()
+}
+
+// mostBody is how much of each body may be kept for its hash, in bytes.
+const mostBody = 64 << 20
+
+// check says early what would go wrong late.
+func (o *sweepOptions) check() error {
+	s := &o.settings
+	switch {
+	case o.body < 0 || o.body > mostBody:
+		return &usageError{what: "--body: a sample has at most 64 MiB", hint: "write --body 1M"}
+	case o.metrics != "" && !hasPort(o.metrics):
+		return &usageError{what: fmt.Sprintf("--metrics %s is not an address with a port", o.metrics), hint: "write --metrics 127.0.0.1:9100"}
+	}
+	for _, text := range s.Controls {
+		if _, err := target.Parse(text); err != nil {
+			return &usageError{what: fmt.Sprintf("--control %s: not a target: %v", text, err), hint: "write --control https://www.example.org/"}
+		}
+	}
+	_, err := definitions(&sweep.Manifest{Settings: *s}, nil)
+	return err
 }
 
 func checkContact(contact string) error {

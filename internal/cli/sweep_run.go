@@ -66,7 +66,7 @@ func (o *sweepOptions) sweep(ctx context.Context, dir string, env Env) error {
 	if o.roots != "" {
 		text, err := os.ReadFile(o.roots)
 		if err != nil {
-			return fmt.Errorf("read certificates: %w", err)
+			return &mistake.Error{File: o.roots, What: fmt.Sprintf("cannot be read: %v", errors.Unwrap(err)), Hint: "it must have certificates in PEM form"}
 		}
 		if c.Roots, err = trusting(text, o.roots); err != nil {
 			return err

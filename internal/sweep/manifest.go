@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"pennyfarthing/internal/mistake"
@@ -17,6 +18,8 @@ import (
 const (
 	manifestFile = "run.json"
 	partsDir     = "parts"
+
+	manifestDraft = "." + manifestFile + "-" // and what makes it unique, while it is written
 )
 
 // manifestSchema is the version of run.json.
@@ -80,7 +83,7 @@ func readManifest(dir string) (*Manifest, error) {
 // Open reads what a directory says of its run.
 func Open(dir string) (*Manifest, error) {
 	m, err := readManifest(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, &mistake.Error{File: dir, What: "there is no run here: no " + manifestFile, Hint: "name the directory that penny sweep wrote, or that -o named"}
 	}
 	return m, err

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -82,6 +83,8 @@ type run struct {
 	listed   chan struct{} // closed when the list was read
 	finished context.CancelFunc
 	complete atomic.Bool
+	begun    bool        // by this process
+	leased   atomic.Bool // some shard was, so that somebody may have been asked
 
 	mu   sync.Mutex // guards open
 	open map[uint32]queue.Lease
@@ -128,6 +131,11 @@ func Run(ctx context.Context, c *Config) (*Manifest, error) {
 	}
 	usage := usageNow()
 	err = r.work(ctx)
+	if r.begun && !r.leased.Load() && ctx.Err() == nil && len(mistake.Of(err)) > 0 && !diskTrouble(err) {
+		_ = q.Close()
+		r.forget()
+		return nil, err
+	}
 	r.manifest.Sessions = append(r.manifest.Sessions, r.session(usage))
 	if err == nil {
 		now := time.Now().UTC()
@@ -146,7 +154,10 @@ func (r *run) prepare() (*Manifest, error) {
 		if what := m.Settings.same(&r.Settings); what != "" {
 			return nil, &mistake.Error{File: r.Dir, What: "there is an unfinished run here that differs in " + what, Hint: "penny sweep resume " + r.Dir + " goes on with it; -o names another directory for a new one"}
 		}
-		return m, nil
+		m.Settings = r.Settings // how fast, and who asks, is as was said last
+		return m, m.write(r.Dir)
+	case errors.Is(err, syscall.ENOTDIR):
+		return nil, &mistake.Error{File: r.Dir, What: "cannot be the run's directory: it, or what it is in, is a file", Hint: "name another one with -o"}
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
@@ -158,20 +169,44 @@ func (r *run) prepare() (*Manifest, error) {
 		}
 		lister.Close()
 	}
-	entries, err := os.ReadDir(r.Dir)
-	if err == nil && len(entries) > 0 {
-		return nil, &mistake.Error{File: r.Dir, What: "is not empty, and no run", Hint: "name a directory with -o that is not there yet"}
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, &mistake.Error{File: r.Dir, What: fmt.Sprintf("cannot be the run's directory: %v", errors.Unwrap(err)), Hint: "name another one with -o"}
-	}
-	if err := os.MkdirAll(r.Dir, 0o755); err != nil {
-		return nil, fmt.Errorf("make the run's directory: %w", err)
+	if err := r.makeDir(); err != nil {
+		return nil, err
 	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // it cannot fail
+	r.begun = true
 	m = &Manifest{Schema: manifestSchema, Rows: evidence.SchemaVersion, ID: hex.EncodeToString(id[:]), Version: r.Version, Settings: r.Settings, Started: r.began.UTC(), Vantage: vantage(r.Settings.Vantage)}
 	return m, m.write(r.Dir)
+}
+
+// makeDir makes the run's directory. One in which a run was about to begin when it
+// was killed will do, too.
+func (r *run) makeDir() error {
+	entries, err := os.ReadDir(r.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return &mistake.Error{File: r.Dir, What: fmt.Sprintf("cannot be the run's directory: %v", errors.Unwrap(err)), Hint: "name another one with -o"}
+	}
+	for _, e := range entries {
+		if e.Name() != partsDir && !strings.HasPrefix(e.Name(), manifestDraft) {
+			return &mistake.Error{File: r.Dir, What: "is not empty, and no run", Hint: "name a directory with -o that is not there yet"}
+		}
+	}
+	for _, e := range entries {
+		if err := os.Remove(filepath.Join(r.Dir, e.Name())); err != nil {
+			return &mistake.Error{File: r.Dir, What: "is not empty, and no run", Hint: "name a directory with -o that is not there yet"}
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(r.Dir, partsDir), 0o755); err != nil {
+		return &mistake.Error{File: r.Dir, What: fmt.Sprintf("cannot be the run's directory: %v", err), Hint: "name another one with -o"}
+	}
+	return nil
+}
+
+// forget removes the directory of a run that never asked anybody.
+func (r *run) forget() {
+	for _, name := range []string{manifestFile, local.Journal, local.Targets, partsDir, ""} {
+		_ = os.Remove(filepath.Join(r.Dir, name)) // what has something in it stays
+	}
 }
 
 func (r *run) listOptions() target.Options {
@@ -296,6 +331,17 @@ func (r *run) work(outer context.Context) error {
 	return nil
 }
 
+// diskTrouble reports whether an error is one of the run's disk. The run can go on
+// when that is mended, even if it has hardly begun.
+func diskTrouble(err error) bool {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EROFS, syscall.EIO} {
+		if strings.Contains(err.Error(), e.Error()) { // the journal's errors are text in part
+			return true
+		}
+	}
+	return false
+}
+
 // explain says what to do about an error that ended the run.
 func (r *run) explain(err error) error {
 	if len(mistake.Of(err)) > 0 {
@@ -340,7 +386,7 @@ func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	r.resolver = resolver
+	r.resolver, w.resolver = resolver, resolver
 	fc := fetch.Config{UserAgent: s.UserAgent(r.Version), Roots: r.Roots, Descriptors: descriptors}
 	fetcher := fetch.NewPlain(reactor, fc)
 	if fast {
@@ -510,6 +556,7 @@ func (r *run) lease(ctx context.Context, w *worker) error {
 		if err != nil {
 			return err
 		}
+		r.leased.Store(true)
 		data, err := r.queue.Targets(ctx, lease.Shard)
 		if err != nil {
 			return err

@@ -64,7 +64,7 @@ func truth(t *testing.T, w *simnet.World, c *sweep.Config, n int) {
 	policy := simnet.Policy{HTTPS: mode, WWW: c.Settings.WWW, Follow: c.Settings.Follow, Retries: c.Settings.Retries}
 	seen := map[string]bool{}
 	wrong := map[string]int{}
-	var example = map[string]*evidence.Row{}
+	example := map[string]*evidence.Row{}
 	for row, err := range result.Rows(c.Dir) {
 		if err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"pennyfarthing/internal/sweep/health"
 	"pennyfarthing/internal/sweep/pace"
 	"pennyfarthing/internal/sweep/queue"
+	"pennyfarthing/internal/sweep/resolve"
 	"pennyfarthing/internal/sweep/result"
 	"pennyfarthing/internal/sweep/target"
 	"pennyfarthing/internal/verdict"
@@ -45,6 +46,7 @@ type worker struct {
 	reactor  *loop.Reactor
 	asker    *ask.Asker
 	health   *health.Monitor
+	resolver interface{ Stats() resolve.Stats }
 	pacer    *pace.Pacer
 	counters *Counters
 
@@ -275,6 +277,9 @@ func (w *worker) note(now int64, ill bool) {
 		return
 	}
 	w.lastNote = now
+	if w.resolver.Stats().Ill { // every one of them: nothing ends meanwhile that would say so
+		w.health.Hurt(now)
+	}
 	c := w.counters
 	c.Active.Store(int64(w.asker.Active()))
 	c.Parked.Store(int64(w.asker.Parked()))

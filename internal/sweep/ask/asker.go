@@ -132,6 +132,7 @@ func (a *Asker) Ask(t *Task) {
 	t.began, t.redone, t.parked = a.reactor.Now(), 0, false
 	t.Sent, t.Received = 0, 0
 	a.active++
+	a.health.Began(t.began)
 	t.reset()
 	t.nextChain()
 }

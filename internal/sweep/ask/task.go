@@ -607,13 +607,11 @@ func (t *Task) judge() {
 	now := t.a.reactor.Now()
 	wall := t.a.reactor.Time()
 	for i := range t.Row.Tries {
-		try := &t.Row.Tries[i]
 		if !silent(t.codes[i]) {
 			continue
 		}
-		from := now - int64(wall.Sub(try.At))
-		to := from + try.TotalUS*int64(time.Microsecond)
-		if !t.a.health.Doubtful(from, to, timeout(t.codes[i])) {
+		from, to := t.span(i, now, wall)
+		if !t.a.health.Doubtful(from, to, timeout(t.codes[i])) || t.settled(i, now, wall) {
 			continue
 		}
 		t.redone++
@@ -625,6 +623,37 @@ func (t *Task) judge() {
 		return
 	}
 	t.a.done(t)
+}
+
+// span is when a try began and ended, on the reactor's clock.
+func (t *Task) span(i int, now int64, wall time.Time) (from, to int64) {
+	try := &t.Row.Tries[i]
+	from = now - int64(wall.Sub(try.At))
+	return from, from + try.TotalUS*int64(time.Microsecond)
+}
+
+// settled reports whether the row does not hang on a try that is in doubt: the same
+// was asked again later, and answered, or met the same silence while our line was
+// well. Rows with many silences take so long that some second of them is often ill,
+// and would be done again for nothing.
+func (t *Task) settled(i int, now int64, wall time.Time) bool {
+	try := &t.Row.Tries[i]
+	for j := i + 1; j < len(t.Row.Tries); j++ {
+		later := &t.Row.Tries[j]
+		if later.Scheme != try.Scheme || later.Host != try.Host {
+			break // another request
+		}
+		if later.Status > 0 {
+			return true
+		}
+		if t.codes[j] != t.codes[i] || later.Address != try.Address {
+			continue
+		}
+		if from, to := t.span(j, now, wall); !t.a.health.Doubtful(from, to, timeout(t.codes[j])) {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *Task) again() {

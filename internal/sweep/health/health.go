@@ -35,9 +35,10 @@ type Monitor struct {
 
 type bucket struct {
 	second              int64
+	began               int // targets
 	good, bad           int // ended
 	controls, controlsX int // good and failed
-	slow                bool
+	slow, hurt          bool
 	ill                 bool
 }
 
@@ -55,6 +56,10 @@ func (m *Monitor) at(now int64) *bucket {
 	}
 	return b
 }
+
+// Began notes that a target was begun. Where few are, as at the end of a list, those
+// that are left are slow ones, and their failures say nothing about us.
+func (m *Monitor) Began(now int64) { m.at(now).began++ }
 
 // Ended notes that a request has ended: answered, or with a failure that may be
 // ours. Plain words of others (no such name, refused) count as answered: they came
@@ -77,6 +82,9 @@ func (m *Monitor) Control(now int64, answered bool) {
 		b.controlsX++
 	}
 }
+
+// Hurt notes what is certainly our line's illness, such as resolvers that are all ill.
+func (m *Monitor) Hurt(now int64) { m.at(now).hurt = true }
 
 // Slow notes that we were late, because the processor was taken from us: whoever did
 // not answer in time may have.
@@ -106,25 +114,37 @@ func (m *Monitor) judge(b *bucket) {
 	}
 	n := b.good + b.bad
 	got := float64(b.good) / float64(max(1, n))
+	telling := n >= enough && m.telling(b)
 	switch {
-	case b.controlsX > b.controls:
+	case b.hurt, b.controlsX > b.controls:
 		b.ill = true
-	case n >= enough && m.healthy > 0 && got < share*m.usual:
+	case telling && m.healthy > 0 && got < share*m.usual:
 		b.ill = true
-	case n >= enough && m.healthy == 0 && got < 0.05:
+	case telling && m.healthy == 0 && got < 0.05:
 		b.ill = true // nothing has ever come
 	}
 	if b.ill {
 		m.ill++
 		return
 	}
-	if n >= enough {
+	if telling {
 		if m.healthy == 0 {
 			m.usual = got
 		}
 		m.usual += slow * (got - m.usual)
 		m.healthy++
 	}
+}
+
+// telling reports whether so many were begun lately that some should have been
+// answered in a second. While we are ill nobody is begun; that goes on until somebody
+// is answered.
+func (m *Monitor) telling(b *bucket) bool {
+	before := &m.seconds[(b.second-1+kept)%kept]
+	if before.second != b.second-1 {
+		return b.began >= enough
+	}
+	return b.began+before.began >= enough || before.ill
 }
 
 // Doubtful reports whether a failure of something that took from since to now may
@@ -135,12 +155,12 @@ func (m *Monitor) Doubtful(since, now int64, timeout bool) bool {
 	m.Judge(now)
 	for s := max(since/second-1, now/second-kept+1); s <= now/second; s++ {
 		b := &m.seconds[(s+kept)%kept]
-		if b.second == s && (b.ill || timeout && b.slow || b.controlsX > b.controls) {
+		if b.second == s && (b.ill || b.hurt || timeout && b.slow || b.controlsX > b.controls) {
 			return true
 		}
 	}
 	b := m.at(now)
-	return b.bad >= enough && m.healthy > 0 && float64(b.good) < share*m.usual*float64(b.good+b.bad)
+	return b.bad >= enough && m.telling(b) && m.healthy > 0 && float64(b.good) < share*m.usual*float64(b.good+b.bad)
 }
 
 // Ill is how many seconds were ill.

@@ -11,6 +11,7 @@ func run(m *Monitor, random *rand.Rand, from, seconds, rate int, share float64) 
 	for s := from; s < from+seconds; s++ {
 		for i := range rate {
 			now := int64(s)*second + int64(i)*second/int64(rate)
+			m.Began(now)
 			m.Ended(now, random.Float64() < share)
 			m.Judge(now)
 		}
@@ -112,5 +113,23 @@ func TestALongSilenceForgetsWhatWasBefore(t *testing.T) {
 	run(&m, random, 100_000, 5, 100, 0.9)
 	if m.Doubtful(at(100_001), at(100_004), false) {
 		t.Error("failures are not believed because of what was a day ago")
+	}
+}
+
+// At the end of a list the slow ones are left, and end together.
+func TestTheEndOfAListIsNoIllness(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var m Monitor
+	run(&m, random, 10, 30, 500, 0.9)
+	for s := 42; s < 60; s++ {
+		for range 100 {
+			m.Ended(at(float64(s)+0.5), false)
+		}
+		if m.Doubtful(at(float64(s)), at(float64(s)+0.9), false) {
+			t.Errorf("second %d is in doubt before it is over", s)
+		}
+	}
+	if m.Judge(at(61)); m.Ill() != 0 {
+		t.Errorf("%d seconds were ill", m.Ill())
 	}
 }
