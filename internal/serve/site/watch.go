@@ -69,7 +69,7 @@ func newWatcher(ctx context.Context, dir string, log *slog.Logger) *watcher {
 
 // poll gives up on notifications.
 func (w *watcher) poll(ctx context.Context, err error) {
-	if w.polling.Swap(true) {
+	if ctx.Err() != nil || w.polling.Swap(true) { // what is closed meanwhile cannot be watched
 		return
 	}
 	w.log.LogAttrs(ctx, slog.LevelWarn, "directory is polled", slog.String("dir", w.dir), slog.Any("err", err),
