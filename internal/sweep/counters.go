@@ -87,7 +87,8 @@ func (c *Counters) progress(began, now time.Time) Progress {
 	if left := p.Floor - p.Elapsed; p.Floor > 0 && left > 0 {
 		p.ETA = left
 	}
-	if left := p.Listed - c.Earlier.Load() - p.Asked; p.AllListed && p.PerSecond > 0 && left > 0 {
+	// The last ones are the slow ones: how long they take no rate can say.
+	if left := p.Listed - c.Earlier.Load() - p.Asked; p.AllListed && p.PerSecond > 0 && left > p.Active+p.Parked {
 		p.ETA = max(p.ETA, time.Duration(float64(left)/p.PerSecond*float64(time.Second)))
 	}
 	return p

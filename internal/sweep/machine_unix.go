@@ -37,7 +37,7 @@ func budget(wanted int) (targets, descriptors int) {
 		return min(wanted, 200), 200
 	}
 	most := 1 << 20
-	if limit.Cur < 1<<20 { //nolint:unconvert // signed on some systems
+	if limit.Cur < 1<<20 {
 		most = int(limit.Cur) //nolint:gosec // it is small
 	}
 	descriptors = max(16, most-spareDescriptors)

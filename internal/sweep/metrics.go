@@ -16,8 +16,8 @@ import (
 
 // serveMetrics listens at an address; what it returns serves Prometheus' metrics
 // until its context ends.
-func serveMetrics(address string, c *Counters, began time.Time) (func(context.Context) error, error) {
-	l, err := net.Listen("tcp", address)
+func serveMetrics(ctx context.Context, address string, c *Counters, began time.Time) (func(context.Context) error, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("serve metrics: %w", err)
 	}

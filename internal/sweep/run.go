@@ -102,14 +102,14 @@ func Run(ctx context.Context, c *Config) (*Manifest, error) {
 		return nil, err
 	}
 	r.policy.DNSOnly = c.DNSOnly
-	if r.manifest, err = r.prepare(); err != nil {
+	if r.manifest, err = r.prepare(ctx); err != nil {
 		return nil, err
 	}
 	q, err := local.Open(c.Dir, time.Now)
 	if err != nil {
 		return nil, err
 	}
-	defer q.Close() //nolint:errcheck // everything is on disk
+	defer q.Close() // everything is on disk
 	r.queue = q
 	if err := result.Clean(c.Dir); err != nil {
 		return nil, err
@@ -145,7 +145,7 @@ func Run(ctx context.Context, c *Config) (*Manifest, error) {
 }
 
 // prepare makes the directory, or finds in it what was begun.
-func (r *run) prepare() (*Manifest, error) {
+func (r *run) prepare(ctx context.Context) (*Manifest, error) {
 	m, err := readManifest(r.Dir)
 	switch {
 	case err == nil && m.Finished != nil:
@@ -175,7 +175,7 @@ func (r *run) prepare() (*Manifest, error) {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // it cannot fail
 	r.begun = true
-	m = &Manifest{Schema: manifestSchema, Rows: evidence.SchemaVersion, ID: hex.EncodeToString(id[:]), Version: r.Version, Settings: r.Settings, Started: r.began.UTC(), Vantage: vantage(r.Settings.Vantage)}
+	m = &Manifest{Schema: manifestSchema, Rows: evidence.SchemaVersion, ID: hex.EncodeToString(id[:]), Version: r.Version, Settings: r.Settings, Started: r.began.UTC(), Vantage: vantage(ctx, r.Settings.Vantage)}
 	return m, m.write(r.Dir)
 }
 
@@ -214,13 +214,13 @@ func (r *run) listOptions() target.Options {
 }
 
 // vantage is from where this machine would ask the internet. No packet is sent.
-func vantage(name string) VantagePoint {
+func vantage(ctx context.Context, name string) VantagePoint {
 	v := VantagePoint{Name: name}
-	if c, err := net.Dial("udp4", "192.0.2.1:53"); err == nil {
+	if c, err := new(net.Dialer).DialContext(ctx, "udp4", "192.0.2.1:53"); err == nil {
 		v.Address = c.LocalAddr().(*net.UDPAddr).IP.String()
 		_ = c.Close()
 	}
-	if c, err := net.Dial("udp6", "[2001:db8::1]:53"); err == nil {
+	if c, err := new(net.Dialer).DialContext(ctx, "udp6", "[2001:db8::1]:53"); err == nil {
 		v.IPv6 = true
 		_ = c.Close()
 	}
@@ -281,7 +281,7 @@ func (r *run) work(outer context.Context) error {
 	if err != nil {
 		return fmt.Errorf("prepare to ask: %w", err)
 	}
-	w, release, err := r.worker(reactor)
+	w, release, err := r.worker(reactor) //nolint:contextcheck // what it makes lives as long as the reactor does
 	if err != nil {
 		return err
 	}
@@ -297,10 +297,11 @@ func (r *run) work(outer context.Context) error {
 		return w.run(ctx)
 	})
 	if r.Metrics != "" {
-		serve, err := serveMetrics(r.Metrics, &r.counters, r.began)
+		serve, err := serveMetrics(ctx, r.Metrics, &r.counters, r.began)
 		if err != nil {
 			finish()
-			return errors.Join(err, g.Wait())
+			_ = g.Wait() // it was told to end
+			return &mistake.Error{What: err.Error(), Hint: "write --metrics with an address of this machine and a port that is free"}
 		}
 		g.Go(func() error { return serve(ctx) })
 	}
@@ -798,7 +799,7 @@ func ReadStatus(ctx context.Context, dir string) (*Status, error) {
 		s.Rows = s.ShardsDone * int64(m.Settings.ShardSize)
 		return s, err
 	}
-	defer q.Close() //nolint:errcheck // it was only read
+	defer q.Close() // it was only read
 	p, err := q.Progress(ctx)
 	if err != nil {
 		return nil, err

@@ -212,3 +212,78 @@ func TestRobotsAreObeyed(t *testing.T) {
 		t.Error("nobody disallows anything")
 	}
 }
+
+func TestADirectoryInWhichARunWasAboutToBeginWillDo(t *testing.T) {
+	w, s := internet(t, mustProfile(t, "quick"), simnet.Config{})
+	c := config(t, w, s, 50)
+	if err := os.MkdirAll(filepath.Join(c.Dir, "parts"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(c.Dir, ".run.json-123"), []byte(`{"sch`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sweepAll(t, c)
+	truth(t, w, c, 50)
+	if _, err := os.Stat(filepath.Join(c.Dir, ".run.json-123")); err == nil {
+		t.Error("what the killed one left is still there")
+	}
+}
+
+func TestADirectoryWithSomethingElseIsLeftAlone(t *testing.T) {
+	c := &sweep.Config{Settings: sweep.Defaults(), Dir: t.TempDir()}
+	c.Settings.Simnet = &sweep.Simnet{Targets: 1, Profile: "quick"}
+	letter := filepath.Join(c.Dir, "letter.txt")
+	if err := os.WriteFile(letter, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sweep.Run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(letter); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestARunThatCannotBeginLeavesNothing(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "list.csv")
+	if err := os.WriteFile(list, []byte("a,b\n1,2\n3,4\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for about, change := range map[string]func(*sweep.Settings){
+		"a list without targets":   func(*sweep.Settings) {},
+		"a block list that is not": func(s *sweep.Settings) { s.Block = []string{list + ".block"} },
+	} {
+		t.Run(about, func(t *testing.T) {
+			c := &sweep.Config{Settings: sweep.Defaults(), Dir: filepath.Join(t.TempDir(), "run")}
+			c.Settings.Lists, c.Settings.Resolvers = []string{list}, []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:9")}
+			if !loop.Supported {
+				c.Settings.Engine = "plain"
+			}
+			change(&c.Settings)
+			m, err := sweep.Run(t.Context(), c)
+			if err == nil || m != nil {
+				t.Errorf("%v, %v", m, err)
+			}
+			if _, err := os.Stat(c.Dir); err == nil {
+				t.Error("its directory is there")
+			}
+		})
+	}
+}
+
+// How fast a run goes, and who asks, may change when it is gone on with.
+func TestWhatARunWasToldLastIsWhatItSays(t *testing.T) {
+	w, s := internet(t, mustProfile(t, "quick"), simnet.Config{})
+	c := config(t, w, s, 50)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := sweep.Run(ctx, c); err == nil {
+		t.Fatal("a run that was interrupted at once is whole")
+	}
+	c.Settings.Contact = "mailto:me@example.org"
+	m := sweepAll(t, c)
+	if m.Settings.Contact != c.Settings.Contact {
+		t.Errorf("the run is by %q", m.Settings.Contact)
+	}
+	truth(t, w, c, 50)
+}

@@ -15,6 +15,7 @@ import (
 )
 
 func TestAFullDiskStopsARunThatGoesOnWhenThereIsRoom(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to mount a small disk")
 	}
@@ -47,6 +48,7 @@ func TestAFullDiskStopsARunThatGoesOnWhenThereIsRoom(t *testing.T) {
 }
 
 func TestADirectoryThatCannotBeWrittenIsSaidBeforeAnybodyIsAsked(t *testing.T) {
+	t.Parallel()
 	list := filepath.Join(t.TempDir(), "list.txt")
 	if err := os.WriteFile(list, []byte("example.com\n"), 0o644); err != nil {
 		t.Fatal(err)

@@ -25,8 +25,10 @@ func (i *internet) underWay(t *testing.T, p *program.Process) {
 }
 
 func TestALineThatIsCutForTenSecondsMakesNoRowWrong(t *testing.T) {
+	t.Parallel()
 	for _, engine := range engines {
 		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
 			i := startInternet(t, 12_000, simnet.ChildConfig{Profile: simnet.TonyWang2024, Latency: 0.2})
 			dir := filepath.Join(t.TempDir(), "run")
 			p := program.Start(t, penny, i.sweep("-o", dir, "--engine", engine)...)
@@ -61,6 +63,7 @@ func (i *internet) cut(t *testing.T, cut bool) {
 }
 
 func TestALineThatStaysCutEndsInNoRowThatSaysDead(t *testing.T) {
+	t.Parallel()
 	i := startInternet(t, 6000, simnet.ChildConfig{Profile: simnet.Quick, Latency: 0.5})
 	dir := filepath.Join(t.TempDir(), "run")
 	p := program.Start(t, penny, i.sweep("-o", dir)...)
@@ -89,6 +92,7 @@ func TestALineThatStaysCutEndsInNoRowThatSaysDead(t *testing.T) {
 }
 
 func TestAResolverThatThrottlesMakesNoRowWrong(t *testing.T) {
+	t.Parallel()
 	for _, engine := range engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
@@ -106,6 +110,7 @@ func TestAResolverThatThrottlesMakesNoRowWrong(t *testing.T) {
 }
 
 func TestFewDescriptorsMakeARunSlowAndNoRowWrong(t *testing.T) {
+	t.Parallel()
 	for _, engine := range engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()

@@ -17,6 +17,7 @@ import (
 // A list that comes from a pipe has no end that could be waited for. The first
 // request must go out while most of it has not been written.
 func TestTheFirstRequestGoesOutBeforeTheListEnds(t *testing.T) {
+	t.Parallel()
 	resolver, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)

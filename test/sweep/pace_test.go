@@ -54,6 +54,7 @@ func busiest(times []time.Time, window time.Duration) int {
 // A polite run keeps its limits: no address and no network hears more than they
 // allow, in any second and in any ten.
 func TestAPacedRunKeepsItsLimitsForAddressesAndNetworks(t *testing.T) {
+	t.Parallel()
 	const address, network = 4, 20 // a second
 	i := startInternet(t, 500, simnet.ChildConfig{Profile: simnet.Quick})
 	dir := filepath.Join(t.TempDir(), "run")

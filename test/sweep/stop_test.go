@@ -15,6 +15,7 @@ import (
 )
 
 func TestARunThatIsKilledTwentyTimesHasEveryRowOnce(t *testing.T) {
+	t.Parallel()
 	const kills = 20
 	i := startInternet(t, 30_000, simnet.ChildConfig{Profile: simnet.Quick})
 	dir := filepath.Join(t.TempDir(), "run")
@@ -57,8 +58,10 @@ func TestARunThatIsKilledTwentyTimesHasEveryRowOnce(t *testing.T) {
 }
 
 func TestCtrlCEndsARunThatResumeGoesOnWith(t *testing.T) {
+	t.Parallel()
 	for _, engine := range engines {
 		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
 			// With real latency many are under way when it comes, and many hang.
 			i := startInternet(t, 3000, simnet.ChildConfig{Profile: simnet.Hostile, Latency: 1})
 			dir := filepath.Join(t.TempDir(), "run")

@@ -14,10 +14,12 @@ import (
 var engines = []string{"fast", "plain"}
 
 func TestEveryRowOfTheStudysInternetIsTheTruth(t *testing.T) {
+	t.Parallel()
 	const names = 20_000
 	i := startInternet(t, names, simnet.ChildConfig{Profile: simnet.TonyWang2024})
 	for _, engine := range engines {
 		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "run")
 			began := time.Now()
 			finish(t, i.sweep("-o", dir, "--engine", engine, "--quiet"))
@@ -36,6 +38,7 @@ func TestEveryRowOfTheStudysInternetIsTheTruth(t *testing.T) {
 var lossesTolerated = map[int]float64{1: 0, 5: 0.002, 20: 0.02}
 
 func TestLostPacketsMakeFewRowsWrong(t *testing.T) {
+	t.Parallel()
 	const names = 1500
 	for _, percent := range []int{1, 5, 20} {
 		i := startInternet(t, names, simnet.ChildConfig{Profile: simnet.Hostile, Loss: float64(percent) / 100})

@@ -671,7 +671,7 @@ func (t *Task) silentTries() bool { return slices.ContainsFunc(t.codes, silent) 
 // silent reports whether a failure may be our own line's as well as the target's:
 // nothing came, or a resolver could not find out.
 func silent(v verdict.Code) bool {
-	switch v {
+	switch v { //nolint:exhaustive // all others came over our line
 	case verdict.HTTPTimeout, verdict.TLSTimeout, verdict.TCPTimeout, verdict.TCPUnreachable, verdict.DNSTimeout, verdict.DNSServFail, verdict.DNSLame:
 		return true
 	}
