@@ -16,7 +16,7 @@ func readCSV(name string, got map[string]int) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	r := csv.NewReader(f)
 	r.ReuseRecord = true
 	header, err := r.Read()

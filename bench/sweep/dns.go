@@ -31,8 +31,9 @@ type question struct {
 
 var errNoSuchName = errors.New("no address")
 
-func newMuxResolver(server string) (*muxResolver, error) {
-	conn, err := net.Dial("udp", server)
+func newMuxResolver(ctx context.Context, server string) (*muxResolver, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "udp", server)
 	if err != nil {
 		return nil, fmt.Errorf("reach the resolver: %w", err)
 	}

@@ -57,7 +57,7 @@ func main() {
 
 func run(ctx context.Context, args []string, w io.Writer) error {
 	if len(args) > 0 && args[0] == "pool" {
-		return runPool(args[1:])
+		return runPool(ctx, args[1:])
 	}
 	fs := flag.NewFlagSet("bench/sweep", flag.ContinueOnError)
 	var o options
@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	for _, text := range strings.Split(inFlight, ",") {
+	for text := range strings.SplitSeq(inFlight, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
 			return fmt.Errorf("-in-flight: %q is no number", text)
@@ -93,7 +93,7 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 }
 
 // runPool is a peer, in a process of its own.
-func runPool(args []string) error {
+func runPool(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("pool", flag.ContinueOnError)
 	kind := fs.String("kind", "nethttp", "")
 	dns := fs.String("dns", "", "")
@@ -103,14 +103,14 @@ func runPool(args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	r, err := newMuxResolver(*dns)
+	r, err := newMuxResolver(ctx, *dns)
 	if err != nil {
 		return err
 	}
 	p := &pool{resolver: r, port: *port, secure: *secure, concurrency: *n}
-	ask := p.netHTTP()
+	ask := p.netHTTP(ctx)
 	if *kind == "fasthttp" {
-		ask = p.fastHTTP()
+		ask = p.fastHTTP(ctx)
 	}
 	return p.run(fs.Arg(0), fs.Arg(1), ask)
 }

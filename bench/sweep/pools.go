@@ -56,7 +56,7 @@ func (p *pool) url(name string) string {
 }
 
 // netHTTP asks with net/http, by one transport for all.
-func (p *pool) netHTTP() func(name string) int {
+func (p *pool) netHTTP(ctx context.Context) func(name string) int {
 	client := &http.Client{
 		Timeout:       totalTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -69,24 +69,28 @@ func (p *pool) netHTTP() func(name string) int {
 		},
 	}
 	return func(name string) int {
-		resp, err := client.Get(p.url(name)) //nolint:noctx // the client has a timeout
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url(name), nil)
 		if err != nil {
 			return 0
 		}
-		defer resp.Body.Close()                                            //nolint:errcheck // nothing was written
+		resp, err := client.Do(req)
+		if err != nil {
+			return 0
+		}
+		defer resp.Body.Close()
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, sampleBytes)) // the head is what counts
 		return resp.StatusCode
 	}
 }
 
 // fastHTTP asks with fasthttp, by one client for all.
-func (p *pool) fastHTTP() func(name string) int {
+func (p *pool) fastHTTP(ctx context.Context) func(name string) int {
 	client := &fasthttp.Client{
 		ReadTimeout: totalTimeout, WriteTimeout: totalTimeout, MaxConnsPerHost: 1 << 20, TLSConfig: tlsConfig(),
 		NoDefaultUserAgentHeader: true, MaxResponseBodySize: 1 << 20, MaxIdemponentCallAttempts: 1, ReadBufferSize: 8 << 10,
 		Dial: func(addr string) (net.Conn, error) {
 			host, _, _ := strings.Cut(addr, ":")
-			ctx, cancel := context.WithTimeout(context.Background(), totalTimeout)
+			ctx, cancel := context.WithTimeout(ctx, totalTimeout)
 			defer cancel()
 			return p.dial(ctx, host)
 		},

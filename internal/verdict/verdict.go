@@ -218,7 +218,7 @@ func (c Code) Class() Class {
 // resets, lame and failing resolvers. What is said plainly (no such name, refused,
 // a status) is not.
 func (c Code) Passing() bool {
-	switch c {
+	switch c { //nolint:exhaustive // all others are said plainly, or our own
 	case HTTPTimeout, HTTPClosed, HTTPReset, HTTPSlow, HTTPTruncated, TLSTimeout, TLSClosed, TCPReset, TCPTimeout, TCPUnreachable,
 		DNSServFail, DNSLame, DNSTimeout, DNSMalformed:
 		return true

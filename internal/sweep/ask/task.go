@@ -680,11 +680,7 @@ func silent(v verdict.Code) bool {
 
 // timeout reports whether a failure is that time was over.
 func timeout(v verdict.Code) bool {
-	switch v {
-	case verdict.HTTPTimeout, verdict.TLSTimeout, verdict.TCPTimeout, verdict.DNSTimeout:
-		return true
-	}
-	return false
+	return v == verdict.HTTPTimeout || v == verdict.TLSTimeout || v == verdict.TCPTimeout || v == verdict.DNSTimeout
 }
 
 // maxTrouble is how many faults of our own in a row end in a row that says so.

@@ -3,6 +3,7 @@ package define_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -53,14 +54,15 @@ func TestATallyHasCountsAndSharesOfEveryDefinitionSideBySide(t *testing.T) {
 	}
 	var lines []string
 	for _, d := range got {
-		line := fmt.Sprintf("%s %d/%d:", d.Name, d.Judged, d.Rows)
+		var line strings.Builder
+		line.WriteString(fmt.Sprintf("%s %d/%d:", d.Name, d.Judged, d.Rows))
 		for _, c := range d.Classes {
-			line += fmt.Sprintf(" %s %d", c.Class, c.Rows)
+			line.WriteString(fmt.Sprintf(" %s %d", c.Class, c.Rows))
 			if c.Share != nil {
-				line += fmt.Sprintf(" (%.2f)", *c.Share)
+				line.WriteString(fmt.Sprintf(" (%.2f)", *c.Share))
 			}
 		}
-		lines = append(lines, line)
+		lines = append(lines, line.String())
 	}
 	want := []string{
 		"tonywang2024 3/4: dead 2 (0.67) alive 1 (0.33) skipped 1",
