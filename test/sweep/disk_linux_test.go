@@ -65,3 +65,36 @@ func TestADirectoryThatCannotBeWrittenIsSaidBeforeAnybodyIsAsked(t *testing.T) {
 		}
 	}
 }
+
+// The limit of a process may become lower while it runs. Descriptors that a run
+// cannot have are its own trouble, and not the targets'. Where not even the rows'
+// files can be opened it stops, and says so.
+func TestDescriptorsThatRunOutMakeNoRowWrong(t *testing.T) {
+	t.Parallel()
+	for _, engine := range engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			i := startInternet(t, 1500, simnet.ChildConfig{Profile: simnet.Quick, Latency: 1})
+			dir := filepath.Join(t.TempDir(), "run")
+			p := program.Start(t, penny, i.sweep("-o", dir, "--engine", engine, "--https", "never")...)
+			i.underWay(t, p)
+			if err := unix.Prlimit(p.PID, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 60, Max: 4096}, nil); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Wait(runLimit); err != nil {
+				if said := p.Stderr(); !strings.Contains(said, "too many open files") || !strings.Contains(said, "penny sweep resume") {
+					t.Fatalf("%v: %s", err, said)
+				}
+				finish(t, append(i.resume(dir), "--quiet"))
+				i.mustBeTrue(t, dir, plainHTTP())
+				return
+			}
+			i.mustBeTrue(t, dir, plainHTTP())
+			s := report(t, dir)
+			t.Logf("%d seconds of illness, %d suspect", s.Run.Ill, s.Rows.Suspect)
+			if s.Run.Ill == 0 {
+				t.Error("no illness is reported")
+			}
+		})
+	}
+}

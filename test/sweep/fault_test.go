@@ -29,9 +29,9 @@ func TestALineThatIsCutForTenSecondsMakesNoRowWrong(t *testing.T) {
 	for _, engine := range engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			i := startInternet(t, 12_000, simnet.ChildConfig{Profile: simnet.TonyWang2024, Latency: 0.2})
+			i := startInternet(t, 10_000, simnet.ChildConfig{Profile: simnet.TonyWang2024, Latency: 0.2})
 			dir := filepath.Join(t.TempDir(), "run")
-			p := program.Start(t, penny, i.sweep("-o", dir, "--engine", engine)...)
+			p := program.Start(t, penny, i.sweep("-o", dir, "--engine", engine, "--https", "never")...)
 			i.underWay(t, p)
 			i.cut(t, true)
 			time.Sleep(10 * time.Second)
@@ -39,7 +39,7 @@ func TestALineThatIsCutForTenSecondsMakesNoRowWrong(t *testing.T) {
 			if err := p.Wait(runLimit); err != nil {
 				t.Fatalf("%v: %s", err, p.Stderr())
 			}
-			i.mustBeTrue(t, dir, simnet.DefaultPolicy())
+			i.mustBeTrue(t, dir, plainHTTP())
 			s := report(t, dir)
 			t.Logf("%d seconds of illness, %d of %d controls failed", s.Run.Ill, s.Run.Failed, s.Run.Controls)
 			if s.Run.Ill < 5 {
@@ -66,7 +66,7 @@ func TestALineThatStaysCutEndsInNoRowThatSaysDead(t *testing.T) {
 	t.Parallel()
 	i := startInternet(t, 6000, simnet.ChildConfig{Profile: simnet.Quick, Latency: 0.5})
 	dir := filepath.Join(t.TempDir(), "run")
-	p := program.Start(t, penny, i.sweep("-o", dir)...)
+	p := program.Start(t, penny, i.sweep("-o", dir, "--https", "never")...)
 	i.underWay(t, p)
 	i.cut(t, true)
 	select {
@@ -81,14 +81,14 @@ func TestALineThatStaysCutEndsInNoRowThatSaysDead(t *testing.T) {
 			t.Fatal(err)
 		}
 		whole++
-		if code, status := i.world.Truth(simnet.DefaultPolicy(), row.Target); !row.Suspect && (row.Verdict != code.String() || int(row.Status) != status) {
+		if code, status := i.world.Truth(plainHTTP(), row.Target); !row.Suspect && (row.Verdict != code.String() || int(row.Status) != status) {
 			t.Errorf("while the line was cut: %s", describe(row, fmt.Sprintf("%s %d", code, status)))
 		}
 	}
 	t.Logf("%d rows were written", whole)
 	i.cut(t, false)
 	finish(t, append(i.resume(dir), "--quiet"))
-	i.mustBeTrue(t, dir, simnet.DefaultPolicy())
+	i.mustBeTrue(t, dir, plainHTTP())
 }
 
 func TestAResolverThatThrottlesMakesNoRowWrong(t *testing.T) {
@@ -101,8 +101,8 @@ func TestAResolverThatThrottlesMakesNoRowWrong(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := filepath.Join(t.TempDir(), "run")
-			finish(t, i.sweep("-o", dir, "--engine", engine))
-			i.mustBeTrue(t, dir, simnet.DefaultPolicy())
+			finish(t, i.sweep("-o", dir, "--engine", engine, "--https", "never"))
+			i.mustBeTrue(t, dir, plainHTTP())
 			s := report(t, dir)
 			t.Logf("%d queries for %d targets, %d seconds of illness, %d suspect", s.Run.Queries, s.Rows.Targets, s.Run.Ill, s.Rows.Suspect)
 		})
@@ -116,12 +116,12 @@ func TestFewDescriptorsMakeARunSlowAndNoRowWrong(t *testing.T) {
 			t.Parallel()
 			i := startInternet(t, 4000, simnet.ChildConfig{Profile: simnet.Quick, Latency: 0.2})
 			dir := filepath.Join(t.TempDir(), "run")
-			args := append([]string{"-c", `ulimit -n 300 && exec "$0" "$@"`, penny}, i.sweep("-o", dir, "--engine", engine, "--concurrency", "8000")...)
+			args := append([]string{"-c", `ulimit -n 300 && exec "$0" "$@"`, penny}, i.sweep("-o", dir, "--engine", engine, "--concurrency", "8000", "--https", "never")...)
 			p := program.Start(t, "/bin/sh", args...)
 			if err := p.Wait(runLimit); err != nil {
 				t.Fatalf("%v: %s", err, p.Stderr())
 			}
-			i.mustBeTrue(t, dir, simnet.DefaultPolicy())
+			i.mustBeTrue(t, dir, plainHTTP())
 			s := report(t, dir)
 			t.Logf("%d seconds of illness, %d suspect", s.Run.Ill, s.Rows.Suspect)
 		})

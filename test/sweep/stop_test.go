@@ -63,9 +63,9 @@ func TestCtrlCEndsARunThatResumeGoesOnWith(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			// With real latency many are under way when it comes, and many hang.
-			i := startInternet(t, 3000, simnet.ChildConfig{Profile: simnet.Hostile, Latency: 1})
+			i := startInternet(t, 1500, simnet.ChildConfig{Profile: simnet.Hostile, Latency: 1})
 			dir := filepath.Join(t.TempDir(), "run")
-			p := program.Start(t, penny, i.sweep("-o", dir, "--engine", engine)...)
+			p := program.Start(t, penny, i.sweep("-o", dir, "--engine", engine, "--https", "never")...)
 			time.Sleep(3 * time.Second)
 			p.Signal(syscall.SIGINT)
 			began := time.Now()
@@ -79,7 +79,7 @@ func TestCtrlCEndsARunThatResumeGoesOnWith(t *testing.T) {
 				t.Errorf("%q is not said: %s", want, p.Stderr())
 			}
 			finish(t, append(i.resume(dir), "--quiet"))
-			i.mustBeTrue(t, dir, simnet.DefaultPolicy())
+			i.mustBeTrue(t, dir, plainHTTP())
 			if s := report(t, dir); s.Run.Sessions != 2 {
 				t.Errorf("%d sessions are reported, want 2", s.Run.Sessions)
 			}

@@ -97,6 +97,14 @@ func (i *internet) resume(dir string) []string {
 	return []string{"sweep", "resume", dir, "--roots", i.path("ca.pem")}
 }
 
+// plainHTTP is the policy of --https never, for tests that are not about TLS: half of
+// the chains, and none of the longest waits.
+func plainHTTP() simnet.Policy {
+	p := simnet.DefaultPolicy()
+	p.HTTPS = simnet.Never
+	return p
+}
+
 // A count is what rows are compared with the truth for.
 type count struct {
 	rows, missing, double, wrong, suspect int

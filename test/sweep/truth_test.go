@@ -39,20 +39,23 @@ var lossesTolerated = map[int]float64{1: 0, 5: 0.002, 20: 0.02}
 
 func TestLostPacketsMakeFewRowsWrong(t *testing.T) {
 	t.Parallel()
-	const names = 1500
 	for _, percent := range []int{1, 5, 20} {
+		names := 1500
+		if percent == 20 { // its resolver is taken for an ill one again and again, and waited for
+			names = 400
+		}
 		i := startInternet(t, names, simnet.ChildConfig{Profile: simnet.Hostile, Loss: float64(percent) / 100})
 		for _, engine := range engines {
 			t.Run(strconv.Itoa(percent)+" percent "+engine, func(t *testing.T) {
 				t.Parallel()
 				dir := filepath.Join(t.TempDir(), "run")
-				finish(t, i.sweep("-o", dir, "--engine", engine, "--quiet"))
-				c := i.compare(t, dir, simnet.DefaultPolicy())
+				finish(t, i.sweep("-o", dir, "--engine", engine, "--https", "never", "--quiet"))
+				c := i.compare(t, dir, plainHTTP())
 				if c.rows != names || c.missing+c.double > 0 {
 					t.Errorf("%d rows for %d targets: %d missing, %d double", c.rows, names, c.missing, c.double)
 				}
 				t.Logf("%d of %d rows are wrong, %d suspect", c.wrong, names, c.suspect)
-				if wrong := float64(c.wrong) / names; wrong > lossesTolerated[percent] {
+				if wrong := float64(c.wrong) / float64(names); wrong > lossesTolerated[percent] {
 					t.Errorf("%.2f %% of the rows are wrong, want at most %.2f %%:\n%s", 100*wrong, 100*lossesTolerated[percent], strings.Join(c.examples, "\n"))
 				}
 			})
