@@ -36,6 +36,7 @@ func (f *runFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.accessLog, "access-log", "", "`file` for the access log, JSON lines, rotated")
 	flags.IntVar(&f.logSample, "access-log-sample", 1, "log one request in `N`, chosen at random; refusals are all logged")
 	flags.Var(&f.memory, "memory", "memory budget (default half of the machine's or its cgroup's)")
+	f.engine = engineFlag(edge.Fast)
 	flags.Var(&f.engine, "engine", "what serves HTTP/1.1 and 2: plain (net/http) or fast (loops of our own)")
 	flags.BoolVar(&f.serverTiming, "server-timing", false, "tell clients how long an answer took to make")
 }
