@@ -14,21 +14,22 @@ import (
 	"pennyfarthing/internal/verdict"
 )
 
-// serveMetrics listens at an address; what it returns serves Prometheus' metrics
-// until its context ends.
-func serveMetrics(ctx context.Context, address string, c *Counters, began time.Time) (func(context.Context) error, error) {
+// serveMetrics listens at an address, and returns which it is. serve serves
+// Prometheus' metrics there until its context ends.
+func serveMetrics(ctx context.Context, address string, c *Counters, began time.Time) (at net.Addr, serve func(context.Context) error, err error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("serve metrics: %w", err)
+		return nil, nil, fmt.Errorf("serve metrics: %w", err)
 	}
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(&collector{c, began}); err != nil {
-		return nil, fmt.Errorf("serve metrics: %w", err)
+		_ = l.Close()
+		return nil, nil, fmt.Errorf("serve metrics: %w", err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	return func(ctx context.Context) error {
+	return l.Addr(), func(ctx context.Context) error {
 		stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 		defer stop()
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -297,12 +297,13 @@ func (r *run) work(outer context.Context) error {
 		return w.run(ctx)
 	})
 	if r.Metrics != "" {
-		serve, err := serveMetrics(ctx, r.Metrics, &r.counters, r.began)
+		at, serve, err := serveMetrics(ctx, r.Metrics, &r.counters, r.began)
 		if err != nil {
 			finish()
 			_ = g.Wait() // it was told to end
 			return &mistake.Error{What: err.Error(), Hint: "write --metrics with an address of this machine and a port that is free"}
 		}
+		r.Say("metrics at http://" + at.String() + "/metrics")
 		g.Go(func() error { return serve(ctx) })
 	}
 	g.Go(func() error {

@@ -3,6 +3,8 @@ package sweep_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -286,4 +288,51 @@ func TestWhatARunWasToldLastIsWhatItSays(t *testing.T) {
 		t.Errorf("the run is by %q", m.Settings.Contact)
 	}
 	truth(t, w, c, 50)
+}
+
+func TestMetricsTellHowFarARunIs(t *testing.T) {
+	w, s := internet(t, mustProfile(t, "quick"), simnet.Config{})
+	c := config(t, w, s, 600)
+	c.Metrics = "127.0.0.1:0"
+	address := make(chan string, 1)
+	c.Say = func(text string) {
+		if at, ok := strings.CutPrefix(text, "metrics at "); ok {
+			address <- at
+		}
+	}
+	read := make(chan string, 1)
+	c.Progress = func(ctx context.Context, p sweep.Progress) {
+		if p.Asked == 0 || len(read) > 0 {
+			return
+		}
+		at := <-address
+		address <- at
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return // the run has just ended
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		read <- string(body)
+	}
+	c.Settings.Concurrency = 20 // so that it lasts some seconds
+	sweepAll(t, c)
+	select {
+	case text := <-read:
+		for _, want := range []string{
+			"penny_sweep_targets_listed 600\n", "penny_sweep_targets_asked_total ", `penny_sweep_verdicts_total{class="answered",verdict="ok"} `, "penny_sweep_in_flight ",
+			"penny_sweep_controls_failed_total 0\n", "penny_sweep_ill 0\n",
+		} {
+			if !strings.Contains(text, want) {
+				t.Errorf("there is no %q in\n%s", want, text)
+			}
+		}
+	default:
+		t.Error("nothing was read")
+	}
 }
