@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"pennyfarthing/internal/sweep"
+	"pennyfarthing/internal/sweep/simnet"
 	"pennyfarthing/internal/sweep/target"
 )
 
@@ -275,7 +276,7 @@ func (o *sweepOptions) add(flags *pflag.FlagSet) {
 }
 
 // settle checks the flags and makes settings of them.
-func (o *sweepOptions) settle(flags *pflag.FlagSet, args []string, env Env) error {
+func (o *sweepOptions) settle(ctx context.Context, flags *pflag.FlagSet, args []string, env Env) error {
 	s := &o.settings
 	if o.simnet != 0 && !flags.Changed("https") {
 		s.HTTPS = "both" // the tour shows what each definition makes of the same rows
@@ -299,6 +300,7 @@ func (o *sweepOptions) settle(flags *pflag.FlagSet, args []string, env Env) erro
 		s.Simnet = &sweep.Simnet{Targets: o.simnet, Profile: o.internet.profile, Seed: o.internet.seed, Latency: c.Latency, Loss: c.Loss}
 		s.Pacing = false
 	}
+	s.Simulated = s.Simnet != nil || simnet.Is(ctx, s.Resolvers)
 	switch {
 	case len(args) == 0 && o.simnet == 0:
 		return &usageError{what: "there is no list to sweep", hint: "penny sweep domains.csv, or penny sweep --simnet 100000 to try it on a simulated internet"}
@@ -322,7 +324,7 @@ func (o *sweepOptions) settle(flags *pflag.FlagSet, args []string, env Env) erro
 		return &usageError{what: fmt.Sprintf("--retries %d is not from 0 to 10", s.Retries), hint: "write --retries 1"}
 	case s.Concurrency < 1 || s.Concurrency > 1_000_000:
 		return &usageError{what: fmt.Sprintf("--concurrency %d is not from 1 to 1000000", s.Concurrency), hint: "leave it out: it follows what the machine can do"}
-	case !s.Pacing && !s.AllowPrivate && o.simnet == 0:
+	case !s.Pacing && !s.AllowPrivate && o.simnet == 0 && !s.Simulated:
 		return &usageError{
 			what: "--no-pacing is for private or simulated targets: others would be flooded",
 			hint: "leave it out, or raise --per-address and --per-network; for your own machines add --allow-private",

@@ -102,7 +102,7 @@ func options(t *testing.T, args ...string) (*sweepOptions, *pflag.FlagSet) {
 func TestASweepTakesFilesAndControlsFromTheFleetFile(t *testing.T) {
 	env := inFleet(t, fleetText)
 	o, flags := options(t, "--metrics", "127.0.0.1:9200", "--optout", "more.txt")
-	if err := o.settle(flags, []string{"list.csv"}, env); err != nil {
+	if err := o.settle(t.Context(), flags, []string{"list.csv"}, env); err != nil {
 		t.Fatal(err)
 	}
 	state := filepath.Join(env.Getenv("PENNY_STATE"), "optout.txt")
@@ -115,7 +115,7 @@ func TestASweepTakesFilesAndControlsFromTheFleetFile(t *testing.T) {
 		t.Error("nobody is told who the controls are")
 	}
 	o, flags = options(t, "--control", "https://example.net/", "--simnet", "10")
-	if err := o.settle(flags, nil, env); err != nil {
+	if err := o.settle(t.Context(), flags, nil, env); err != nil {
 		t.Fatal(err)
 	}
 	if o.dir != "" || o.fleetControls || o.settings.Controls[0] != "https://example.net/" {

@@ -65,7 +65,7 @@ func judges(list []*define.Definition) []report.Judge {
 func facts(m *sweep.Manifest) report.Facts {
 	s := &m.Settings
 	f := report.Facts{
-		ID: m.ID, Version: m.Version, Lists: s.Lists, Simnet: s.Simnet != nil, Vantage: m.Vantage.Name, Address: m.Vantage.Address, Agent: s.UserAgent(m.Version), Contact: s.Contact, Optout: s.OptoutPage,
+		ID: m.ID, Version: m.Version, Lists: s.Lists, Simnet: s.Simulated, Vantage: m.Vantage.Name, Address: m.Vantage.Address, Agent: s.UserAgent(m.Version), Contact: s.Contact, Optout: s.OptoutPage,
 		Started: m.Started, Sessions: len(m.Sessions), Machines: 1, Paced: s.Pacing, Rate: s.Rate, ResolverRate: s.ResolverRate, Concurrency: s.Concurrency,
 	}
 	if s.Pacing {

@@ -25,7 +25,7 @@ import (
 
 // runSweep begins a run, or goes on with the one that the same command began.
 func runSweep(ctx context.Context, o *sweepOptions, flags *pflag.FlagSet, args []string, env Env) error {
-	if err := o.settle(flags, args, env); err != nil {
+	if err := o.settle(ctx, flags, args, env); err != nil {
 		return err
 	}
 	return o.sweep(ctx, o.directory(), env)

@@ -409,8 +409,8 @@ func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
 		return nil, nil, err
 	}
 	controls := s.Controls
-	if r.world != nil {
-		controls = r.world.Controls()
+	if len(controls) == 0 && s.simulated() {
+		controls = simnet.NewWorld(0, simnet.Quick).Controls() // those of every world
 	}
 	for _, text := range controls {
 		t, err := target.Parse(text)
@@ -419,7 +419,7 @@ func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
 		}
 		w.controls = append(w.controls, t)
 	}
-	r.policy.NoIPv6 = !r.manifest.Vantage.IPv6 && !s.AllowPrivate && s.Simnet == nil
+	r.policy.NoIPv6 = !r.manifest.Vantage.IPv6 && !s.AllowPrivate && !s.simulated()
 	w.asker = ask.New(ask.Config{
 		Reactor: reactor, Resolver: resolver, Fetcher: fetcher, Pacer: w.pacer, Health: w.health, Policy: r.policy, Block: blocked, Optout: optout,
 		Redos: 5, Trouble: w.own,
@@ -469,7 +469,7 @@ func (r *run) list(ctx context.Context) error {
 	r.counters.Listed.Store(p.Targets)
 	r.counters.Shards.Store(int64(p.Shards))
 	r.counters.AllListed.Store(true)
-	if p.Targets > manyTargets && r.world == nil {
+	if p.Targets > manyTargets && !r.Settings.simulated() {
 		r.warnResolvers(p.Targets)
 	}
 	close(r.listed)
@@ -478,7 +478,7 @@ func (r *run) list(ctx context.Context) error {
 
 // limitUnnamed refuses long lists to who does not say who they are.
 func (r *run) limitUnnamed(targets int64) error {
-	if targets <= manyTargets || r.Settings.Contact != "" || r.world != nil {
+	if targets <= manyTargets || r.Settings.Contact != "" || r.Settings.simulated() {
 		return nil
 	}
 	return &mistake.Error{
@@ -522,7 +522,7 @@ func (c *counting) Add(ctx context.Context, shards ...queue.Shard) error {
 // mayAsk waits until it is known that the list may be asked: one without a contact
 // must be short.
 func (r *run) mayAsk(ctx context.Context) error {
-	if r.Settings.Contact != "" || r.world != nil {
+	if r.Settings.Contact != "" || r.Settings.simulated() {
 		return nil
 	}
 	select {

@@ -15,6 +15,8 @@ import (
 type Settings struct {
 	Lists   []string `json:"lists,omitempty"` // paths, or - for standard input
 	Column  string   `json:"column,omitempty"`
+	// Simulated: the resolvers are those of a simulated internet, which is on loopback.
+	Simulated bool `json:"simulated,omitempty"`
 	Simnet  *Simnet  `json:"simnet,omitempty"`
 	Format  string   `json:"format"` // parquet, jsonl or csv
 	HTTPS   string   `json:"https"`
@@ -75,6 +77,9 @@ func Defaults() Settings {
 	}
 }
 
+// simulated reports whether the internet is one that a penny simulates.
+func (s *Settings) simulated() bool { return s.Simnet != nil || s.Simulated }
+
 // titleBytes is how much of a body is read for its title.
 const titleBytes = 16 << 10
 
@@ -82,7 +87,7 @@ const titleBytes = 16 << 10
 func (s *Settings) policy() (ask.Policy, error) {
 	p := ask.Policy{
 		WWW: s.WWW, Follow: s.Follow, Retries: s.Retries, Pause: time.Second, Method: s.Method, Body: s.Body, Robots: s.Robots,
-		AllowPrivate: s.AllowPrivate, OnlyLoopback: s.Simnet != nil, Agent: "penny", Ports: s.Ports, Vantage: s.Vantage,
+		AllowPrivate: s.AllowPrivate, OnlyLoopback: s.simulated(), Agent: "penny", Ports: s.Ports, Vantage: s.Vantage,
 		Timeouts: ask.Timeouts{Connect: s.ConnectTimeout, TLS: s.TLSTimeout, FirstByte: s.FirstByteTimeout, Total: s.TotalTimeout},
 	}
 	if s.Body == 0 && s.Method != "HEAD" {
