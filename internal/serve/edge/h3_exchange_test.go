@@ -297,7 +297,7 @@ func TestH3NoHandlerOutlivesItsConnection(t *testing.T) {
 	for range 10 {
 		c := h3Dial(t, e, &quic.Config{InitialStreamReceiveWindow: 16 << 10, MaxStreamReceiveWindow: 16 << 10})
 		c.openControl(h3Settings())
-		for range 20 { // answers that wait for the client to read, and heads that wait for their end
+		for range 8 { // answers that wait for the client to read, and heads that wait for their end
 			if _, err := c.request(h3Headers(h3Get("/big.bin")...)).in.Peek(1); err != nil {
 				t.Fatalf("wait for the answer: %v", err)
 			}
