@@ -42,7 +42,6 @@ type options struct {
 	rounds   int
 	out      string
 	asJSON   bool
-	pace     bool
 }
 
 func main() {
@@ -70,7 +69,6 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	fs.StringVar(&o.latency, "latency", "none", "of the simulated internet")
 	fs.Uint64Var(&o.seed, "seed", 1, "of the simulated internet")
 	fs.IntVar(&o.rounds, "rounds", 1, "of everything; the median counts")
-	fs.BoolVar(&o.pace, "paced", false, "penny alone, paced, on the hosters of the simulated internet")
 	fs.BoolVar(&o.asJSON, "json", false, "print JSON")
 	if err := fs.Parse(args); err != nil {
 		return err
