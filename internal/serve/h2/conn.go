@@ -48,6 +48,7 @@ type conn struct {
 	prefaced bool // the preface has come
 	rests    bool // it may rest
 	rested   bool // it has rested since something came
+	overdue  bool // a read has failed for its deadline since the loop has looked at its clock
 	silent   bool // the last read found nothing: no layer below holds anything back
 	turns    bool // a loop serves this and other connections by turns
 	turn     int  // bytes that were sent in this turn
@@ -205,6 +206,7 @@ func (c *conn) run() error {
 			return err
 		}
 	}
+	c.overdue = false
 	if c.turn = 0; c.more && c.reader.have == 0 { // first of all what has come meanwhile: a window, or a reset
 		if err := c.fill(); err != nil && !errors.Is(err, errResting) {
 			return err
@@ -364,7 +366,7 @@ func (c *conn) fill() error {
 		n, err := c.nc.Read(r.buf[r.have:])
 		r.have += n
 		if n > 0 {
-			c.rested, c.silent = false, false
+			c.rested, c.silent, c.overdue = false, false, false
 			return nil
 		}
 		if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
@@ -377,6 +379,7 @@ func (c *conn) fill() error {
 			}
 			return errResting
 		}
+		c.overdue = true
 	}
 }
 

@@ -43,9 +43,11 @@ func (c *conn) setReadDeadline() error {
 	return nil
 }
 
-// clock is the time, as exactly as deadlines need it.
+// clock is the time, as exactly as deadlines need it. A loop's clock stands still while
+// it calls: it may say that a deadline is to come which has passed, and then the read
+// that failed for it would be made again and again.
 func (c *conn) clock() time.Time {
-	if c.waiter != nil {
+	if c.waiter != nil && !c.overdue {
 		return c.waiter.Now()
 	}
 	return time.Now()
