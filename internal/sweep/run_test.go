@@ -101,7 +101,7 @@ func truth(t *testing.T, w *simnet.World, c *sweep.Config, n int) {
 
 func sweepAll(t *testing.T, c *sweep.Config) *sweep.Manifest {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
 	m, err := sweep.Run(ctx, c)
 	if err != nil {
