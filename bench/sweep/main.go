@@ -296,10 +296,9 @@ func (n *internet) measure(ctx context.Context, o *options, penny, client, kind 
 		return m, err
 	}
 	m.Seconds = time.Since(began).Seconds()
-	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	per := func(t time.Duration) float64 { return float64(t.Nanoseconds()) / 1000 / float64(targets) }
 	m.User, m.System = per(cmd.ProcessState.UserTime()), per(cmd.ProcessState.SystemTime())
-	m.CPU, m.PerSec, m.PeakMB = m.User+m.System, float64(targets)/m.Seconds, float64(usage.Maxrss)/1024
+	m.CPU, m.PerSec, m.PeakMB = m.User+m.System, float64(targets)/m.Seconds, peakMB(cmd.ProcessState)
 	if kind == "dns" {
 		return m, nil
 	}

@@ -13,21 +13,21 @@ import (
 // Settings are what a run was asked to do: what makes its rows what they are. They
 // are kept in run.json, and a run is resumed with them.
 type Settings struct {
-	Lists   []string `json:"lists,omitempty"` // paths, or - for standard input
-	Column  string   `json:"column,omitempty"`
+	Lists  []string `json:"lists,omitempty"` // paths, or - for standard input
+	Column string   `json:"column,omitempty"`
 	// Simulated: the resolvers are those of a simulated internet, which is on loopback.
-	Simulated bool `json:"simulated,omitempty"`
-	Simnet  *Simnet  `json:"simnet,omitempty"`
-	Format  string   `json:"format"` // parquet, jsonl or csv
-	HTTPS   string   `json:"https"`
-	WWW     bool     `json:"www"`
-	Follow  int      `json:"follow"`
-	Retries int      `json:"retries"`
-	Method  string   `json:"method"`
-	Body    int      `json:"body"` // bytes; 0: what a title needs
-	Robots  bool     `json:"robots"`
-	Contact string   `json:"contact,omitempty"`
-	Agent   string   `json:"user_agent"`
+	Simulated bool    `json:"simulated,omitempty"`
+	Simnet    *Simnet `json:"simnet,omitempty"`
+	Format    string  `json:"format"` // parquet, jsonl or csv
+	HTTPS     string  `json:"https"`
+	WWW       bool    `json:"www"`
+	Follow    int     `json:"follow"`
+	Retries   int     `json:"retries"`
+	Method    string  `json:"method"`
+	Body      int     `json:"body"` // bytes; 0: what a title needs
+	Robots    bool    `json:"robots"`
+	Contact   string  `json:"contact,omitempty"`
+	Agent     string  `json:"user_agent"`
 
 	AllowPrivate bool              `json:"allow_private"`
 	Block        []string          `json:"block,omitempty"`       // files

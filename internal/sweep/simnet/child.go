@@ -150,6 +150,7 @@ func (c *Child) put(ctx context.Context, what, text string) error {
 	if err != nil {
 		return fmt.Errorf("switch %s of the simulated internet: %w", what, err)
 	}
+	request.Close = true // it may have closed a connection that was idle
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return fmt.Errorf("switch %s of the simulated internet: %w", what, err)

@@ -154,6 +154,7 @@ func put(t *testing.T, url, method, path, text string) (status int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	request.Close = true // it may have closed a connection that was idle
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
