@@ -9,26 +9,25 @@ import (
 
 // Counters are what a run counts as it goes. Any goroutine may read them.
 type Counters struct {
-	Listed, Duplicates, Bad     atomic.Int64 // targets, lines, lines
-	AllListed                   atomic.Bool
-	Done                        atomic.Int64 // rows that are committed
-	Asked                       atomic.Int64 // rows that are complete
-	Earlier                     atomic.Int64 // rows that were committed before this process began
-	Shards, ShardsDone          atomic.Int64
-	Active, Parked, Limit       atomic.Int64
-	Suspect                     atomic.Int64 // rows
-	Tries                       atomic.Int64
-	Sent, Received              atomic.Int64 // bytes of HTTP and TLS
-	Controls, ControlsFailed    atomic.Int64
-	IllSeconds                  atomic.Int64
-	Ill                         atomic.Bool
-	Waiting                     atomic.Int64 // that wait for the busiest network
-	Busiest                     atomic.Pointer[string]
-	InBusiest                   atomic.Int64      // targets of the list, as far as can be told
-	Floor                       atomic.Int64      // nanoseconds that the busiest network takes at least
-	Verdicts                    [256]atomic.Int64 // by code
-	OwnFaults                   [256]atomic.Int64 // by code
-	Queries, Answers, DNSOutage atomic.Int64
+	Listed, Duplicates, Bad  atomic.Int64 // targets, lines, lines
+	AllListed                atomic.Bool
+	Done                     atomic.Int64 // rows that are committed
+	Asked                    atomic.Int64 // rows that are complete
+	Earlier                  atomic.Int64 // rows that were committed before this process began
+	Shards, ShardsDone       atomic.Int64
+	Active, Parked           atomic.Int64
+	Suspect                  atomic.Int64 // rows
+	Tries                    atomic.Int64
+	Sent, Received           atomic.Int64 // bytes of HTTP and TLS
+	Controls, ControlsFailed atomic.Int64
+	IllSeconds               atomic.Int64
+	Ill                      atomic.Bool
+	Waiting                  atomic.Int64 // that wait for the busiest network
+	Busiest                  atomic.Pointer[string]
+	InBusiest                atomic.Int64      // targets of the list, as far as can be told
+	Floor                    atomic.Int64      // nanoseconds that the busiest network takes at least
+	Verdicts                 [256]atomic.Int64 // by code
+	OwnFaults                [256]atomic.Int64 // by code
 }
 
 // A Progress is the counters at a moment.

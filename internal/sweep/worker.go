@@ -283,7 +283,6 @@ func (w *worker) note(now int64, ill bool) {
 	c := w.counters
 	c.Active.Store(int64(w.asker.Active()))
 	c.Parked.Store(int64(w.asker.Parked()))
-	c.Limit.Store(int64(w.limit))
 	c.IllSeconds.Store(w.health.Ill())
 	c.Ill.Store(ill)
 	if w.pacer == nil {

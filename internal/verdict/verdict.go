@@ -226,6 +226,19 @@ func (c Code) Passing() bool {
 	return c.Class() == Self
 }
 
+// OfStatus is the code of an answer with a status: OK, [HTTPRedirect] for those whose
+// Location leads on (RFC 9110 §15.4), or [HTTPStatus].
+func OfStatus(status int) Code {
+	switch status {
+	case 301, 302, 303, 307, 308:
+		return HTTPRedirect
+	}
+	if status >= 200 && status < 300 {
+		return OK
+	}
+	return HTTPStatus
+}
+
 // Parse reads a code's name.
 func Parse(name string) (Code, error) {
 	for c := range codes {

@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/net/publicsuffix"
-
 	"pennyfarthing/internal/loop"
 	"pennyfarthing/internal/sweep/block"
 	"pennyfarthing/internal/sweep/fetch"
@@ -129,10 +127,10 @@ func (a *Asker) Free(t *Task) {
 // Ask begins a task. Its Done is called when its row is complete, possibly before
 // Ask returns where nothing had to be asked.
 func (a *Asker) Ask(t *Task) {
-	t.began, t.redone, t.parked = a.reactor.Now(), 0, false
+	t.redone, t.parked = 0, false
 	t.Sent, t.Received = 0, 0
 	a.active++
-	a.health.Began(t.began)
+	a.health.Began(a.reactor.Now())
 	t.reset()
 	t.nextChain()
 }
@@ -181,16 +179,6 @@ func (a *Asker) mayNot(host string) verdict.Code {
 		return verdict.SkipBlocked
 	}
 	return verdict.None
-}
-
-// registrable is the name that somebody has registered (publicsuffix.org), or the
-// host where that cannot be told.
-func registrable(host string) string {
-	name, err := publicsuffix.EffectiveTLDPlusOne(host)
-	if err != nil {
-		return host
-	}
-	return name
 }
 
 func hash(sample []byte) string {

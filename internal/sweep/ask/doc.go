@@ -6,5 +6,5 @@
 // and fetch), turns are given by a third (pace). What is decided here is what to ask
 // next and what to believe.
 //
-// It believes no failure that may be our own: see Health.
+// It believes no failure that may be our own, as package health tells.
 package ask

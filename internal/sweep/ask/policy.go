@@ -2,6 +2,8 @@ package ask
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"pennyfarthing/internal/sweep/target"
@@ -88,6 +90,21 @@ func (p *place) scheme() string {
 	}
 	return "http"
 }
+
+// hostport is the host as it stands in the Host field.
+func (p *place) hostport() string {
+	host := p.host
+	if p.ip && strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if p.port == defaultPort(p.secure) {
+		return host
+	}
+	return host + ":" + strconv.Itoa(int(p.port))
+}
+
+// url is the place as text.
+func (p *place) url() string { return p.scheme() + "://" + p.hostport() + p.path }
 
 func defaultPort(secure bool) uint16 {
 	if secure {

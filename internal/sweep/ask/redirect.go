@@ -3,21 +3,11 @@ package ask
 import (
 	"net/url"
 	"slices"
-	"strings"
 
 	"pennyfarthing/internal/sweep/fetch"
 	"pennyfarthing/internal/sweep/target"
 	"pennyfarthing/internal/verdict"
 )
-
-// redirects are the statuses whose Location is followed (RFC 9110 §15.4).
-func redirects(status int) bool {
-	switch status {
-	case 301, 302, 303, 307, 308:
-		return true
-	}
-	return false
-}
 
 // requestAnswered takes an answer into the row, if it is the row's, and follows
 // redirects.
@@ -35,7 +25,7 @@ func (t *Task) requestAnswered() {
 		return
 	}
 	t.take(x)
-	if !redirects(x.Status) {
+	if verdict.OfStatus(x.Status) != verdict.HTTPRedirect {
 		t.nextChain()
 		return
 	}
@@ -72,16 +62,14 @@ func (t *Task) follow(location string) (place, bool) {
 	if location == "" {
 		return place{}, false
 	}
-	base := url.URL{Scheme: t.here.scheme(), Host: t.hostport()}
-	base.Path, base.RawQuery, _ = strings.Cut(t.here.path, "?")
-	if u, err := url.Parse(t.url(&t.here)); err == nil {
-		base = *u
-	}
-	ref, err := url.Parse(location)
+	base, err := url.Parse(t.here.url())
 	if err != nil {
 		return place{}, false
 	}
-	to := base.ResolveReference(ref)
+	to, err := base.Parse(location)
+	if err != nil {
+		return place{}, false
+	}
 	if to.User != nil || to.Scheme != "http" && to.Scheme != "https" {
 		return place{}, false
 	}
@@ -100,21 +88,12 @@ func (t *Task) follow(location string) (place, bool) {
 	return p, true
 }
 
-// url is a place as text.
-func (t *Task) url(p *place) string {
-	was := t.here
-	t.here = *p
-	host := t.hostport()
-	t.here = was
-	return p.scheme() + "://" + host + p.path
-}
-
 // take takes an answer into the row.
 func (t *Task) take(x *fetch.Exchange) {
 	r := &t.Row
 	try := &r.Tries[len(r.Tries)-1]
 	r.Verdict, r.Status, r.Error = try.Verdict, try.Status, x.Err
-	r.Scheme, r.FinalURL, r.Address = try.Scheme, t.url(&t.here), try.Address
+	r.Scheme, r.FinalURL, r.Address = try.Scheme, t.here.url(), try.Address
 	r.DNSUS, r.ConnectUS, r.TLSUS, r.FirstByteUS, r.TotalUS = try.DNSUS, try.ConnectUS, try.TLSUS, try.FirstByteUS, try.TotalUS
 	r.TLSVersion, r.CertNotAfter = tlsVersion(x.TLSVersion), x.NotAfter
 	r.Server, r.ContentType, r.ContentLength = x.Server, x.ContentType, x.ContentLength

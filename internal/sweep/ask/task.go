@@ -3,8 +3,6 @@ package ask
 import (
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"pennyfarthing/internal/loop"
@@ -22,17 +20,15 @@ type Task struct {
 	Target target.Target
 	Text   string // the target, normalised
 	Rank   int64
-	Shard  uint32
 	Index  int // in the shard
 	Done   func(*Task)
 
 	// Row is complete when Done is called.
 	Row evidence.Row
-	// Wire is what the target cost on the wire, below HTTP's own bytes not counted.
+	// Sent and Received are bytes of HTTP, in TLS or not.
 	Sent, Received int64
 
-	a     *Asker
-	began int64
+	a *Asker
 
 	only     int  // so many chains; 0: all
 	chain    int  // the next one
@@ -117,9 +113,10 @@ func (t *Task) about() bool { return t.summary == t.chain-1 }
 func (t *Task) request(p place) {
 	t.here, t.round = p, 0
 	t.seen = append(t.seen, p)
-	if t.a.mayNot(p.host) != verdict.None {
+	if why := t.a.mayNot(p.host); why != verdict.None {
 		t.begin()
-		t.skip(t.a.mayNot(p.host), netip.Addr{})
+		t.note(why, netip.Addr{})
+		t.endRound()
 		return
 	}
 	if t.a.policy.Robots && !t.robots.knows(&t.here) {
@@ -173,7 +170,7 @@ func (t *Task) resolved(a *question) {
 			continue
 		}
 		t.tried(f.Verdict, evidence.Try{
-			Scheme: t.here.scheme(), Host: t.hostport(), Resolver: t.a.names.of(f.Resolver), Rcode: f.Rcode,
+			Scheme: t.here.scheme(), Host: t.here.hostport(), Resolver: t.a.names.of(f.Resolver), Rcode: f.Rcode,
 			DNSUS: f.Took.Microseconds(), TotalUS: f.Took.Microseconds(), At: f.At,
 		})
 	}
@@ -209,7 +206,7 @@ func (t *Task) resolved(a *question) {
 func (t *Task) found() {
 	addr, n := t.addrs[0], &t.name
 	t.tried(verdict.OK, evidence.Try{
-		Scheme: t.here.scheme(), Host: t.hostport(), Family: family(addr), Address: t.a.text(addr), Resolver: n.resolver, Rcode: n.rcode,
+		Scheme: t.here.scheme(), Host: t.here.hostport(), Family: family(addr), Address: t.a.text(addr), Resolver: n.resolver, Rcode: n.rcode,
 		DNSUS: n.took.Microseconds(), TotalUS: n.took.Microseconds(), At: t.a.reactor.Time().Add(-n.took),
 	})
 	t.chain, t.only, t.believed, t.first = 1, 1, verdict.OK, len(t.codes)-1
@@ -286,7 +283,7 @@ func (t *Task) was6() bool { return t.name.v6 }
 
 // note is a try for which no packet was sent.
 func (t *Task) note(v verdict.Code, addr netip.Addr) {
-	try := evidence.Try{Scheme: t.here.scheme(), Host: t.hostport(), At: t.a.reactor.Time()}
+	try := evidence.Try{Scheme: t.here.scheme(), Host: t.here.hostport(), At: t.a.reactor.Time()}
 	if addr.IsValid() {
 		try.Address, try.Family = addr.String(), family(addr)
 	}
@@ -294,12 +291,6 @@ func (t *Task) note(v verdict.Code, addr netip.Addr) {
 	if t.failure == verdict.None {
 		t.failure, t.failed = v, len(t.Row.Tries)-1
 	}
-}
-
-// skip ends a request that may not be made.
-func (t *Task) skip(v verdict.Code, addr netip.Addr) {
-	t.note(v, addr)
-	t.endRound()
 }
 
 func family(addr netip.Addr) int32 {
@@ -323,7 +314,7 @@ func (t *Task) takeTurn() {
 	}
 	domain := ""
 	if t.a.pacer.Limits().Domain > 0 {
-		domain = registrable(t.here.host)
+		domain = target.Registrable(t.here.host)
 	}
 	now := t.a.reactor.Now()
 	if at := t.a.pacer.Next(&t.turn, now, t.exchange.Addr.Addr(), domain); at > now {
@@ -355,7 +346,7 @@ func (t *Task) fetch() {
 		done = func(*fetch.Exchange) { t.fetched() }
 	}
 	*x = fetch.Exchange{
-		Secure: t.here.secure, Host: t.hostport(), Addr: x.Addr, Method: p.Method, Path: t.here.path, Body: p.Body, Title: p.Title,
+		Secure: t.here.secure, Host: t.here.hostport(), Addr: x.Addr, Method: p.Method, Path: t.here.path, Body: p.Body, Title: p.Title,
 		Connect: p.Timeouts.Connect, Handshake: p.Timeouts.TLS, FirstByte: p.Timeouts.FirstByte, Total: p.Timeouts.Total, Done: done,
 	}
 	if t.robots.asking {
@@ -364,18 +355,6 @@ func (t *Task) fetch() {
 		t.a.adapt(x)
 	}
 	t.a.fetcher.Fetch(x)
-}
-
-// hostport is the host as it stands in the Host field.
-func (t *Task) hostport() string {
-	host := t.here.host
-	if t.here.ip && strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	if t.here.port == defaultPort(t.here.secure) {
-		return host
-	}
-	return host + ":" + strconv.Itoa(int(t.here.port))
 }
 
 // fetched goes on when an address has answered, or has not.
@@ -444,7 +423,7 @@ func (t *Task) requestFailed(v verdict.Code) {
 	if t.hop > 0 {
 		if t.about() {
 			t.Row.Verdict = verdict.HTTPRedirectDead.String()
-			t.Row.Error = v.String() + ": " + t.url(&t.here)
+			t.Row.Error = v.String() + ": " + t.here.url()
 		}
 		t.nextChain()
 		return

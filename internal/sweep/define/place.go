@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"pennyfarthing/internal/sweep/evidence"
+	"pennyfarthing/internal/verdict"
 )
 
 // A place is a URL of HTTP, as a try has its scheme and host.
@@ -16,9 +17,7 @@ type place struct {
 
 // follow is where a try's answer leads to, if it is a redirect that can be followed.
 func (p place) follow(t *evidence.Try) (place, bool) {
-	switch t.Status {
-	case 301, 302, 303, 307, 308:
-	default:
+	if verdict.OfStatus(int(t.Status)) != verdict.HTTPRedirect {
 		return place{}, false
 	}
 	base := url.URL{Scheme: p.scheme, Host: p.host, Path: "/"}

@@ -100,11 +100,7 @@ func (x *Exchange) judge(body verdict.Code) {
 		x.Verdict, x.Err = x.Certificate, x.Certificate.Text()
 	case body != verdict.None:
 		x.Verdict, x.Err = body, body.Text()
-	case x.Status >= 200 && x.Status < 300:
-		x.Verdict = verdict.OK
-	case x.Status == 301, x.Status == 302, x.Status == 303, x.Status == 307, x.Status == 308:
-		x.Verdict = verdict.HTTPRedirect
 	default:
-		x.Verdict = verdict.HTTPStatus
+		x.Verdict = verdict.OfStatus(x.Status)
 	}
 }

@@ -10,9 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/publicsuffix"
-
 	"pennyfarthing/internal/sweep/evidence"
+	"pennyfarthing/internal/sweep/target"
 	"pennyfarthing/internal/verdict"
 )
 
@@ -279,7 +278,7 @@ func (s *Summary) redirect(row *evidence.Row) {
 	case a == "www."+b:
 		r.FromWWW++
 	}
-	if registrable(a) == registrable(b) {
+	if target.Registrable(a) == target.Registrable(b) {
 		r.SameSite++
 	} else {
 		r.OffSite++
@@ -306,16 +305,6 @@ func began(row *evidence.Row) (*url.URL, bool) {
 		}
 	}
 	return nil, false
-}
-
-// registrable is the name that somebody has registered (publicsuffix.org), or the
-// host where that cannot be told.
-func registrable(host string) string {
-	name, err := publicsuffix.EffectiveTLDPlusOne(host)
-	if err != nil {
-		return host
-	}
-	return name
 }
 
 // Merge adds all that another one has counted.

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"golang.org/x/net/idna"
+	"golang.org/x/net/publicsuffix"
 )
 
 // lookup is IDNA's profile for lookups (RFC 5891 §5, UTS 46), lenient about ASCII
@@ -83,4 +84,14 @@ func checkName(name string) error {
 		return refusedNoDot
 	}
 	return nil
+}
+
+// Registrable is the name at or above host that somebody has registered
+// (publicsuffix.org), or host where that cannot be told.
+func Registrable(host string) string {
+	name, err := publicsuffix.EffectiveTLDPlusOne(host)
+	if err != nil {
+		return host
+	}
+	return name
 }
