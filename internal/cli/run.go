@@ -69,7 +69,7 @@ func newRoot(g *globals, env Env) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "penny",
 		Short:         "A CDN that you own, on machines that cost coins",
-		Long:          "penny answers web requests from machines that cost coins.\n\nStart with \"penny up\": a whole fleet on this machine, no configuration needed.",
+		Long:          "penny answers web requests from machines that cost coins, and asks them by the million.\n\nStart with \"penny up\": a whole fleet on this machine, no configuration needed; or with\n\"penny sweep --simnet 10000\": a sweep of a simulated internet.",
 		Version:       buildVersion(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
