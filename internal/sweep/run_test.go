@@ -336,3 +336,40 @@ func TestMetricsTellHowFarARunIs(t *testing.T) {
 		t.Error("nothing was read")
 	}
 }
+
+func TestWhatIsOnABlockListIsNotAsked(t *testing.T) {
+	w, s := internet(t, mustProfile(t, "quick"), simnet.Config{})
+	c := config(t, w, s, 200)
+	list := filepath.Join(t.TempDir(), "block.txt")
+	if err := os.WriteFile(list, []byte("127.10.0.0/16 # a hoster\n"+w.Name(0)+"\n"+w.Name(1)+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c.Settings.Block = []string{list}
+	sweepAll(t, c)
+	hoster := netip.MustParsePrefix("127.10.0.0/16")
+	names, networks := 0, 0
+	for row, err := range result.Rows(c.Dir) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if row.Target == w.Name(0) || row.Target == w.Name(1) {
+			names++
+			if row.Verdict != verdict.SkipBlocked.String() {
+				t.Errorf("%s: %s", row.Target, row.Verdict)
+			}
+		}
+		for _, try := range row.Tries {
+			addr, err := netip.ParseAddr(try.Address)
+			if err != nil || !hoster.Contains(addr) {
+				continue
+			}
+			networks++
+			if try.Verdict != verdict.SkipBlocked.String() || try.TotalUS != 0 {
+				t.Errorf("%s at %s: %s after %d us", try.Host, try.Address, try.Verdict, try.TotalUS)
+			}
+		}
+	}
+	if names != 2 || networks == 0 {
+		t.Errorf("%d names and %d addresses were met", names, networks)
+	}
+}

@@ -61,7 +61,6 @@ func startInternet(t *testing.T, names int, c simnet.ChildConfig) *internet {
 	}
 	i.write(t, "names.txt", list.String())
 	i.write(t, "ca.pem", child.Ready.CA)
-	i.write(t, "elsewhere.txt", "10.0.0.0/8\n192.168.0.0/16\n") // what it has that is not of this machine
 	return i
 }
 
@@ -84,10 +83,7 @@ func (i *internet) polite(more ...string) []string {
 	args := []string{
 		"sweep", i.path("names.txt"), "--format", "jsonl", "--contact", "mailto:tests@example.org", "--vantage", "here",
 		"--resolver", i.Ready.DNS, "--per-resolver", "0", "--ports", fmt.Sprintf("80=%d,443=%d", i.Ready.HTTP, i.Ready.HTTPS),
-		"--timeout", "dns=1s,connect=2s,tls=4s,first-byte=2s,total=8s", "--roots", i.path("ca.pem"), "--allow-private", "--block", i.path("elsewhere.txt"),
-	}
-	for _, name := range i.Ready.Controls {
-		args = append(args, "--control", "http://"+name+"/")
+		"--timeout", "dns=1s,connect=2s,tls=4s,first-byte=2s,total=8s", "--roots", i.path("ca.pem"),
 	}
 	return append(args, more...)
 }
@@ -135,9 +131,6 @@ func (i *internet) compare(t *testing.T, dir string, p simnet.Policy) count {
 			}
 		}
 		code, status := i.world.Truth(p, row.Target)
-		if code == verdict.SkipPrivate { // here by a list
-			code = verdict.SkipBlocked
-		}
 		if row.Verdict != code.String() || int(row.Status) != status {
 			c.wrong++
 			if len(c.examples) < 5 {
