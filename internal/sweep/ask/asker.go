@@ -157,6 +157,7 @@ func (a *Asker) unpark(t *Task) {
 }
 
 func (a *Asker) trouble(v verdict.Code) {
+	a.health.Short(a.reactor.Now())
 	if a.onOwn != nil {
 		a.onOwn(v)
 	}

@@ -38,7 +38,7 @@ type bucket struct {
 	began               int // targets
 	good, bad           int // ended
 	controls, controlsX int // good and failed
-	slow, hurt          bool
+	slow, hurt, short   bool
 	ill                 bool
 }
 
@@ -86,6 +86,11 @@ func (m *Monitor) Control(now int64, answered bool) {
 // Hurt notes what is certainly our line's illness, such as resolvers that are all ill.
 func (m *Monitor) Hurt(now int64) { m.at(now).hurt = true }
 
+// Short notes that we were short of something: descriptors, ports, memory. What failed
+// for it says so itself, so nothing else is in doubt; the second counts as ill, and
+// asking goes on.
+func (m *Monitor) Short(now int64) { m.at(now).short = true }
+
 // Slow notes that we were late, because the processor was taken from us: whoever did
 // not answer in time may have.
 func (m *Monitor) Slow(now int64) { m.at(now).slow = true }
@@ -123,7 +128,7 @@ func (m *Monitor) judge(b *bucket) {
 	case telling && m.healthy == 0 && got < 0.05:
 		b.ill = true // nothing has ever come
 	}
-	if b.ill {
+	if b.ill || b.short {
 		m.ill++
 		return
 	}

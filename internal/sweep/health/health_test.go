@@ -105,6 +105,19 @@ func TestWhatIsLateWhileWeAreIsNotBelieved(t *testing.T) {
 	}
 }
 
+func TestASecondInWhichWeWereShortCountsAndStopsNothing(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var m Monitor
+	run(&m, random, 10, 3, 100, 0.9)
+	m.Short(at(12.5))
+	if m.Judge(at(13.2)) || m.Doubtful(at(12), at(13.2), true) {
+		t.Error("the line is ill because we were short of something")
+	}
+	if m.Ill() != 1 {
+		t.Errorf("%d seconds were ill, want 1", m.Ill())
+	}
+}
+
 func TestALongSilenceForgetsWhatWasBefore(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var m Monitor

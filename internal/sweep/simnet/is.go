@@ -2,6 +2,7 @@ package simnet
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -19,15 +20,24 @@ func Is(ctx context.Context, resolvers []netip.AddrPort) bool {
 	return len(resolvers) > 0
 }
 
-// knows reports whether a resolver has an address on loopback for a name.
+// knows reports whether a resolver has an address on loopback for a name. Where packets
+// are lost it is asked again.
 func knows(ctx context.Context, resolver netip.AddrPort, name string) bool {
-	const patience = 2 * time.Second
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+	const tries, patience = 8, 400 * time.Millisecond
 	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "udp", resolver.String())
 	}}
-	addrs, err := r.LookupNetIP(ctx, "ip4", name+".")
-	return err == nil && len(addrs) > 0 && addrs[0].IsLoopback()
+	for range tries {
+		once, cancel := context.WithTimeout(ctx, patience)
+		addrs, err := r.LookupNetIP(once, "ip4", name+".")
+		cancel()
+		if err == nil {
+			return len(addrs) > 0 && addrs[0].IsLoopback()
+		}
+		if failure, ok := errors.AsType[*net.DNSError](err); !ok || !failure.Timeout() {
+			return false
+		}
+	}
+	return false
 }

@@ -14,6 +14,11 @@ func TestASimulatedInternetIsKnownByItsControls(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	lossy, err := simnet.Start(simnet.NewWorld(5, simnet.Quick), simnet.Config{DNS: netip.MustParseAddrPort("127.0.0.1:0"), Loss: 0.2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lossy.Close()
 	nobody, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -26,6 +31,7 @@ func TestASimulatedInternetIsKnownByItsControls(t *testing.T) {
 		want      bool
 	}{
 		{"a simulated internet", []netip.AddrPort{s.DNS()}, true},
+		{"one that loses packets", []netip.AddrPort{lossy.DNS()}, true},
 		{"nobody", []netip.AddrPort{gone}, false},
 		{"one of two", []netip.AddrPort{s.DNS(), gone}, false},
 		{"no resolver", nil, false},
