@@ -135,7 +135,8 @@ func serve(t *testing.T, engine string) *served {
 		t.Fatal(err)
 	}
 	s.url, s.host, s.ca = strings.TrimSuffix(line.URL, "/"), u.Hostname(), line.CA
-	s.waitForCodings(t)
+	s.wait(t, get("/about", "accept-encoding", "gzip"), "a coding", func(a answer) bool { return a.field("content-encoding") == "gzip" })
+	s.wait(t, get(large), "a strong tag", func(a answer) bool { return strings.HasPrefix(a.field("etag"), `"`) })
 	var paths []string
 	var requests []request
 	for path := range s.files {
@@ -150,17 +151,13 @@ func serve(t *testing.T, engine string) *served {
 
 func escape(path string) string { return (&url.URL{Path: path}).EscapedPath() }
 
-// waitForCodings waits until penny has compressed its text.
-func (s *served) waitForCodings(t *testing.T) {
+// wait asks until the answer is as penny makes it once it has compressed its
+// text and hashed its files, which it does while it serves.
+func (s *served) wait(t *testing.T, r request, what string, ready func(answer) bool) {
 	t.Helper()
-	ask := []request{get("/about", "accept-encoding", "gzip")}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		got := goClient("HTTP/1.1")(t, s, ask, 1).Answers[0].field("content-encoding")
-		if got == "gzip" {
-			return
-		}
+	for deadline := time.Now().Add(time.Minute); !ready(goClient("HTTP/1.1")(t, s, []request{r}, 1).Answers[0]); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("/about has no coding after a minute")
+			t.Fatalf("%s has not got %s after a minute", r.Path, what)
 		}
 	}
 }
