@@ -33,6 +33,7 @@ type Task struct {
 	only     int  // so many chains; 0: all
 	chain    int  // the next one
 	answered bool // some chain was
+	other    bool // the chain is of the target's other name
 	summary  int  // the chain that the row is about, or -1
 	believed verdict.Code
 	dead     lookup         // the last lookup that failed
@@ -99,7 +100,7 @@ func (t *Task) nextChain() {
 		if t.answered && (c.other || t.a.policy.HTTPS != Both) {
 			continue
 		}
-		t.hop, t.seen = 0, t.seen[:0]
+		t.hop, t.seen, t.other = 0, t.seen[:0], c.other
 		t.request(c.place)
 		return
 	}
@@ -148,7 +149,7 @@ func (t *Task) startRound() {
 
 func (t *Task) resolve(v6 bool) {
 	q := t.a.question(t)
-	q.Name, q.V6, q.Fresh = t.here.host, v6, t.round > 0
+	q.Name, q.V6, q.Fresh, q.Expected = t.here.host, v6, t.round > 0, t.other
 	t.a.resolving++
 	t.a.resolver.Resolve(&q.Question)
 }

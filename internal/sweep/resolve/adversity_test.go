@@ -267,3 +267,56 @@ func TestAPortThatIsClosedIsAnIllResolver(t *testing.T) {
 		}
 	})
 }
+
+// Names that fail come in bursts: those of one zone stand beside each other, and what
+// failed is asked again all at once. A resolver that says so is not slowed down for it.
+func TestNamesThatFailInBurstsDoNotSlowAResolver(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, fast bool) {
+		t.Parallel()
+		r := newRig(t, Config{Fast: fast, Cache: -1}, newStub(t, world))
+		r.name("known.example")
+		var held int64
+		for round := range 5 {
+			var list []*Question
+			var truth []verdict.Code
+			for i := range 400 {
+				kind, code := "here", verdict.OK
+				if i >= 200 {
+					kind, code = "fails", verdict.DNSServFail
+				}
+				list = append(list, &Question{Name: fmt.Sprintf("%s%d.example", kind, 1000*round+i)})
+				truth = append(truth, code)
+			}
+			r.ask(list...)
+			if wrong, own := wrong(t, list, truth); wrong > 0 || own > 0 {
+				t.Errorf("round %d: %d of %d are wrong, %d were given up: %+v", round, wrong, len(list), own, r.stats())
+			}
+			// In the first round it learns that to hold them does not help.
+			before := held
+			if held = r.stats().Held; round > 0 && held-before > 300 {
+				t.Errorf("round %d: %d were held", round, held-before)
+			}
+		}
+		st := r.stats()
+		if s := st.Servers[0]; s.Rate > 0 || s.Illnesses > 0 {
+			t.Errorf("it is asked less, or was left alone: %+v", st)
+		}
+		t.Logf("%+v", st)
+	})
+}
+
+func TestANameThatIsExpectedToFailSaysNothingAboutAResolver(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, fast bool) {
+		t.Parallel()
+		r := newRig(t, Config{Fast: fast, Cache: -1}, newStub(t, world))
+		r.name("known.example")
+		var list []*Question
+		for i := range 400 {
+			list = append(list, &Question{Name: fmt.Sprintf("fails%d.example", i), Expected: true})
+		}
+		r.ask(list...)
+		if st := r.stats(); st.Held > 0 || st.Servers[0].Rate > 0 {
+			t.Errorf("it was doubted: %+v", st)
+		}
+	})
+}

@@ -130,8 +130,8 @@ func (x *Resolver) take(l *lookup, p []byte, sent int64) {
 func (x *Resolver) fails(l *lookup, v verdict.Code) {
 	s := l.server
 	l.failed, l.ended = v, x.reactor.Now()
-	if l.other == nil && !l.fresh && v != verdict.DNSTimeout {
-		s.opinion(ownFault(v), l.holds > 0)
+	if l.other == nil && !l.chosen && v != verdict.DNSTimeout {
+		s.opinion(l, ownFault(v))
 	}
 	if ownFault(v) && !s.believes(l) {
 		if v != verdict.DNSTimeout && s.strict() && l.holds < doubtHolds {
@@ -198,8 +198,8 @@ func plain(v verdict.Code) int {
 // found ends a lookup with the addresses that were just parsed.
 func (x *Resolver) found(l *lookup) {
 	s, a, now := l.server, &x.answer, x.reactor.Now()
-	if l.other == nil && !l.fresh {
-		s.opinion(false, l.holds > 0)
+	if l.other == nil && !l.chosen {
+		s.opinion(l, false)
 	}
 	if s.knownAge++; s.known == "" || s.knownAge == 256 {
 		s.known, s.knownAge = l.name, 0

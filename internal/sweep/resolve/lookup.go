@@ -23,7 +23,7 @@ type lookup struct {
 	name    string
 	v6      bool
 	probe   bool
-	fresh   bool
+	chosen  bool      // because it, or what it belongs to, has failed before
 	ask     *Question // who has asked, and the last of those who have joined
 	last    *Question
 
@@ -89,7 +89,7 @@ func (x *Resolver) newLookup(q *Question, name string, hash uint64) *lookup {
 	l.state, l.probe, l.holds, l.all, l.failures = queued, false, 0, 0, 0
 	l.server, l.other, l.answered, l.graces = nil, nil, false, 0
 	if q != nil {
-		l.v6, l.fresh = q.V6, q.Fresh
+		l.v6, l.chosen = q.V6, q.Fresh || q.Expected
 		b := &x.under[hash&uint64(len(x.under)-1)]
 		l.sibling, *b = *b, l
 	}

@@ -109,6 +109,9 @@ type Question struct {
 	Done  func(*Question) // in the reactor's goroutine, never before Resolve returns
 	V6    bool            // ask for AAAA at once
 	Fresh bool            // do not ask the cache: this is a retry
+	// Expected says that a name was chosen because another that has much to do with it
+	// has failed: that it fails too tells nothing about the resolver.
+	Expected bool
 
 	// Verdict is OK when there are addresses, a code of the class DNS, SkipInvalid for
 	// what is no name, or SelfResolver with Own.
@@ -228,7 +231,7 @@ func New(r *loop.Reactor, c Config) (*Resolver, error) {
 }
 
 func (x *Resolver) addServer(c Server, fast bool, in *inbox) error {
-	s := &server{x: x, addr: c.Addr, name: c.Addr.String(), most: c.Rate, ids: make([]int32, allIDs), rto: int64(min(x.timeouts.Max, 3*x.timeouts.First))}
+	s := &server{x: x, addr: c.Addr, name: c.Addr.String(), most: c.Rate, ids: make([]int32, allIDs), rto: int64(min(x.timeouts.Max, 3*x.timeouts.First)), regained: 1}
 	s.believe(0)
 	s.timer.F = s.tick
 	receive := func(port uint32, packet []byte) { x.receive(s, port, packet) }

@@ -39,6 +39,9 @@ const (
 	// Slowing down so often without effect shows that the names are to blame.
 	badSlow = 2
 
+	// Of what was held and asked again so little is good that the names are to blame.
+	fewRegained = 0.08
+
 	strangers = 3 // failures of a server that has never answered well which are believed
 )
 
@@ -69,6 +72,7 @@ type server struct {
 	timer    loop.Timer
 
 	recentBad, usualBad float64
+	regained            float64 // share of what was held that was good when it was asked again
 	bads                int // failures that may be its own
 
 	folded int  // answers in a row that did not keep the case
@@ -325,18 +329,19 @@ func (s *server) slow(now int64, rate float64) {
 }
 
 // opinion takes note of whether an answer to a first question was good, or bad on
-// the server's own account, perhaps; again if it was held before.
-func (s *server) opinion(bad, again bool) {
+// the server's own account, perhaps.
+func (s *server) opinion(l *lookup, bad bool) {
 	v := 0.0
-	if !again {
-		s.windowAll++
-	}
 	if bad {
-		if !again {
-			s.windowBad++
-		}
 		v = 1
 		s.bads++
+	}
+	switch {
+	case l.holds == 0:
+		s.windowAll++
+		s.windowBad += int(v)
+	case s.hopes(l, v):
+		return
 	}
 	before := s.doubtful()
 	s.recentBad += (v - s.recentBad) / 16
@@ -348,6 +353,25 @@ func (s *server) opinion(bad, again bool) {
 		s.judge(s.x.reactor.Now())
 		s.check()
 	}
+}
+
+// hopes takes note of what came of a question that was held for its failure and asked
+// again, and reports whether it tells nothing about the server. Those questions were
+// chosen because they had failed. Where being slower makes them good, it was the server;
+// where it does not, the names are to blame, and counting them would be doubting
+// because of doubts.
+func (s *server) hopes(l *lookup, bad float64) bool {
+	if s.rate > 0 && l.opened > s.changed {
+		s.regained += (1 - bad - s.regained) / 32
+	}
+	if s.regained >= fewRegained {
+		return false
+	}
+	s.recentBad += (s.usualBad - s.recentBad) / 16 // the doubts fade
+	if s.refuser {
+		s.refuser, s.badSlows, s.rate = false, 0, s.rateFirst
+	}
+	return true
 }
 
 // doubtful reports whether a server fails so much more than usual that it may be on

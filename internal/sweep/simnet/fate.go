@@ -15,7 +15,7 @@ type Profile uint8
 const (
 	// TonyWang2024 is the internet as the study of 2024 saw it on port 80 of bare names.
 	TonyWang2024 Profile = iota
-	// Quick has the same shares, and failures where the other is silent.
+	// Quick has the same shares, failures where the other is silent, and little TLS.
 	Quick
 	// Hostile has every kind of failure, each often.
 	Hostile

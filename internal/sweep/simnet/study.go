@@ -219,6 +219,10 @@ func (w *World) rescued(d *dice) Fate {
 	f := Fate{Lookup: w.located(d), TLS: answeredTLS(d)}
 	f.Front[HTTPS] = final(d)
 	f.Front[HTTP] = f.Front[HTTPS]
+	if w.profile == Quick && d.chance(9000) {
+		f.Lookup.v4[0] = among(d, onlyHTTP)
+		return f
+	}
 	if d.chance(7500) {
 		f.Front[HTTP] = Page{Status: 301, To: WWWHTTPS}
 	}
@@ -288,7 +292,7 @@ func (w *World) answering(d *dice, www bool, status uint16) Fate {
 		f.Front[HTTP], f.Front[HTTPS] = seen, seen
 		w.unforced(d, &f, last)
 	} else {
-		seen.To, seen.Hops = leads(d)
+		seen.To, seen.Hops = w.leads(d)
 		f.Front[HTTP] = seen
 		w.redirecting(d, &f, last)
 	}
@@ -299,8 +303,12 @@ func (w *World) answering(d *dice, www bool, status uint16) Fate {
 }
 
 // leads draws where the redirect of a bare name's port 80 leads.
-func leads(d *dice) (to Destination, hops uint8) {
-	switch r := d.roll(10_000); {
+func (w *World) leads(d *dice) (to Destination, hops uint8) {
+	r := d.roll(10_000)
+	if w.profile == Quick {
+		r = quickLead(r)
+	}
+	switch {
 	case r < 6_200:
 		return BareHTTPS, 0
 	case r < 8_100:
@@ -321,6 +329,19 @@ func leads(d *dice) (to Destination, hops uint8) {
 		return Missing, 0
 	}
 	return DeadName, 0
+}
+
+// quickLead has most of those lead to HTTP that lead to HTTPS elsewhere.
+func quickLead(r uint64) uint64 {
+	switch {
+	case r < 500, r >= 8_100:
+		return r // BareHTTPS; as elsewhere
+	case r < 700:
+		return 6_200 // WWWHTTPS
+	case r < 4_000:
+		return 8_100 // WWWHTTP
+	}
+	return 9_450 // Relative
 }
 
 // redirecting decides about HTTPS of a site whose port 80 redirects.
@@ -370,6 +391,10 @@ func (w *World) forced(d *dice, f *Fate) {
 
 // unforced draws HTTPS of a site that does not send visitors to it.
 func (w *World) unforced(d *dice, f *Fate, last Page) {
+	if w.profile == Quick && d.chance(9500) {
+		f.Lookup.v4[0] = among(d, onlyHTTP)
+		return
+	}
 	switch r := d.roll(10_000); {
 	case r < 5_500:
 		f.TLS = Good
