@@ -178,7 +178,7 @@ type Resolver struct {
 
 	lookups []*lookup // all that there are, by index
 	free    queue
-	wires   *wire // free ones
+	wires   *wire     // free ones
 	under   []*lookup // what is under way, by hash
 	first   queue     // lookups that have not begun
 	again   queue     // that go on: second opinions
