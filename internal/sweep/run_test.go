@@ -110,6 +110,26 @@ func sweepAll(t *testing.T, c *sweep.Config) *sweep.Manifest {
 	return m
 }
 
+// Nobody is asked for a page, so that controls are well who have an address.
+func TestARunThatOnlyResolvesTakesControlsThatResolveForWell(t *testing.T) {
+	w, s := internet(t, simnet.Quick, simnet.Config{})
+	c := config(t, w, s, 500)
+	c.DNSOnly = true
+	m := sweepAll(t, c)
+	last := m.Sessions[len(m.Sessions)-1]
+	if last.Controls == 0 || last.Failed > 0 {
+		t.Errorf("%d of %d controls failed", last.Failed, last.Controls)
+	}
+	for row, err := range result.Rows(c.Dir) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if code, err := verdict.Parse(row.Verdict); err != nil || code != verdict.OK && code.Class() != verdict.DNS || row.Suspect {
+			t.Errorf("%s: %s, suspect: %v", row.Target, row.Verdict, row.Suspect)
+		}
+	}
+}
+
 func eachEngine(t *testing.T, test func(t *testing.T, engine string)) {
 	t.Helper()
 	engines := []string{"plain"}

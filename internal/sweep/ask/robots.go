@@ -23,12 +23,15 @@ func site(p place) place {
 }
 
 // knows reports whether the rules for a place are there.
-func (r *robotsState) knows(p *place) bool { return r.known && r.of == site(*p) }
+func (r *robotsState) knows(p *place) bool { return r != nil && r.known && r.of == site(*p) }
+
+// askingRobots reports whether it is robots.txt that is being asked for.
+func (t *Task) askingRobots() bool { return t.robots != nil && t.robots.asking }
 
 // askRobots asks for robots.txt first. Whatever keeps it from coming will keep the
 // request too, which says so in its own try.
 func (t *Task) askRobots() {
-	t.robots = robotsState{asking: true, of: site(t.here)}
+	t.robots = &robotsState{asking: true, of: site(t.here)}
 	t.startRound()
 }
 
@@ -36,7 +39,7 @@ func (t *Task) askRobots() {
 // are not followed: it counts as unavailable then, as one that is not there
 // (RFC 9309 §2.3.1.3). A server's failure disallows everything (§2.3.1.4).
 func (t *Task) gotRobots() {
-	x := &t.exchange
+	x := &t.exchange.Exchange
 	t.robots.asking, t.robots.known = false, true
 	switch {
 	case x.Status >= 500:

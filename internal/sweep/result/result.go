@@ -79,6 +79,7 @@ type Parts struct {
 	writing sync.Mutex // one commit at a time: it guards what follows
 	encoder encoder
 	rows    []evidence.Row // a batch
+	file    []byte         // room for what is read back of a part
 }
 
 // Open prepares the directory parts/ of a run, which must exist itself, to be
