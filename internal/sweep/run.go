@@ -76,6 +76,9 @@ type run struct {
 	full     chan *openShard
 	failed   chan error
 	listed   chan struct{} // closed when the list was read
+	ready    chan struct{} // closed when some of it was read, and it may be asked
+	isReady  sync.Once     // closes ready
+	told     chan struct{} // closed when the plan was said
 	finished context.CancelFunc
 	complete atomic.Bool
 	begun    bool        // by this process
@@ -91,7 +94,7 @@ func Run(ctx context.Context, c *Config) (*Manifest, error) {
 	if c.Say == nil {
 		c.Say = func(string) {}
 	}
-	r := &run{Config: c, began: time.Now(), want: make(chan struct{}, aheadShards+1), full: make(chan *openShard, 64), failed: make(chan error, 1), listed: make(chan struct{}), open: map[uint32]queue.Lease{}}
+	r := &run{Config: c, began: time.Now(), want: make(chan struct{}, aheadShards+1), full: make(chan *openShard, 64), failed: make(chan error, 1), listed: make(chan struct{}), ready: make(chan struct{}), told: make(chan struct{}), open: map[uint32]queue.Lease{}}
 	var err error
 	if r.policy, err = c.Settings.policy(); err != nil {
 		return nil, err

@@ -34,9 +34,28 @@ func floorText(p *Progress) string {
 	return fmt.Sprintf("at least %v, because about %d of the targets are in %s", p.Floor.Round(time.Second), p.InBusiest, p.Busiest)
 }
 
+// tell says what the run will do, once there is something to ask: a list that cannot be
+// read is refused before. Nobody is asked until it has been said.
+func (r *run) tell(ctx context.Context) {
+	select {
+	case <-r.ready:
+	case <-ctx.Done():
+		return
+	}
+	const short = 100 * time.Millisecond // a list that is read by then is known as a whole
+	select {
+	case <-r.listed:
+	case <-time.After(short):
+	case <-ctx.Done():
+		return
+	}
+	r.Say(r.plan())
+	close(r.told)
+}
+
 // report tells the progress.
 func (r *run) report(ctx context.Context) error {
-	r.Say(r.plan())
+	r.tell(ctx)
 	ticker := time.NewTicker(500 * time.Millisecond)
 	defer ticker.Stop()
 	floor := time.Minute // less is not worth a word
