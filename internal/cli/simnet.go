@@ -313,6 +313,7 @@ type aTruth struct {
 	Target  string       `json:"target"`
 	Verdict verdict.Code `json:"verdict"`
 	Status  int          `json:"status"`
+	Or      string       `json:"or,omitempty"` // what a sweep may find as well
 }
 
 func runTruth(o truthOptions, w *simnet.World, env Env) error {
@@ -341,8 +342,16 @@ func runTruth(o truthOptions, w *simnet.World, env Env) error {
 			continue
 		}
 		t.Verdict, t.Status = w.Truth(p, t.Target)
+		or := simnet.Or(p, t.Target, t.Verdict)
+		if or != verdict.None {
+			t.Or = or.String()
+		}
 		if !o.json {
-			fmt.Fprintf(out, "%s\t%v\t%d\n", t.Target, t.Verdict, t.Status)
+			fmt.Fprintf(out, "%s\t%v\t%d", t.Target, t.Verdict, t.Status)
+			if t.Or != "" {
+				fmt.Fprintf(out, "\tor %s", t.Or)
+			}
+			fmt.Fprintln(out)
 			continue
 		}
 		if err := encode.Encode(t); err != nil {

@@ -149,6 +149,7 @@ var hostileKinds = []hostileKind{
 	{"HTTP never answers", grouped(hungHTTP)},
 	{"HTTPS never answers", grouped(hungHTTPS)},
 	{"reset at the first word", grouped(slam)},
+	{"reset as soon as accepted", grouped(resets)},
 	{"unreachable", func(f *Fate, _ *dice, _ bool) { f.Lookup.v4[0] = unreachable }},
 
 	{"certificate expired", handshakes(Expired)},

@@ -85,6 +85,27 @@ func (w *World) Truth(p Policy, target string) (code verdict.Code, status int) {
 	return first.code, first.status
 }
 
+// Or is what a row about a target may say as well where its truth is tcp.reset, and none
+// elsewhere. A host that resets whom it accepts meets a client that has not yet seen that
+// it is connected, or one that has begun to speak: whichever of the two is quicker.
+func Or(p Policy, target string, truth verdict.Code) verdict.Code {
+	groups, ok := chainsOf(p, target)
+	switch {
+	case !ok || truth != verdict.TCPReset:
+		return verdict.None
+	case groups[0][0].Scheme == "https":
+		return verdict.TLSClosed
+	}
+	return verdict.HTTPReset
+}
+
+// Agrees reports whether a row's verdict and status are the truth about its target.
+func (w *World) Agrees(p Policy, target, code string, status int) bool {
+	truth, want := w.Truth(p, target)
+	or := Or(p, target, truth)
+	return status == want && (code == truth.String() || or != verdict.None && code == or.String())
+}
+
 // chainsOf are the URLs that the chains begin with, in groups: each is asked when
 // no chain of the one before it was answered.
 func chainsOf(p Policy, target string) (groups [][]*url.URL, ok bool) {
@@ -299,6 +320,8 @@ func (a *asker) try(u *url.URL, fate *Fate, ip netip.Addr) outcome {
 		return outcome{code: verdict.TCPUnreachable}
 	case Hangs:
 		return outcome{code: [...]verdict.Code{HTTP: verdict.HTTPTimeout, HTTPS: verdict.TLSTimeout}[scheme]}
+	case Resets:
+		return outcome{code: verdict.TCPReset}
 	case Slams:
 		return outcome{code: [...]verdict.Code{HTTP: verdict.HTTPReset, HTTPS: verdict.TLSClosed}[scheme]}
 	case Serves:

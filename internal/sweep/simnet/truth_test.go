@@ -64,17 +64,18 @@ func TestTheTruthAboutEveryHostileKind(t *testing.T) {
 		"first address never accepts": {"ok 200"},
 		"IPv4 refuses, IPv6 answers":  {"ok 200"},
 
-		"refused":                 {"tcp.refused 0"},
-		"HTTP refused":            {"ok 200"},
-		"HTTPS refused":           {"ok 200"},
-		"never accepts":           {"tcp.timeout 0"},
-		"HTTP never accepts":      {"ok 200"},
-		"HTTPS never accepts":     {"ok 200"},
-		"never answers":           {"tls.timeout 0"},
-		"HTTP never answers":      {"ok 200"},
-		"HTTPS never answers":     {"ok 200"},
-		"reset at the first word": {"tls.closed 0"},
-		"unreachable":             {"tcp.unreachable 0"},
+		"refused":                   {"tcp.refused 0"},
+		"HTTP refused":              {"ok 200"},
+		"HTTPS refused":             {"ok 200"},
+		"never accepts":             {"tcp.timeout 0"},
+		"HTTP never accepts":        {"ok 200"},
+		"HTTPS never accepts":       {"ok 200"},
+		"never answers":             {"tls.timeout 0"},
+		"HTTP never answers":        {"ok 200"},
+		"HTTPS never answers":       {"ok 200"},
+		"reset at the first word":   {"tls.closed 0"},
+		"reset as soon as accepted": {"tcp.reset 0"},
+		"unreachable":               {"tcp.unreachable 0"},
 
 		"certificate expired":             {"tls.expired 200"},
 		"certificate of another name":     {"tls.name 200"},
@@ -218,6 +219,35 @@ func TestThePolicyDecidesWhatIsAsked(t *testing.T) {
 				t.Errorf("the truth about %s (%s) is %s, want %s", target, c.kind, got, c.want)
 			}
 		})
+	}
+}
+
+func TestWhoIsResetAtOnceMayHaveBegunToSpeak(t *testing.T) {
+	w := NewWorld(5, Hostile)
+	reset, spoken := ofKind(t, w, "reset as soon as accepted"), ofKind(t, w, "reset at the first word")
+	http := DefaultPolicy()
+	http.HTTPS = Never
+	for _, c := range []struct {
+		target string
+		policy Policy
+		true   []string
+	}{
+		{reset, DefaultPolicy(), []string{"tcp.reset", "tls.closed"}},
+		{reset + ":443", http, []string{"tcp.reset", "tls.closed"}},
+		{reset, http, []string{"tcp.reset", "http.reset"}},
+		{"http://" + reset + "/", DefaultPolicy(), []string{"tcp.reset", "http.reset"}},
+		{spoken, DefaultPolicy(), []string{"tls.closed"}},
+		{spoken, http, []string{"http.reset"}},
+		{"not a target", http, []string{"skip.invalid"}},
+	} {
+		for _, code := range []string{"tcp.reset", "tls.closed", "http.reset", "tcp.refused", "ok", "skip.invalid", ""} {
+			if got, want := w.Agrees(c.policy, c.target, code, 0), slices.Contains(c.true, code); got != want {
+				t.Errorf("%s by https %v: %q is true: %v, want %v", c.target, c.policy.HTTPS, code, got, want)
+			}
+		}
+		if w.Agrees(c.policy, c.target, c.true[0], 200) {
+			t.Errorf("%s has a status", c.target)
+		}
 	}
 }
 
