@@ -356,11 +356,11 @@ func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
 	if paced {
 		w.pacer = pace.New(limits)
 	}
-	blocked, err := lists(s.Block)
+	blocked, err := block.ReadFiles(s.Block)
 	if err != nil {
 		return nil, nil, err
 	}
-	optout, err := lists(s.Optout)
+	optout, err := block.ReadFiles(s.Optout)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -381,23 +381,6 @@ func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
 		Redos: 5, Trouble: w.own,
 	})
 	return w, func() { fetcher.Close(); resolver.Close() }, nil
-}
-
-// lists reads files of networks and names.
-func lists(files []string) (*block.List, error) {
-	l := new(block.List)
-	for _, name := range files {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, &mistake.Error{File: name, What: fmt.Sprintf("cannot be read: %v", errors.Unwrap(err)), Hint: "it must have a network or a name a line"}
-		}
-		err = l.Read(f, name)
-		_ = f.Close()
-		if err != nil {
-			return nil, &mistake.Error{What: err.Error(), Hint: "write a network such as 192.0.2.0/24, or a name, on each line"}
-		}
-	}
-	return l, nil
 }
 
 // session sums up what this process did.

@@ -26,10 +26,23 @@ func site(p place) place {
 func (r *robotsState) knows(p *place) bool { return r.known && r.of == site(*p) }
 
 // askRobots asks for robots.txt first. Whatever keeps it from coming will keep the
-// request too, which says so in its own try.
+// request too, which says so in its own tries.
 func (t *Task) askRobots() {
 	t.robots = robotsState{asking: true, of: site(t.here)}
 	t.startRound()
+}
+
+// fetchedRobots goes on when an address has said what robots.txt is, or has not. Where
+// there is no connection the next address is asked, as the request would.
+func (t *Task) fetchedRobots() {
+	if v := t.exchange.Verdict; v.Class() == verdict.TCP {
+		if t.failure == verdict.None {
+			t.failure = v
+		}
+		t.tryAddress()
+		return
+	}
+	t.gotRobots()
 }
 
 // gotRobots reads the rules, and goes on with the request. Redirects of robots.txt

@@ -4,12 +4,16 @@ package block
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"pennyfarthing/internal/mistake"
 )
 
 // Private reports whether an address is not of the public internet: private,
@@ -93,6 +97,23 @@ func (l *List) Read(r io.Reader, name string) error {
 	}
 	l.sort()
 	return nil
+}
+
+// ReadFiles reads several lists into one. What is wrong with them is a [mistake.Error].
+func ReadFiles(names []string) (*List, error) {
+	l := new(List)
+	for _, name := range names {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, &mistake.Error{File: name, What: fmt.Sprintf("cannot be read: %v", errors.Unwrap(err)), Hint: "it must have a network or a name a line"}
+		}
+		err = l.Read(f, name)
+		_ = f.Close()
+		if err != nil {
+			return nil, &mistake.Error{What: err.Error(), Hint: "write a network such as 192.0.2.0/24, or a name, on each line"}
+		}
+	}
+	return l, nil
 }
 
 func (l *List) add(text string) error {
