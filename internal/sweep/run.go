@@ -124,6 +124,7 @@ func Run(ctx context.Context, c *Config) (*Manifest, error) {
 	if r.parts, err = result.Open(c.Dir, format, result.Meta{Version: c.Version, Run: r.manifest.ID}); err != nil {
 		return nil, err
 	}
+	defer r.parts.Close()
 	if before.TargetsDone > 0 {
 		c.Say(fmt.Sprintf("going on with %s: %d targets have their row already", c.Dir, before.TargetsDone))
 	}
