@@ -354,6 +354,23 @@ func TestWhatARunWasToldLastIsWhatItSays(t *testing.T) {
 	truth(t, w, c, 50)
 }
 
+// What is known before anybody is asked is said before.
+func TestHowLongARunTakesAtLeastIsSaidBeforeItBegins(t *testing.T) {
+	w, s := internet(t, mustProfile(t, "quick"), simnet.Config{})
+	c := config(t, w, s, 60)
+	c.Settings.Rate = 40
+	var said []string
+	c.Say = func(text string) { said = append(said, fmt.Sprintf("%d queries: %s", s.Stats().DNS, text)) }
+	sweepAll(t, c)
+	want := []string{
+		"0 queries: asking 40 requests a second, and nobody in particular less",
+		"0 queries: the list takes about 2s at least, because its 60 targets are asked at 40/s in all",
+	}
+	if len(said) < 2 || said[0] != want[0] || said[1] != want[1] {
+		t.Errorf("it says %q, want %q first", said, want)
+	}
+}
+
 func TestMetricsTellHowFarARunIs(t *testing.T) {
 	w, s := internet(t, mustProfile(t, "quick"), simnet.Config{})
 	c := config(t, w, s, 600)

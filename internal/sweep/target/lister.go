@@ -83,6 +83,7 @@ type Stats struct {
 	Sources    []Source  `json:"sources"`
 	Lines      int64     `json:"lines"`
 	Targets    int64     `json:"targets"` // different ones
+	Names      int64     `json:"names"`   // of them, names alone, which are resolved each
 	Duplicates int64     `json:"duplicates"`
 	Bad        int64     `json:"bad"` // records that were no targets
 	BadLines   []BadLine `json:"bad_lines,omitempty"`
@@ -439,6 +440,9 @@ func (l *Lister) take(keep bool) {
 		return
 	}
 	l.at.Targets++
+	if isNameAlone(normal[from:]) {
+		l.stats.Names++
+	}
 	l.at.Check = bits.RotateLeft64(l.at.Check, 1) ^ hash
 	if keep {
 		l.buf = normal
@@ -447,6 +451,13 @@ func (l *Lister) take(keep bool) {
 	} else {
 		l.buf = normal[:from]
 	}
+}
+
+// isNameAlone reports whether a normal target is a name without a port: no top-level
+// name ends with a digit, and addresses of IPv6 and ports have colons.
+func isNameAlone(target []byte) bool {
+	last := target[len(target)-1]
+	return (last < '0' || last > '9') && bytes.IndexByte(target, ':') < 0
 }
 
 const refusedNoColumn refusal = "the line has too few columns"

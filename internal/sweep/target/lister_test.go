@@ -696,6 +696,13 @@ func TestTheBeginningsOfAllFilesAreLookedAtBeforeAnyIsRead(t *testing.T) {
 	}
 }
 
+func TestNamesAloneAreCountedApart(t *testing.T) {
+	_, stats, err := read(t, target.Options{}, write(t, "list.txt", "example.com\nexample.com:8080\nbücher.example\n192.0.2.1\n[2001:db8::1]:80\n2001:db8::a\nhttps://example.org/a\nnot a target\nexample.com\n"))
+	if err != nil || stats.Targets != 7 || stats.Names != 2 {
+		t.Errorf("%d names of %d targets, want 2 of 7; %v", stats.Names, stats.Targets, err)
+	}
+}
+
 func TestAListThatCannotBeOpenedSaysSo(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "itself.txt")
 	if err := os.Symlink(name, name); err != nil {
