@@ -48,6 +48,8 @@ type Machine struct {
 	Hourly Money     // for one hour
 	Date   time.Time // the day on which the price was seen
 	Source string    // where
+	// Unverified are the keys that whoever wrote the table has not looked up.
+	Unverified []string
 	VCPUs  int
 	Memory float64 // GB
 

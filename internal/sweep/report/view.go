@@ -390,6 +390,9 @@ func (r *Report) bills() []billLine {
 		if len(b.Missing) > 0 {
 			l.Terms += "; not in the table: " + plain(strings.Join(b.Missing, ", "), 40)
 		}
+		if len(b.Unverified) > 0 {
+			l.Terms += "; unverified: " + plain(strings.Join(b.Unverified, ", "), 120)
+		}
 		if b.Stretched {
 			l.Terms += "; the run would take " + short(b.Running) + " there"
 		}
