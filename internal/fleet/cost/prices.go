@@ -50,8 +50,8 @@ type Machine struct {
 	Source string    // where
 	// Unverified are the keys that whoever wrote the table has not looked up.
 	Unverified []string
-	VCPUs  int
-	Memory float64 // GB
+	VCPUs      int
+	Memory     float64 // GB
 
 	Unit    Unit
 	Minimum time.Duration // that is billed for a machine; 0: one unit
