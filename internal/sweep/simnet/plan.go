@@ -13,6 +13,7 @@ const (
 	Hangs                    // accepted, and never served
 	Slams                    // accepted, and reset at the first word, which nobody reads
 	Unreachable              // no route
+	Resets                   // accepted, and reset before a word
 )
 
 // A Scheme is one of the two that a host is asked by.
@@ -52,6 +53,7 @@ const (
 	slam         = 28
 	closed       = 29 // nobody listens
 	control      = 30
+	resets       = 31
 )
 
 // reach is what becomes of a connection to a host's port at an address. The
@@ -81,6 +83,8 @@ func (a address) reach(s Scheme) Reach {
 		both = [2]Reach{Hangs, Hangs}
 	case slam:
 		both = [2]Reach{Slams, Slams}
+	case resets:
+		both = [2]Reach{Resets, Resets}
 	default:
 		both = [2]Reach{Refuses, Refuses}
 	}
@@ -161,6 +165,7 @@ func (p Profile) listening() []address {
 		{hung, others},
 		{slam, others},
 		{control, numControls},
+		{resets, others},
 	} {
 		for i := range g.count {
 			all = append(all, addressOf(g.group, i))
