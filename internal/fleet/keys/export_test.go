@@ -8,4 +8,6 @@ func SmallOrder() [7]PublicKey { return smallOrder() }
 func Seal(plain []byte, passphrase string) ([]byte, error) { return seal(plain, passphrase, 1) }
 
 // Unseal is unseal.
-func Unseal(data []byte, passphrase string) ([]byte, error) { return unseal(data, passphrase) }
+func Unseal(data []byte, passphrase string) ([]byte, error) {
+	return unseal(data, passphrase, openWork)
+}

@@ -50,7 +50,7 @@ func (f fleetFiles) open(passphrase func() (string, error)) (key *Key, encrypted
 		if err != nil {
 			return nil, true, err
 		}
-		data, err = unseal(data, words)
+		data, err = unseal(data, words, openWork)
 		if errors.Is(err, errPassphrase) {
 			return nil, true, &mistake.Error{File: f.key(), What: "the passphrase is another", Hint: "type it once more; without it, only a copy of the key that is not encrypted helps"}
 		}

@@ -63,8 +63,8 @@ func sealed(data []byte) bool {
 }
 
 // unseal decrypts what seal has made. The error is errPassphrase if it was made
-// with another passphrase.
-func unseal(data []byte, passphrase string) ([]byte, error) {
+// with another passphrase. Most is the most work that the file may ask for.
+func unseal(data []byte, passphrase string, most int) ([]byte, error) {
 	if passphrase == "" || len(passphrase) > maxPassphrase {
 		return nil, errPassphrase
 	}
@@ -72,7 +72,7 @@ func unseal(data []byte, passphrase string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	identity.SetMaxWorkFactor(openWork)
+	identity.SetMaxWorkFactor(most)
 	r, err := age.Decrypt(armor.NewReader(bytes.NewReader(data)), identity)
 	if _, wrong := errors.AsType[*age.NoIdentityMatchError](err); wrong {
 		return nil, errPassphrase
