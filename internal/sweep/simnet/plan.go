@@ -54,6 +54,7 @@ const (
 	closed       = 29 // nobody listens
 	control      = 30
 	resets       = 31
+	withoutHTTPS = 30 // added to a hoster's group: the same hoster's addresses where HTTPS refuses
 )
 
 // reach is what becomes of a connection to a host's port at an address. The
@@ -65,7 +66,7 @@ func (a address) reach(s Scheme) Reach {
 	var both [2]Reach
 	switch a[1] {
 	case bigHoster, middleHoster, smallHoster, smallHoster + 1, smallHoster + 2, control:
-	case onlyHTTP:
+	case onlyHTTP, bigHoster + withoutHTTPS, middleHoster + withoutHTTPS, smallHoster + withoutHTTPS:
 		both[HTTPS] = Refuses
 	case onlyHTTPS:
 		both[HTTP] = Refuses
@@ -136,6 +137,12 @@ func (p Profile) hosted(d *dice) address {
 	return addressOf(smallHoster, int(d.roll(uint64(h.small)))) //nolint:gosec // small
 }
 
+// plain is the address of the same hoster that refuses HTTPS.
+func (a address) plain() address {
+	a[1] += withoutHTTPS
+	return a
+}
+
 // among draws an address of another group.
 func among(d *dice, group byte) address {
 	if group == closed {
@@ -148,10 +155,11 @@ func among(d *dice, group byte) address {
 func (p Profile) listening() []address {
 	h := p.hosters()
 	var all []address
-	for _, g := range []struct {
+	type group struct {
 		group byte
 		count int
-	}{
+	}
+	groups := []group{
 		{bigHoster, h.big},
 		{middleHoster, h.middle},
 		{smallHoster, h.small},
@@ -166,9 +174,14 @@ func (p Profile) listening() []address {
 		{slam, others},
 		{control, numControls},
 		{resets, others},
-	} {
+	}
+	for _, g := range groups {
 		for i := range g.count {
-			all = append(all, addressOf(g.group, i))
+			a := addressOf(g.group, i)
+			all = append(all, a)
+			if p == Quick && g.group <= smallHoster {
+				all = append(all, a.plain())
+			}
 		}
 	}
 	return all
