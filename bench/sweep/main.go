@@ -318,13 +318,20 @@ func (n *internet) measured(ctx context.Context, o *options, penny, client, kind
 	cmd := n.command(ctx, penny, client, kind, inFlight, targets, list, dir)
 	cmd.Stderr = os.Stderr
 	began := time.Now()
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Start(); err != nil {
+		return m, err
+	}
+	ended := make(chan struct{})
+	peak := watchPeak(cmd.Process.Pid, ended)
+	err = cmd.Wait()
+	close(ended)
+	if m.PeakMB = <-peak; err != nil {
 		return m, err
 	}
 	m.Seconds = time.Since(began).Seconds()
 	per := func(t time.Duration) float64 { return float64(t.Nanoseconds()) / 1000 / float64(targets) }
 	m.User, m.System = per(cmd.ProcessState.UserTime()), per(cmd.ProcessState.SystemTime())
-	m.CPU, m.PerSec, m.PeakMB = m.User+m.System, float64(targets)/m.Seconds, peakMB(cmd.ProcessState)
+	m.CPU, m.PerSec = m.User+m.System, float64(targets)/m.Seconds
 	if kind == "dns" {
 		return m, nil
 	}
