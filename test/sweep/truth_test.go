@@ -15,7 +15,7 @@ var engines = []string{"fast", "plain"}
 
 func TestEveryRowOfTheStudysInternetIsTheTruth(t *testing.T) {
 	t.Parallel()
-	const names = 20_000
+	const names = 100_000
 	i := startInternet(t, names, simnet.ChildConfig{Profile: simnet.TonyWang2024})
 	for _, engine := range engines {
 		t.Run(engine, func(t *testing.T) {
