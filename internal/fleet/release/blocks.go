@@ -13,7 +13,8 @@ import (
 // dictionary, of instructions: how many new bytes follow, the bytes, how many
 // bytes to copy from the base, and from where, counted from where the copy before
 // ended. Numbers are varints of encoding/binary, the last one signed; where
-// nothing is copied it is left out. They go on until the object has its size.
+// nothing is copied it is left out. They go on until the object has its size, and
+// each makes at least a byte.
 const (
 	blocksWindow = 8 << 20
 	// minCopy is the shortest copy, so that copying costs no more than the bytes.
@@ -35,6 +36,7 @@ type blocksReader struct {
 	copying int64
 	from    int64 // in the base
 	started bool  // the length of the copy is still to be read
+	empty   bool  // there were no literals before it
 }
 
 func newBlocksReader(in io.Reader, base io.ReaderAt, size int64) *blocksReader {
@@ -85,10 +87,13 @@ func (r *blocksReader) next() error {
 		return fmt.Errorf("%w: its instructions make more than its size", errContent)
 	}
 	if r.started = !r.started; r.started {
-		r.literal = int64(n)
+		r.literal, r.empty = int64(n), n == 0
 		return nil
 	}
 	if n == 0 {
+		if r.empty { // a small form could say that for hours
+			return fmt.Errorf("%w: an instruction makes nothing", errContent)
+		}
 		return nil
 	}
 	by, err := binary.ReadVarint(r.in)
@@ -125,8 +130,11 @@ func unexpected(err error) error {
 // bytes, out of a base. It looks for blocks of the base in the file: a block of
 // the base begins at a multiple of the block size, and is found wherever in the
 // file it is by a hash that rolls over it byte by byte.
-func writeBlocks(w io.Writer, file io.Reader, base io.ReaderAt, baseSize int64) error {
-	b := &blocksWriter{w: bufio.NewWriterSize(w, 32<<10), file: file, base: pages{r: base, size: baseSize}}
+func writeBlocks(w io.Writer, file io.Reader, size int64, base io.ReaderAt, baseSize int64) error {
+	b := &blocksWriter{
+		w: bufio.NewWriterSize(w, 32<<10), file: io.LimitReader(file, size), left: size,
+		base: pages{r: base, size: baseSize},
+	}
 	if err := b.index(baseSize); err != nil {
 		return err
 	}
@@ -139,6 +147,7 @@ func writeBlocks(w io.Writer, file io.Reader, base io.ReaderAt, baseSize int64) 
 type blocksWriter struct {
 	w    *bufio.Writer
 	file io.Reader
+	left int64 // bytes of the file that were not read
 	base pages
 
 	block int // bytes
@@ -261,13 +270,14 @@ func (b *blocksWriter) fill() error {
 	}
 	kept := copy(b.buf, b.buf[b.literal:])
 	b.buf, b.at, b.literal = b.buf[:kept], b.at-b.literal, 0
-	if want := b.at + max(2*readAhead, 2*b.block); cap(b.buf) < want {
+	// A byte more than there should be shows the end.
+	if want := b.at + int(min(int64(max(2*readAhead, 2*b.block)), int64(kept-b.at)+b.left+1)); cap(b.buf) < want {
 		grown := make([]byte, kept, want)
 		copy(grown, b.buf)
 		b.buf = grown
 	}
 	n, err := io.ReadFull(b.file, b.buf[kept:cap(b.buf)])
-	b.buf = b.buf[:kept+n]
+	b.buf, b.left = b.buf[:kept+n], b.left-int64(n)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		b.ended, err = true, nil
 	}
@@ -400,8 +410,8 @@ type pages struct {
 // slice returns bytes of the base, which are valid until the next call.
 func (p *pages) slice(offset int64, n int) ([]byte, error) {
 	if offset < p.start || offset+int64(n) > p.start+int64(len(p.page)) {
-		if cap(p.page) < n+readAhead {
-			p.page = make([]byte, 0, n+readAhead)
+		if most := int(min(int64(n)+readAhead, p.size)); cap(p.page) < most {
+			p.page = make([]byte, 0, most)
 		}
 		length := min(int64(cap(p.page)), p.size-offset)
 		p.start, p.page = offset, p.page[:length]

@@ -211,7 +211,7 @@ func against(ctx context.Context, best *Prepared, content []byte, base *Source) 
 	}
 	defer f.Close()
 	var instructions bytes.Buffer
-	if err := writeBlocks(&instructions, &contextReader{ctx: ctx, r: bytes.NewReader(content)}, f, base.Size); err != nil {
+	if err := writeBlocks(&instructions, &contextReader{ctx: ctx, r: bytes.NewReader(content)}, best.Size, f, base.Size); err != nil {
 		return err
 	}
 	data, err := encode.Encode(nil, instructions.Bytes(), encode.Zstd, encode.Best)
@@ -318,7 +318,7 @@ func (p *Packer) spool(ctx context.Context, w *os.File, o Source, base *Source) 
 		return nil, fmt.Errorf("encode zstd: %w", err)
 	}
 	sum := sha256.New()
-	if err := errors.Join(writeBlocks(e, io.TeeReader(&contextReader{ctx: ctx, r: f}, sum), from, size), e.Close()); err != nil {
+	if err := errors.Join(writeBlocks(e, io.TeeReader(&contextReader{ctx: ctx, r: f}, sum), o.Size, from, size), e.Close()); err != nil {
 		return nil, err
 	}
 	if Hash(sum.Sum(nil)) != o.Hash {
