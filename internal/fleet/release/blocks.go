@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+	"slices"
 )
 
 // What travels as blocks is a zstd frame with a window of up to 8 MiB, without a
@@ -286,9 +287,11 @@ func (b *blocksWriter) fill() error {
 
 // extend makes the copy longer as far as the file goes on as the base does.
 func (b *blocksWriter) extend() error {
-	for b.copying > 0 && b.literal == b.at && b.at < len(b.buf) {
+	// A short match is the rule in a file whose pieces were moved, so that reading
+	// far ahead would be in vain.
+	for ahead := int64(4 << 10); b.copying > 0 && b.literal == b.at && b.at < len(b.buf); ahead = min(2*ahead, readAhead) {
 		from := b.from + b.copying
-		want := min(int64(len(b.buf)-b.at), b.base.size-from, readAhead)
+		want := min(int64(len(b.buf)-b.at), b.base.size-from, ahead)
 		if want <= 0 {
 			return nil
 		}
@@ -399,7 +402,7 @@ func (b *blocksWriter) finish() error {
 	return b.flushCopy()
 }
 
-// pages reads a base in any order, a piece at a time.
+// pages reads a base in any order, and ahead where it is read in order.
 type pages struct {
 	r     io.ReaderAt
 	size  int64
@@ -409,12 +412,14 @@ type pages struct {
 
 // slice returns bytes of the base, which are valid until the next call.
 func (p *pages) slice(offset int64, n int) ([]byte, error) {
-	if offset < p.start || offset+int64(n) > p.start+int64(len(p.page)) {
-		if most := int(min(int64(n)+readAhead, p.size)); cap(p.page) < most {
-			p.page = make([]byte, 0, most)
+	end := p.start + int64(len(p.page))
+	if offset < p.start || offset+int64(n) > end {
+		length := n
+		if p.start <= offset && offset <= end { // it goes on from here
+			length += readAhead
 		}
-		length := min(int64(cap(p.page)), p.size-offset)
-		p.start, p.page = offset, p.page[:length]
+		length = int(min(int64(length), p.size-offset))
+		p.start, p.page = offset, slices.Grow(p.page[:0], length)[:length]
 		if _, err := p.r.ReadAt(p.page, offset); err != nil {
 			p.page = p.page[:0]
 			return nil, fmt.Errorf("read base: %w", unexpected(err))

@@ -69,6 +69,7 @@ func TestAnObjectTravelsInTheFormThatIsShortest(t *testing.T) {
 		"a picture that was edited":       {slices.Concat(noise[:5000], noise[5001:]), "image/png", noise, Blocks, 100},
 		"a page with a base of nothing":   {page, "text/html", []byte{}, Brotli, int64(len(page)) / 2},
 		"a page with a base that differs": {page, "text/html", noise, Zstd, int64(len(page)) / 2},
+		"a page whose base is cut":        {edited, "text/html", page[:100], Brotli, int64(len(page)) / 2},
 		"noise of short pieces of it":     {shuffled, "image/png", noise, Zstd, int64(len(shuffled)) / 2},
 		"a text too large for a coding":   {randomText(4, MaxCoded+1), "text/html", nil, Zstd, MaxCoded / 2},
 	} {
@@ -77,6 +78,9 @@ func TestAnObjectTravelsInTheFormThatIsShortest(t *testing.T) {
 			if tt.base != nil {
 				base = new(source(t, tt.base))
 				put(t, st, string(tt.base))
+				if what == "a page whose base is cut" {
+					base.Size++
+				}
 			}
 			p := &Packer{}
 			o, err := p.Prepare(t.Context(), source(t, tt.content), tt.mediaType, base)
