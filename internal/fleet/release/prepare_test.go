@@ -45,7 +45,7 @@ func TestAnObjectTravelsInTheFormThatIsShortest(t *testing.T) {
 	edited := slices.Concat(page[:20_000], []byte("something that was not there"), page[20_100:])
 	noise := make([]byte, 100_000)
 	for i := range noise {
-		noise[i] = byte(HashOf([]byte{byte(i), byte(i >> 8), byte(i >> 16)})[0])
+		noise[i] = HashOf([]byte{byte(i), byte(i >> 8), byte(i >> 16)})[0]
 	}
 	st := openStore(t)
 	// Words of the base in another order: no long run is as it was.
