@@ -66,3 +66,11 @@ func Short(release string) string {
 	}
 	return release
 }
+
+// A ChangedError is a file that changed while it was being deployed.
+type ChangedError struct{ Path string }
+
+// Error names it.
+func (e *ChangedError) Error() string {
+	return e.Path + " was changed while it was being deployed; deploy again when nothing writes to the directory any more"
+}
