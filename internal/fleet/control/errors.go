@@ -74,3 +74,18 @@ type ChangedError struct{ Path string }
 func (e *ChangedError) Error() string {
 	return e.Path + " was changed while it was being deployed; deploy again when nothing writes to the directory any more"
 }
+
+// An OvertakenError says that somebody else has deployed meanwhile.
+type OvertakenError struct {
+	Site string
+	Head api.Head // what they serve
+	Err  error
+}
+
+// Error says what is served.
+func (e *OvertakenError) Error() string {
+	return fmt.Sprintf("%s was deployed by somebody else meanwhile: generation %d is release %s", e.Site, e.Head.Generation, Short(e.Head.Release))
+}
+
+// Unwrap is the POP's answer.
+func (e *OvertakenError) Unwrap() error { return e.Err }
