@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pennyfarthing/internal/encode"
+	"pennyfarthing/internal/mediatype"
 )
 
 const (
@@ -144,7 +145,7 @@ func (c *compiler) loadDisk(f found) (*asset, error) {
 	if err != nil {
 		return nil, err
 	}
-	head := make([]byte, min(sniffLength, info.Size()))
+	head := make([]byte, min(mediatype.SniffLength, info.Size()))
 	n, err := file.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, errors.Join(err, file.Close())
@@ -174,7 +175,7 @@ func (c *compiler) newAsset(f found, content []byte) *asset {
 	a := &asset{
 		name: f.name, stat: f.stat, modified: f.stat.lastModified(c.Now()),
 		racy:        f.stat.racy(time.Now()), // the kernel's clock, not ours
-		contentType: mediaType(f.name, content),
+		contentType: mediatype.Of(f.name, content),
 	}
 	a.codable = encode.Compressible(a.contentType)
 	return a
