@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"syscall"
 
@@ -26,13 +25,13 @@ const (
 type disk struct {
 	dir        string
 	budget     int64
-	used       func() int64
+	used       func() (int64, error)
 	fileSystem func(dir string) (size, free int64, err error)
 }
 
 // newDisk returns the bound for a store in dir. A budget of 0 is most of what
 // there is room for now.
-func newDisk(dir string, budget int64, used func() int64) (*disk, error) {
+func newDisk(dir string, budget int64, used func() (int64, error)) (*disk, error) {
 	d := &disk{dir: dir, budget: budget, used: used, fileSystem: fileSystem}
 	if budget > 0 {
 		return d, nil
@@ -41,44 +40,51 @@ func newDisk(dir string, budget int64, used func() int64) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
+	has, err := used()
+	if err != nil {
+		return nil, err
+	}
 	d.budget = fallbackDisk
 	if free > 0 {
-		d.budget = max((free+used())/100*diskShare, 1)
+		d.budget = max((free+has)/100*diskShare, 1)
 	}
 	return d, nil
 }
 
-// room returns how many bytes the store may grow.
-func (d *disk) room() (int64, error) {
-	room := d.budget - d.used()
+// room returns how many bytes the store may grow, and has.
+func (d *disk) room() (room, used int64, err error) {
+	if used, err = d.used(); err != nil {
+		return 0, 0, err
+	}
+	room = d.budget - used
 	size, free, err := d.fileSystem(d.dir)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if size > 0 {
 		room = min(room, free-min(diskReserve, size/10)) // a small file system in a test has no room for the reserve
 	}
-	return max(room, 0), nil
+	return max(room, 0), used, nil
 }
 
 // check is an error with numbers if need bytes do not fit.
 func (d *disk) check(need int64) error {
-	room, err := d.room()
+	room, used, err := d.room()
 	if err != nil {
 		return err
 	}
 	if need <= room {
 		return nil
 	}
-	return d.shortage(need, room)
+	return d.shortage(need, room, used)
 }
 
-func (d *disk) shortage(need, room int64) *api.Error {
+func (d *disk) shortage(need, room, used int64) *api.Error {
 	return &api.Error{
 		Status: http.StatusInsufficientStorage, Code: api.CodeDiskFull,
 		Message: fmt.Sprintf("this needs %d bytes, and there is room for %d", need, room),
 		Hint:    "let the POP keep fewer releases, or give its agent a larger --disk",
-		Disk:    &api.Shortage{Need: need, Free: room, Used: d.used(), Budget: d.budget},
+		Disk:    &api.Shortage{Need: need, Free: room, Used: used, Budget: d.budget},
 	}
 }
 
@@ -120,19 +126,20 @@ func (d *disk) diskError(err error) error {
 	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
 		return err
 	}
-	room, roomErr := d.room()
+	room, used, roomErr := d.room()
 	if roomErr != nil {
-		room = 0
+		return errors.Join(err, roomErr)
 	}
-	shortage := d.shortage(1, room)
+	shortage := d.shortage(1, room, used)
 	shortage.Message = "the disk is full"
 	return shortage
 }
 
-// status describes the disk. That it could not be asked is for the log.
-func (d *disk) status() (api.DiskStatus, slog.Attr) {
-	s := api.DiskStatus{Used: d.used(), Budget: d.budget}
-	var err error
+// status describes the disk.
+func (d *disk) status() (api.DiskStatus, error) {
+	s := api.DiskStatus{Budget: d.budget}
+	var usedErr, err error
+	s.Used, usedErr = d.used()
 	s.Size, s.Free, err = d.fileSystem(d.dir)
-	return s, slog.Any("err", err)
+	return s, errors.Join(usedErr, err)
 }

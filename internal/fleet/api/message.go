@@ -226,11 +226,12 @@ type Releases struct {
 // A ReleaseStatus is one release that a POP has.
 type ReleaseStatus struct {
 	Release
-	Key       string          `json:"key"` // who deployed it
-	Staged    bool            `json:"staged"`
-	Active    bool            `json:"active"`
-	Here      time.Time       `json:"here"` // when its manifest came to this POP
-	Statement json.RawMessage `json:"statement"`
+	Key        string          `json:"key"` // who deployed it
+	Staged     bool            `json:"staged"`
+	Active     bool            `json:"active"`
+	Here       time.Time       `json:"here"`                 // when its manifest came to this POP
+	LastActive time.Time       `json:"last_active,omitzero"` // when it was last activated on this POP
+	Statement  json.RawMessage `json:"statement"`
 }
 
 // An ObjectsRequest is the body of POST …/objects; the answer is a pack. Objects
