@@ -43,6 +43,7 @@ type form struct {
 	brief  []Field // for 304: the validators
 	bare   []Field // for errors: no validators
 	wire   *formWire
+	given  bool // came with the release: nothing better is made here
 	mem    *body.Body
 	disk   *diskFile
 }
@@ -82,8 +83,8 @@ func (a *asset) tag(coding encode.Coding, level encode.Level) string {
 	return `"` + tag + "-" + coding.String() + `"`
 }
 
-// addForm gives the asset a form while it is being built.
-func (a *asset) addForm(coding encode.Coding, level encode.Level, mem *body.Body, disk *diskFile) {
+// addForm gives the asset a form while it is being built, and returns it.
+func (a *asset) addForm(coding encode.Coding, level encode.Level, mem *body.Body, disk *diskFile) *form {
 	f := &form{coding: coding, level: level, mem: mem, disk: disk}
 	length := a.size()
 	if mem != nil {
@@ -105,6 +106,7 @@ func (a *asset) addForm(coding encode.Coding, level encode.Level, mem *body.Body
 	}
 	a.forms[coding] = f
 	a.sizes[coding] = length
+	return f
 }
 
 // coded reports whether there is a form other than the plain one.

@@ -46,6 +46,9 @@ func openFile(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 // load makes the asset of one file, or takes it from the previous site. It
 // returns nil if the file is gone. It runs concurrently.
 func (c *compiler) load(f found, inMemory bool) (*asset, error) {
+	if f.released != nil {
+		return c.loadReleased(*f.released, inMemory)
+	}
 	old := c.known[f.name]
 	if old != nil && old.stat == f.stat && !old.racy && (old.identity().mem != nil) == inMemory {
 		return c.reuse(old), nil
@@ -134,7 +137,7 @@ func (a *asset) takeForms(old *asset) {
 	a.tried, a.done = old.tried, old.done
 	for coding, f := range old.forms {
 		if f != nil && encode.Coding(coding) != encode.Identity {
-			a.addForm(encode.Coding(coding), f.level, f.mem, nil)
+			a.addForm(encode.Coding(coding), f.level, f.mem, nil).given = f.given
 		}
 	}
 }
