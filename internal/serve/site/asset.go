@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"pennyfarthing/internal/encode"
 	"pennyfarthing/internal/serve/body"
@@ -49,6 +50,9 @@ type form struct {
 }
 
 func (a *asset) size() int64 { return a.stat.size }
+
+// page reports whether the asset is a document of HTML.
+func (a *asset) page() bool { return strings.HasPrefix(a.contentType, "text/html") }
 
 // identity returns the form that ranges are of.
 func (a *asset) identity() *form { return a.forms[encode.Identity] }

@@ -101,7 +101,13 @@ func (s *Site) ruled(q *Request, decoded string, found bool) (Answer, bool) {
 	}
 	switch action.Status {
 	case http.StatusOK:
-		if a := s.assetAt(action.Path); a != nil {
+		a := s.assetAt(action.Path)
+		if a != nil && !found && a.page() && Fingerprinted(decoded) {
+			// A rule for all paths means routes. A page in the place of a script breaks
+			// the page that asked for it, and _headers may have caches keep it for a year.
+			return s.notFound(q, decoded), true
+		}
+		if a != nil {
 			return s.serve(q, decoded, a, http.StatusOK), true
 		}
 		return s.notFound(q, decoded), true

@@ -84,7 +84,9 @@ func (r *release) code(t testing.TB, name string, level encode.Level, codings ..
 	return r
 }
 
-func (r *release) file(f SourceFile) string { return filepath.Join(r.dir, hex.EncodeToString(f.Hash[:])) }
+func (r *release) file(f SourceFile) string {
+	return filepath.Join(r.dir, hex.EncodeToString(f.Hash[:]))
+}
 
 func (r *release) Files() []SourceFile { return r.files }
 
