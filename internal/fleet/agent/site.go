@@ -20,8 +20,7 @@ import (
 	"pennyfarthing/internal/serve/site"
 )
 
-// maxSites bounds how many sites a POP has without a configuration, where each is
-// one that somebody may deploy.
+// maxSites bounds how many sites a POP has.
 const maxSites = 1000
 
 // A headState is a head with the statement that it came in. It is immutable.
@@ -44,10 +43,11 @@ type hostedSite struct {
 	mu      sync.Mutex // guards what follows
 	head    *headState // nil: none yet
 	active  release.Hash
-	serving bool      // active means something
+	serving bool      // active and source mean something
 	since   time.Time // when it was activated
 	failure string    // why the head is not what is served
 	records map[release.Hash]*record
+	source  *source // of active
 
 	// What only who holds changing uses:
 
@@ -266,30 +266,39 @@ func (a *Agent) siteToDeploy(ctx context.Context, name string) (*hostedSite, err
 	}
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	if s, err := a.site(name); err == nil {
-		return s, nil // somebody was quicker
-	}
-	a.mu.Lock()
-	full := len(a.sites) >= maxSites
-	a.mu.Unlock()
-	if full {
-		return nil, &api.Error{Status: http.StatusUnprocessableEntity, Code: api.CodeInvalid, Message: fmt.Sprintf("this POP has %d sites, and takes no more", maxSites)}
-	}
-	s = a.newSite(name)
-	if err := a.dir.makeDir(sitesDir, name); err != nil {
+	if err := a.ensure(ctx, name); err != nil {
 		return nil, err
 	}
+	return a.site(name)
+}
+
+// ensure makes a site if it is not there. The caller holds changing.
+func (a *Agent) ensure(ctx context.Context, name string) error {
+	a.mu.Lock()
+	_, has := a.sites[name]
+	full := len(a.sites) >= maxSites
+	a.mu.Unlock()
+	switch {
+	case has:
+		return nil
+	case full:
+		return &api.Error{Status: http.StatusUnprocessableEntity, Code: api.CodeInvalid, Message: fmt.Sprintf("this POP has %d sites, and takes no more", maxSites)}
+	}
+	if err := a.dir.makeDir(sitesDir, name); err != nil {
+		return err
+	}
+	s := a.newSite(name)
 	select { // its goroutine is Run's
 	case a.started <- s:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	case <-a.stopping:
-		return nil, errStopping()
+		return errStopping()
 	}
 	a.mu.Lock()
 	a.sites[name] = s
 	a.mu.Unlock()
-	return s, a.route()
+	return a.route()
 }
 
 // allSites returns the sites by name.
@@ -370,14 +379,13 @@ func (a *Agent) activate(ctx context.Context, s *hostedSite, head *headState) er
 // show swaps what is served.
 func (s *hostedSite) show(ready *compiledSite, now time.Time) {
 	s.live.Activate(ready.site)
-	s.live.Improve(ready.source)
 	s.compiled = nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.serving || s.active != ready.id {
 		s.since = now
 	}
-	s.active, s.serving, s.failure = ready.id, true, ""
+	s.active, s.source, s.serving, s.failure = ready.id, ready.source, true, ""
 }
 
 // refresh compiles what is served again: its retained files or its configuration

@@ -232,8 +232,8 @@ func (a *Agent) postStage(c *call) error {
 		}
 		s.retained[id] = fingerprinted(m)
 		s.compiled = ready
-		if err := a.refresh(c.r.Context(), s); err != nil {
-			return err
+		if err := a.refresh(c.r.Context(), s); err != nil { // what is served goes on being served
+			a.warn("fingerprinted files not reachable yet", err, slog.String("site", s.name), slog.String("release", id.Short()))
 		}
 		a.log.LogAttrs(c.r.Context(), slog.LevelInfo, "release staged", slog.String("site", s.name), slog.String("release", id.Short()), slog.Int("files", rec.Files), slog.Int64("bytes", rec.Bytes))
 	}
