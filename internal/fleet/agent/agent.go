@@ -5,16 +5,12 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/netutil"
 
 	"pennyfarthing/internal/encode"
 	"pennyfarthing/internal/fleet/api"
@@ -305,8 +301,8 @@ func (a *Agent) warn(event string, err error, facts ...slog.Attr) {
 	a.log.LogAttrs(context.Background(), slog.LevelWarn, event, append(facts, slog.Any("err", err))...)
 }
 
-// POP returns the name of the POP.
-func (a *Agent) POP() string { return a.enrolment.POP }
+// Enrolment returns to which fleet the POP belongs.
+func (a *Agent) Enrolment() Enrolment { return a.enrolment }
 
 // Edge returns the server that answers visitors.
 func (a *Agent) Edge() *edge.Server { return a.server }

@@ -41,8 +41,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	tending.Go(func() { a.tend(accepting, behind, &sites, fail) })
 	server := a.apiServer()
 	serving.Go(func() {
-		ln := tls.NewListener(netutil.LimitListener(a.o.API, apiConnections), server.TLSConfig)
-		if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		err := server.ServeTLS(netutil.LimitListener(a.o.API, apiConnections), "", "") // TLSConfig has the certificate
+		if !errors.Is(err, http.ErrServerClosed) {
 			fail(fmt.Errorf("serve the API of the POP %s: %w", a.enrolment.POP, err))
 		}
 	})
