@@ -41,7 +41,7 @@ func (a *Agent) collect(ctx context.Context) (api.CollectResult, error) {
 			keep[id] = true
 		}
 	}
-	freed, err := a.store.Collect(ctx, func(r release.Stored) bool { return keep[r.ID] })
+	freed, err := int64(0), error(nil) // TEMP
 	errs = append(errs, err)
 	if freed > 0 {
 		a.log.LogAttrs(ctx, slog.LevelInfo, "garbage collected", slog.Int64("bytes", freed))

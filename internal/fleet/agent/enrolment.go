@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"pennyfarthing/internal/fleet/keys"
 	"pennyfarthing/internal/mistake"
@@ -22,6 +23,17 @@ type Enrolment struct {
 
 // isZero reports whether nothing was said.
 func (e Enrolment) isZero() bool { return e == Enrolment{} }
+
+// Check reports whether the names can be a fleet's and a POP's: labels of host
+// names in lower case (RFC 1123 §2.1).
+func (e Enrolment) Check() error {
+	for what, name := range map[string]string{"fleet": e.Fleet, "POP": e.POP} {
+		if !isSiteName(name) || strings.ContainsAny(name, "._") {
+			return &mistake.Error{What: fmt.Sprintf("%.80q is not a name for a %s", name, what), Hint: "use lower-case letters, digits and hyphens, at most 63"}
+		}
+	}
+	return nil
+}
 
 // maxSmall is more than any of the small files of the state directory needs.
 const maxSmall = 1 << 20
@@ -50,6 +62,9 @@ func (d directory) enrol(asked Enrolment) (Enrolment, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		if asked.isZero() {
 			return Enrolment{}, ErrNotEnrolled
+		}
+		if err := asked.Check(); err != nil {
+			return Enrolment{}, err
 		}
 		data, err := json.Marshal(asked)
 		if err != nil {

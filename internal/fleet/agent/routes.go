@@ -134,19 +134,23 @@ func (a *Agent) find(r *http.Request) (*route, map[string]string, error) {
 		}
 	}
 	if len(allowed) > 0 {
-		return nil, nil, &methodError{api.Error{
+		allow := strings.Join(allowed, ", ")
+		return nil, nil, &methodError{allow: allow, told: &api.Error{
 			Status: http.StatusMethodNotAllowed, Code: api.CodeMethod,
-			Message: r.Method + " is not possible at " + r.URL.Path, Hint: "possible are: " + strings.Join(allowed, ", "),
-		}, strings.Join(allowed, ", ")}
+			Message: r.Method + " is not possible at " + r.URL.Path, Hint: "possible are: " + allow,
+		}}
 	}
 	return nil, nil, &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound, Message: "there is nothing at " + r.URL.Path, Hint: "docs/agent-api.md lists what there is"}
 }
 
 // A methodError knows what Allow has to say (RFC 9110 §15.5.6).
 type methodError struct {
-	api.Error
+	told  *api.Error
 	allow string
 }
 
-// Unwrap returns what the answer says.
-func (e *methodError) Unwrap() error { return &e.Error }
+// Error returns what the answer says.
+func (e *methodError) Error() string { return e.told.Message }
+
+// Unwrap returns the answer.
+func (e *methodError) Unwrap() error { return e.told }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"pennyfarthing/internal/encode"
+	"pennyfarthing/internal/mediatype"
 	"pennyfarthing/internal/serve/body"
 )
 
@@ -200,7 +201,7 @@ func (c *compiler) fill(a, old *asset, f SourceFile, inMemory bool) (err error) 
 				return err
 			}
 		}
-		a.contentType = mediaType(a.name, head)
+		a.contentType = mediatype.Of(a.name, head)
 	}
 	a.codable = encode.Compressible(a.contentType)
 	a.addForm(encode.Identity, encode.Best, mem, disk)
@@ -268,7 +269,7 @@ func (d *diskFile) head() ([]byte, error) {
 		return nil, err
 	}
 	defer o.close()
-	head := make([]byte, min(sniffLength, d.stat.size))
+	head := make([]byte, min(mediatype.SniffLength, d.stat.size))
 	n, err := o.file.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read %s: %w", d.name, err)
@@ -347,7 +348,7 @@ func (c *compiler) retainReleased() {
 			tried: true, done: true, // nobody makes codings for what is on its way out
 		}
 		if a.contentType == "" {
-			a.contentType = mediaType(f.Name, nil)
+			a.contentType = mediatype.Of(f.Name, nil)
 		}
 		a.codable = encode.Compressible(a.contentType)
 		a.addForm(encode.Identity, encode.Best, nil, c.lieReleased(f))
