@@ -35,8 +35,8 @@ const (
 // stream (packs) has none but the disk budget.
 const (
 	MaxJSON      = 1 << 20   // of any JSON request that is not named here
-	MaxRoster    = 4 << 20   // a roster's statement
-	MaxConfig    = 4 << 20   // a configuration's statement
+	MaxRoster    = 1<<20 + 1 // a roster's statement, with a line feed
+	MaxConfig    = 1<<20 + 1 // a configuration's statement, with a line feed
 	MaxStatement = 16 << 10  // a head's or a release's statement
 	MaxPEM       = 256 << 10 // certificates and their key
 	MaxManifest  = 256 << 20 // a manifest, decoded
@@ -226,11 +226,12 @@ type Releases struct {
 // A ReleaseStatus is one release that a POP has.
 type ReleaseStatus struct {
 	Release
-	Key       string          `json:"key"` // who deployed it
-	Staged    bool            `json:"staged"`
-	Active    bool            `json:"active"`
-	Here      time.Time       `json:"here"` // when its manifest came to this POP
-	Statement json.RawMessage `json:"statement"`
+	Key        string          `json:"key"` // who deployed it
+	Staged     bool            `json:"staged"`
+	Active     bool            `json:"active"`
+	Here       time.Time       `json:"here"`                 // when its manifest came to this POP
+	LastActive time.Time       `json:"last_active,omitzero"` // when it was last activated on this POP
+	Statement  json.RawMessage `json:"statement"`
 }
 
 // An ObjectsRequest is the body of POST …/objects; the answer is a pack. Objects
@@ -251,7 +252,6 @@ type Leaf struct {
 	POP     string    `json:"pop"`
 	Key     string    `json:"key"`
 	Expires time.Time `json:"expires,omitzero"` // of the present one; zero if there is none
-	CSR     string    `json:"csr"`              // PEM
 }
 
 // A RosterResult is the answer to PUT /v1/roster, and a ConfigResult the one to

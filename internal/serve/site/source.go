@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"pennyfarthing/internal/encode"
+	"pennyfarthing/internal/mediatype"
 	"pennyfarthing/internal/serve/body"
 )
 
@@ -119,18 +120,17 @@ func (c *compiler) opener(f SourceFile) func() (*os.File, error) {
 func (c *compiler) recallContents() {
 	c.contents = make(map[body.Key]*asset, len(c.prev.assets))
 	for _, a := range c.prev.assets {
-		if c.reusable(a) {
+		if disk := a.identity().disk; c.reusable(a) && (disk == nil || disk.file != nil) {
 			c.contents[a.hash] = a
 		}
 	}
 }
 
 // reusable reports whether an asset of the previous site certainly has the content
-// that its hash says, and at hand. A file of a directory that is served from disk
-// may have been changed since it was hashed.
+// that its hash says. A file of a directory that is served from disk may have been
+// changed since it was hashed.
 func (c *compiler) reusable(a *asset) bool {
-	disk := a.identity().disk
-	return !a.document && a.hashed && (disk == nil || c.prev.released && disk.file != nil)
+	return !a.document && a.hashed && (a.identity().disk == nil || c.prev.released)
 }
 
 // loadReleased makes the asset of a file of a release. It runs concurrently.
@@ -141,10 +141,11 @@ func (c *compiler) loadReleased(f SourceFile, inMemory bool) (*asset, error) {
 	}
 	old := c.remembered(f, inMemory)
 	if old != nil && old.name == a.name && old.modified == a.modified && (f.Type == "" || old.contentType == f.Type) {
-		if old.identity().disk != nil {
-			c.holdOpen()
-		}
-		a = old.withForms(func(*asset) {})
+		a = old.withForms(func(twin *asset) {
+			if old.identity().disk != nil {
+				twin.addForm(encode.Identity, encode.Best, nil, c.keepDisk(old, f))
+			}
+		})
 	} else if err := c.fill(a, old, f, inMemory); err != nil {
 		return nil, c.unreadable(f.Name, fmt.Errorf("object %x: %w", f.Hash, err))
 	}
@@ -188,8 +189,7 @@ func (c *compiler) fill(a, old *asset, f SourceFile, inMemory bool) (err error) 
 		}
 		head = mem.Bytes()
 	case old != nil:
-		c.holdOpen()
-		disk = old.identity().disk
+		disk = c.keepDisk(old, f)
 	default:
 		if disk, err = c.holdReleased(f); err != nil {
 			return err
@@ -201,7 +201,7 @@ func (c *compiler) fill(a, old *asset, f SourceFile, inMemory bool) (err error) 
 				return err
 			}
 		}
-		a.contentType = mediaType(a.name, head)
+		a.contentType = mediatype.Of(a.name, head)
 	}
 	a.codable = encode.Compressible(a.contentType)
 	a.addForm(encode.Identity, encode.Best, mem, disk)
@@ -247,6 +247,16 @@ func (c *compiler) holdReleased(f SourceFile) (*diskFile, error) {
 	return c.lieReleased(f), nil
 }
 
+// keepDisk returns the file of an asset of the previous site: held open, if it was.
+func (c *compiler) keepDisk(old *asset, f SourceFile) *diskFile {
+	disk := old.identity().disk
+	if disk.file == nil {
+		return c.lieReleased(f) // the old release may be gone by now
+	}
+	c.holdOpen()
+	return disk
+}
+
 // lieReleased returns a file that each answer opens.
 func (c *compiler) lieReleased(f SourceFile) *diskFile {
 	return &diskFile{name: f.Name, stat: fileStat{size: f.Size}, object: c.opener(f)}
@@ -259,7 +269,7 @@ func (d *diskFile) head() ([]byte, error) {
 		return nil, err
 	}
 	defer o.close()
-	head := make([]byte, min(sniffLength, d.stat.size))
+	head := make([]byte, min(mediatype.SniffLength, d.stat.size))
 	n, err := o.file.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read %s: %w", d.name, err)
@@ -338,7 +348,7 @@ func (c *compiler) retainReleased() {
 			tried: true, done: true, // nobody makes codings for what is on its way out
 		}
 		if a.contentType == "" {
-			a.contentType = mediaType(f.Name, nil)
+			a.contentType = mediatype.Of(f.Name, nil)
 		}
 		a.codable = encode.Compressible(a.contentType)
 		a.addForm(encode.Identity, encode.Best, nil, c.lieReleased(f))
