@@ -144,8 +144,8 @@ func (a *agentClient) refused(resp *http.Response) error {
 	return &RefusedError{POP: a.pop.Name, Answer: e}
 }
 
-// path is where something of the API is.
-func path(elements ...string) string { return api.Path(api.Supported().Max, elements...) }
+// apiPath is where something of the API is.
+func apiPath(elements ...string) string { return api.Path(api.Supported().Max, elements...) }
 
 // jsonBody is a value as the body of a request.
 func jsonBody(v any) (io.Reader, error) {
@@ -156,7 +156,7 @@ func jsonBody(v any) (io.Reader, error) {
 // status asks how a POP is.
 func (a *agentClient) status(ctx context.Context) (*api.Status, error) {
 	s := new(api.Status)
-	return s, a.do(ctx, call{method: http.MethodGet, path: path("status"), result: s})
+	return s, a.do(ctx, call{method: http.MethodGet, path: apiPath("status"), result: s})
 }
 
 // statement fetches a signed statement; what it says is not verified.
@@ -191,7 +191,7 @@ func (a *agentClient) lease(ctx context.Context, site, holder string, ttl time.D
 	if err != nil {
 		return err
 	}
-	err = a.do(ctx, call{method: http.MethodPut, path: path("sites", site, "lease"), body: body})
+	err = a.do(ctx, call{method: http.MethodPut, path: apiPath("sites", site, "lease"), body: body})
 	if held, ok := errors.AsType[*LeasedError](err); ok {
 		held.Site = site
 	}
@@ -203,7 +203,7 @@ func (a *agentClient) unlease(ctx context.Context, site, holder string) error {
 	if err != nil {
 		return err
 	}
-	return a.do(ctx, call{method: http.MethodDelete, path: path("sites", site, "lease"), body: body})
+	return a.do(ctx, call{method: http.MethodDelete, path: apiPath("sites", site, "lease"), body: body})
 }
 
 // offer sends a manifest, coded, with the statement about it.
@@ -216,7 +216,7 @@ func (a *agentClient) offer(ctx context.Context, site, release string, m offered
 		"Content-Type": {api.TypeManifest}, "Content-Encoding": {"zstd"}, api.HeaderStatement: {base64.StdEncoding.EncodeToString(statement)},
 	}
 	result := new(api.ManifestResult)
-	return result, a.do(ctx, call{method: http.MethodPut, path: path("sites", site, "releases", release), header: header, body: bytes.NewReader(m.coded), result: result})
+	return result, a.do(ctx, call{method: http.MethodPut, path: apiPath("sites", site, "releases", release), header: header, body: bytes.NewReader(m.coded), result: result})
 }
 
 // An offered is a manifest on its way.
@@ -228,23 +228,23 @@ type offered struct {
 // pack sends objects.
 func (a *agentClient) pack(ctx context.Context, site string, pack io.Reader) (*api.PackResult, error) {
 	result := new(api.PackResult)
-	return result, a.do(ctx, call{method: http.MethodPost, path: path("sites", site, "pack"), header: http.Header{"Content-Type": {api.TypePack}}, body: pack, result: result})
+	return result, a.do(ctx, call{method: http.MethodPost, path: apiPath("sites", site, "pack"), header: http.Header{"Content-Type": {api.TypePack}}, body: pack, result: result})
 }
 
 func (a *agentClient) stage(ctx context.Context, site, release string) (*api.StageResult, error) {
 	result := new(api.StageResult)
-	return result, a.do(ctx, call{method: http.MethodPost, path: path("sites", site, "releases", release, "stage"), result: result})
+	return result, a.do(ctx, call{method: http.MethodPost, path: apiPath("sites", site, "releases", release, "stage"), result: result})
 }
 
 func (a *agentClient) releases(ctx context.Context, site string) (*api.Releases, error) {
 	result := new(api.Releases)
-	return result, a.do(ctx, call{method: http.MethodGet, path: path("sites", site, "releases"), result: result})
+	return result, a.do(ctx, call{method: http.MethodGet, path: apiPath("sites", site, "releases"), result: result})
 }
 
 // manifest fetches the bytes of a manifest, up to a limit, with the statement about it
 // if there is one.
 func (a *agentClient) manifest(ctx context.Context, site, release string) (text, statement []byte, err error) {
-	resp, err := a.send(ctx, call{method: http.MethodGet, path: path("sites", site, "releases", release)})
+	resp, err := a.send(ctx, call{method: http.MethodGet, path: apiPath("sites", site, "releases", release)})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -266,7 +266,7 @@ func (a *agentClient) objects(ctx context.Context, site string, hashes []string)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := a.send(ctx, call{method: http.MethodPost, path: path("sites", site, "objects"), body: body})
+	resp, err := a.send(ctx, call{method: http.MethodPost, path: apiPath("sites", site, "objects"), body: body})
 	if err != nil {
 		return nil, err
 	}

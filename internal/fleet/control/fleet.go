@@ -206,7 +206,7 @@ func (f *Fleet) ask(ctx context.Context, a *agentClient) (*api.Status, error) {
 	s, err := a.status(ctx)
 	if refused, ok := errors.AsType[*RefusedError](err); ok && refused.Answer.Status == http.StatusForbidden {
 		// It may not know us, or nobody, yet. A roster may come from anybody.
-		if a.put(ctx, path("roster"), f.roster.Load().statement) != nil {
+		if a.put(ctx, apiPath("roster"), f.roster.Load().statement) != nil {
 			return nil, err
 		}
 		s, err = a.status(ctx)
@@ -224,7 +224,7 @@ func (f *Fleet) ask(ctx context.Context, a *agentClient) (*api.Status, error) {
 	case s.Roster > ours.Number:
 		return s, f.learn(ctx, a)
 	case s.Roster < ours.Number:
-		return s, a.put(ctx, path("roster"), ours.statement)
+		return s, a.put(ctx, apiPath("roster"), ours.statement)
 	}
 	return s, nil
 }
@@ -233,7 +233,7 @@ func (f *Fleet) ask(ctx context.Context, a *agentClient) (*api.Status, error) {
 func (f *Fleet) learn(ctx context.Context, a *agentClient) error {
 	f.learning.Lock()
 	defer f.learning.Unlock()
-	st, err := a.statement(ctx, path("roster"))
+	st, err := a.statement(ctx, apiPath("roster"))
 	if err != nil {
 		return err
 	}

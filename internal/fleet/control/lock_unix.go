@@ -9,20 +9,22 @@ import (
 	"syscall"
 )
 
-// lock waits until no other process, nor another caller in this one, holds the
-// lock of a file, and takes it. The kernel gives it back when the process ends,
-// so it cannot be left behind; the file stays.
-func lock(path string) (unlock func() error, err error) {
+// tryLock takes the lock of a file, or returns errHeld. The kernel gives it back
+// when the process ends.
+func tryLock(path string) (unlock func() error, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
-		if err == nil {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil:
 			return f.Close, nil
-		}
-		if !errors.Is(err, syscall.EINTR) {
+		case errors.Is(err, syscall.EINTR):
+		case errors.Is(err, syscall.EWOULDBLOCK):
+			return nil, errors.Join(errHeld, f.Close())
+		default:
 			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 		}
 	}

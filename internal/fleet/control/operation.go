@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -340,7 +339,7 @@ func (o *operation) activate(ctx context.Context, at *begun, s Step) error {
 	if err != nil {
 		return err
 	}
-	err = at.agent.put(ctx, path("sites", o.plan.Site, "head"), st)
+	err = at.agent.put(ctx, apiPath("sites", o.plan.Site, "head"), st)
 	if refused, ok := errors.AsType[*api.Error](err); ok && refused.Code == api.CodeStale {
 		return o.overtaken(refused, err)
 	}
@@ -383,7 +382,7 @@ func (o *operation) head(s Step) (*keys.Statement, error) {
 
 // fetchHead takes over the head that a POP has.
 func (o *operation) fetchHead(ctx context.Context, from *agentClient) error {
-	st, err := from.statement(ctx, path("sites", o.plan.Site, "head"))
+	st, err := from.statement(ctx, apiPath("sites", o.plan.Site, "head"))
 	if err != nil {
 		return err
 	}
@@ -396,13 +395,4 @@ func (o *operation) fetchHead(ctx context.Context, from *agentClient) error {
 	}
 	o.heads[head.Generation] = st
 	return nil
-}
-
-// noteGeneration remembers that a generation was given away.
-func (f *Fleet) noteGeneration(site string, generation uint64) error {
-	data, err := json.Marshal(generation)
-	if err != nil {
-		return err
-	}
-	return replaceFile(f.siteFile(site, "generation"), data)
 }

@@ -90,6 +90,16 @@ func (s *spool) close() error {
 
 // get returns an object, made now if nobody has begun to.
 func (s *spool) get(ctx context.Context, f release.File) (*spooled, error) {
+	for {
+		o, err := s.getOnce(ctx, f)
+		if err == nil || !cut(err) || ctx.Err() != nil {
+			return o, err
+		}
+		// Who was making it was ended; we are not.
+	}
+}
+
+func (s *spool) getOnce(ctx context.Context, f release.File) (*spooled, error) {
 	s.mu.Lock()
 	o, begun := s.objects[f.Hash]
 	if !begun {
