@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,8 +23,9 @@ import (
 )
 
 const (
-	// manifestWindow bounds the memory that a compressed manifest asks for.
-	manifestWindow = 8 << 20
+	// manifestWindow bounds the memory that a compressed manifest asks for: what
+	// encoders take at their best level.
+	manifestWindow = 32 << 20
 	// missingListed is how many missing objects an error names.
 	missingListed = 10_000
 )
@@ -56,7 +58,11 @@ func (a *Agent) putManifest(c *call) error {
 		return err
 	}
 	defer a.manifests.give()
-	m, err := c.manifest(id, about)
+	base, err := a.base(c)
+	if err != nil {
+		return err
+	}
+	m, err := c.manifest(id, about, base)
 	if err != nil {
 		return err
 	}
@@ -107,8 +113,8 @@ func (a *Agent) readRelease(st *keys.Statement, site string, id release.Hash) (*
 
 // manifest reads the manifest in the body, which must be the release that its name
 // and its statement say.
-func (c *call) manifest(id release.Hash, about *api.Release) (*release.Manifest, error) {
-	text, err := c.decoded(api.MaxManifest)
+func (c *call) manifest(id release.Hash, about *api.Release, base []byte) (*release.Manifest, error) {
+	text, err := c.decoded(api.MaxManifest, base)
 	if err != nil {
 		return nil, err
 	}
@@ -128,9 +134,37 @@ func (c *call) manifest(id release.Hash, about *api.Release) (*release.Manifest,
 	return m, nil
 }
 
+// base returns the manifest that the one in the body is coded against, or nil.
+func (a *Agent) base(c *call) ([]byte, error) {
+	text := c.r.Header.Get(api.HeaderBase)
+	if text == "" {
+		return nil, nil
+	}
+	lacks := &api.Error{
+		Status: http.StatusPreconditionFailed, Code: api.CodeNoBase,
+		Message: fmt.Sprintf("this POP has no release %.64q of %s to start from", text, c.site()), Hint: "send the manifest without " + api.HeaderBase,
+	}
+	id, err := release.ParseHash(text)
+	if err != nil {
+		return nil, lacks
+	}
+	s, err := a.site(c.site())
+	if err != nil {
+		return nil, lacks
+	}
+	if _, ok := s.record(id); !ok {
+		return nil, lacks
+	}
+	m, err := a.store.Manifest(id)
+	if err != nil {
+		return nil, lacks
+	}
+	return m.Encode(), nil
+}
+
 // decoded reads a body that may come with Content-Encoding: zstd, of at most limit
-// bytes when decoded.
-func (c *call) decoded(limit int64) ([]byte, error) {
+// bytes when decoded, and coded against a base that is not nil.
+func (c *call) decoded(limit int64, base []byte) ([]byte, error) {
 	body := http.MaxBytesReader(c.w, c.r.Body, limit)
 	switch coding := c.r.Header.Get("Content-Encoding"); coding {
 	case "", "identity":
@@ -143,7 +177,11 @@ func (c *call) decoded(limit int64) ([]byte, error) {
 	default:
 		return nil, &api.Error{Status: http.StatusUnsupportedMediaType, Code: api.CodeBadRequest, Message: fmt.Sprintf("the body comes in the coding %.40q", coding), Hint: "send it in zstd, or as it is"}
 	}
-	decoder, err := zstd.NewReader(body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(manifestWindow))
+	options := []zstd.DOption{zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(manifestWindow)}
+	if base != nil {
+		options = append(options, zstd.WithDecoderDictRaw(0, base))
+	}
+	decoder, err := zstd.NewReader(body, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -323,6 +361,9 @@ func (a *Agent) getManifest(c *call) error {
 	m, err := a.store.Manifest(id)
 	if err != nil {
 		return a.lostManifest(s, id, err)
+	}
+	if raw, err := a.store.Statement(id); err == nil { // it is the release's, and may be gone with it
+		c.w.Header().Set(api.HeaderStatement, base64.StdEncoding.EncodeToString(raw))
 	}
 	c.w.Header().Set("Content-Type", api.TypeManifest)
 	_, _ = c.patientWriter().Write(m.Encode()) // a caller who is gone is told nothing

@@ -23,6 +23,7 @@ const (
 	CodeStale        Code = "stale"             // 409: not newer than what the agent has; see Error.Current
 	CodeLeased       Code = "leased"            // 409: somebody else holds the lease; see Error.Lease
 	CodeNotStaged    Code = "not-staged"        // 412: the release is not staged
+	CodeNoBase       Code = "no-base"           // 412: the POP does not have the release that HeaderBase names
 	CodeIncomplete   Code = "incomplete"        // 412: objects are missing; see Error.Missing
 	CodeTooLarge     Code = "too-large"         // 413: larger than the limit of this request
 	CodeInvalid      Code = "invalid"           // 422: what was sent is damaged, or not signed as it should be

@@ -19,6 +19,10 @@ const (
 	// HeaderStatement carries a signed statement, as the standard base64 of its
 	// JSON.
 	HeaderStatement = "Penny-Statement"
+	// HeaderBase names, by its manifest's hash, a release of the same site that the
+	// agent has. The manifest in the body is then zstd with the bytes of that
+	// release's manifest as a raw dictionary, and no dictionary ID (RFC 8878 §5).
+	HeaderBase = "Penny-Base"
 	// HeaderVersion is in every answer: the version of the program.
 	HeaderVersion = "Penny-Version"
 )
