@@ -436,4 +436,3 @@ func (v *verifier) results() []Verified {
 	}
 	return all
 }
-
