@@ -436,3 +436,5 @@ func (s *slow) Read(b []byte) (int, error) {
 	s.p.wait()
 	return n, err
 }
+
+func cryptoRand() io.Reader { return rand.Reader }
