@@ -149,9 +149,10 @@ func (c *compiler) loadReleased(f SourceFile, inMemory bool) (*asset, error) {
 	} else if err := c.fill(a, old, f, inMemory); err != nil {
 		return nil, c.unreadable(f.Name, fmt.Errorf("object %x: %w", f.Hash, err))
 	}
-	for coding, size := range a.sizes {
-		if encode.Coding(coding) != encode.Identity {
-			c.coded.Add(size)
+	for _, coding := range codings { // that it has from old
+		if !c.room(a.sizes[coding]) {
+			a.forms[coding], a.sizes[coding] = nil, 0
+			a.tried, a.done = false, false // there may be room in the next site
 		}
 	}
 	if err := c.deliver(a, f); err != nil {
@@ -295,14 +296,22 @@ func (c *compiler) deliver(a *asset, f SourceFile) error {
 		if mem == nil {
 			continue
 		}
-		more := int64(mem.Len()) - a.sizes[coding]
-		if coded := c.coded.Add(more); c.Budget > 0 && c.used+coded > c.Budget {
-			c.coded.Add(-more)
-			continue
+		if c.room(int64(mem.Len()) - a.sizes[coding]) {
+			a.give(coding, level, mem)
 		}
-		a.give(coding, level, mem)
 	}
 	return nil
+}
+
+// room reports whether the memory budget has room for more bytes of codings, and
+// takes it.
+func (c *compiler) room(more int64) bool {
+	coded := c.coded.Add(more)
+	if c.Budget > 0 && c.used+coded > c.Budget && more > 0 {
+		c.coded.Add(-more)
+		return false
+	}
+	return true
 }
 
 // takesCodings reports whether an asset is one that codings are delivered for: the
