@@ -52,11 +52,15 @@ func (m *Manifest) Bytes() int64 {
 
 // File returns the file with a path, and whether there is one.
 func (m *Manifest) File(path string) (File, bool) {
-	i, ok := slices.BinarySearchFunc(m.Files, path, func(f File, path string) int { return strings.Compare(f.Path, path) })
+	i, ok := m.index(path)
 	if !ok {
 		return File{}, false
 	}
 	return m.Files[i], true
+}
+
+func (m *Manifest) index(path string) (int, bool) {
+	return slices.BinarySearchFunc(m.Files, path, func(f File, path string) int { return strings.Compare(f.Path, path) })
 }
 
 // ID returns the name of the release: the hash of its canonical form.
