@@ -312,8 +312,11 @@ func TestOnLoopsAReaderOfHitsThatIsTooSlowIsCutOff(t *testing.T) {
 				conn = r.dial()
 			}
 			conn.send(c.text)
+			if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil { // it is counted now
+				t.Fatal(err)
+			}
 			eventually(t, "the connection is ended", func() bool { return r.counter(`penny_connections{pop="au"}`) == 0 })
-			if n, _ := io.Copy(io.Discard, conn); n >= slowSize {
+			if n, _ := io.Copy(io.Discard, conn); n >= slowSize-1 {
 				t.Errorf("it got all of %d bytes", n)
 			}
 		})

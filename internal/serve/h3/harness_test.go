@@ -42,6 +42,7 @@ type packetConn struct {
 	mu      sync.Mutex // guards the fields below
 	until   time.Time
 	changed chan struct{} // is closed when until changes
+	rate    int           // bytes a second that can be sent; 0 is any number
 }
 
 func newLine() (here, there *packetConn) {
@@ -78,6 +79,12 @@ func (c *packetConn) ReadFrom(p []byte) (int, net.Addr, error) {
 }
 
 func (c *packetConn) WriteTo(p []byte, _ net.Addr) (int, error) {
+	c.mu.Lock()
+	rate := c.rate
+	c.mu.Unlock()
+	if rate > 0 {
+		time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(rate)) // of a bubble
+	}
 	select {
 	case c.other.in <- bytes.Clone(p):
 	default: // lost
@@ -92,6 +99,13 @@ func (c *packetConn) SetReadDeadline(t time.Time) error {
 	close(c.changed)
 	c.changed = make(chan struct{})
 	return nil
+}
+
+// slow makes the line thin in one direction.
+func (c *packetConn) slow(rate int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rate = rate
 }
 
 func (c *packetConn) Close() error                     { c.once.Do(func() { close(c.gone) }); return nil }
@@ -132,6 +146,7 @@ type client struct {
 	server *Server
 	conn   *quic.Conn
 	served chan struct{} // ServeConn has returned
+	line   *packetConn   // the server's end
 
 	uniStreams []*quic.SendStream // that were opened
 }
@@ -158,7 +173,7 @@ func inBubbleWith(t *testing.T, o Options, config *quic.Config, f func(c *client
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := &client{t: t, server: NewServer(o), served: make(chan struct{})}
+		c := &client{t: t, server: NewServer(o), served: make(chan struct{}), line: there}
 		go func() {
 			defer close(c.served)
 			if conn, err := ln.Accept(t.Context()); err == nil {
@@ -381,6 +396,8 @@ func talk(w http.ResponseWriter, r *http.Request) {
 		w.Header()["X-Bad"] = []string{"a\nb"}
 	case "/big":
 		_, _ = w.Write(letters(1 << 20))
+	case "/nine":
+		_, _ = w.Write(letters(9000))
 	case "/twenty":
 		_, _ = w.Write(letters(20000))
 	case "/deadlines":

@@ -1,7 +1,9 @@
 package h3
 
 import (
+	"errors"
 	"strings"
+	"time"
 
 	"github.com/quic-go/quic-go"
 )
@@ -47,7 +49,7 @@ func (c *conn) reprioritize(id quic.StreamID, value string) error {
 	switch st := c.live[id]; {
 	case st != nil:
 		st.priority = parsePriority(value)
-		st.quic.SetPriority(st.priority.urgency, st.priority.incremental)
+		st.setPriority()
 	case c.leaving || id+4 < c.opened:
 	case id >= c.opened+4*quic.StreamID(c.server.options.Streams): // that many at most are open beside those that were taken
 		return &connError{IDError, "the priority of a request that cannot be yet"}
@@ -81,8 +83,8 @@ func (c *conn) forget(id quic.StreamID) {
 }
 
 // prioritize tells QUIC the priority of an answer, by what has come of its request.
-// Those that one write is enough for may leave it at QUIC's own, which is to take
-// turns: they hold nobody up.
+// Those that one write is enough for take turns, as is QUIC's own way: they hold
+// nobody up.
 func (st *stream) prioritize(small bool) {
 	c := st.conn
 	c.mu.Lock()
@@ -90,7 +92,66 @@ func (st *stream) prioritize(small bool) {
 	if !st.priority.given {
 		st.priority = st.section.priority
 	}
+	st.turns = small
 	if st.priority.given || !small {
-		st.quic.SetPriority(st.priority.urgency, st.priority.incremental)
+		st.setPriority()
 	}
+}
+
+// setPriority passes a priority on. conn.mu is held.
+func (st *stream) setPriority() {
+	st.quic.SetPriority(st.priority.urgency, st.priority.incremental || st.turns)
+}
+
+// QUIC sends answers that do not take turns from a heap: the first of it, for as long
+// as that says that it has more. One whose client has left it no window says so,
+// too, and sends nothing (quic-go v0.65.0, framer.getNextNonIncrementalStreamFrame):
+// then nothing else of its urgency is sent until the client reads that very answer,
+// which it may never do. An answer that uses its window up is taken out of the heap,
+// but the beginning of the next Write, or Close, puts it back. So one keeps its place
+// only where QUIC has just taken bytes with a window of their own, by TryWriteAll;
+// without, it takes turns, and holds nobody up.
+const (
+	// firstLook is how long a write waits until it looks at its window. Between
+	// reserve and Write the window may have been used up.
+	firstLook = 10 * time.Millisecond
+	// mostReserved is how much may be reserved without waiting for any of it to be
+	// sent, in bytes. A window alone, which the client chooses, bounds no memory.
+	mostReserved = 4 << 10
+)
+
+// takeTurns lets an answer take turns, whatever its priority is, or ends that.
+func (st *stream) takeTurns(on bool) {
+	c := st.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if st.turns != on {
+		st.turns = on
+		st.setPriority()
+	}
+}
+
+// reserve hands p to QUIC if there is a window for all of it, and returns how much of
+// it that was. What is left must be written, and then takes turns.
+func (st *stream) reserve(p []byte) (int, error) {
+	err := quic.ErrWouldBlock
+	if st.reserved+len(p) <= mostReserved {
+		err = st.quic.TryWriteAll(p)
+	}
+	if errors.Is(err, quic.ErrWouldBlock) {
+		st.takeTurns(true)
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	st.takeTurns(false)
+	st.reserved += len(p)
+	return len(p), nil
+}
+
+// close ends an answer. Less than a packet of it is left, so that it may take turns.
+func (st *stream) close() {
+	st.takeTurns(true)
+	_ = st.quic.Close() // of a stream that the client has stopped
 }

@@ -84,8 +84,27 @@ func (st *stream) writeHeaders(fill func(e *encoder)) error {
 	defer e.free()
 	fill(e)
 	e.endHeaders()
-	_, err := st.quic.Write(e.bytes())
+	n := 0
+	var err error
+	if !st.late() {
+		n, err = st.reserve(e.bytes())
+	}
+	if n == 0 && err == nil {
+		_, err = st.put(e.bytes())
+	}
 	return err
+}
+
+// put waits until QUIC has taken p, but for less than a packet.
+func (st *stream) put(p []byte) (int, error) {
+	n, err := st.quic.Write(p)
+	if n > 0 {
+		st.reserved = 0 // what was there before went first
+	}
+	if n == len(p) && isTimeout(err) { // the last moment was enough
+		err = nil
+	}
+	return n, err
 }
 
 // breakOff notes why nothing can be sent any more, if there is a reason. mu is held.
@@ -100,18 +119,29 @@ func (st *stream) breakOff(err error) {
 func (st *stream) write(p []byte) (int, error) {
 	c := st.conn
 	began, before, written := time.Now(), c.sent.Load(), 0
+	look := min(firstLook, c.server.options.Grace/4)
+	window := p[:min(len(p), oneWrite)] // to look for
 	for now := began; ; now = time.Now() {
+		if !st.expired() {
+			n, err := st.reserve(window)
+			written += n
+			c.sent.Add(int64(n))
+			if err != nil || written == len(p) {
+				return written, err
+			}
+		}
 		// By and by, so that all streams tell in time how far they have come.
-		until := now.Add(min(c.server.options.Grace/4, c.allowed(c.sent.Load()-before)-now.Sub(began)))
+		until := now.Add(min(look, c.allowed(c.sent.Load()-before)-now.Sub(began)))
 		st.mu.Lock()
 		st.deadline(until)
 		st.mu.Unlock()
-		n, err := st.quic.Write(p[written:])
+		n, err := st.put(p[written:])
 		written += n
 		c.sent.Add(int64(n))
 		if err == nil || !isTimeout(err) || st.expired() || time.Since(began) >= c.allowed(c.sent.Load()-before) {
 			return written, err
 		}
+		look, window = c.server.options.Grace/4, p[written:written+1]
 	}
 }
 
@@ -119,8 +149,11 @@ func (st *stream) write(p []byte) (int, error) {
 func (st *stream) expired() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return !st.until.IsZero() && !time.Now().Before(st.until)
+	return st.late()
 }
+
+// late is expired with mu held.
+func (st *stream) late() bool { return !st.until.IsZero() && !time.Now().Before(st.until) }
 
 // deadline bounds the time of the next write, also by what the handler has set. mu
 // is held.
@@ -334,7 +367,7 @@ func (w *responseWriter) end() {
 		w.broken(err)
 		return
 	}
-	_ = st.quic.Close() // of a stream that the client has stopped
+	st.close()
 	w.leave()
 	st.quic.CancelRead(quic.StreamErrorCode(NoError))
 }

@@ -50,6 +50,8 @@ type stream struct {
 	keep    any
 
 	priority priority // guarded by conn.mu, from when the stream is kept
+	turns    bool     // so is this: the answer takes turns, whatever its priority is
+	reserved int      // bytes that QUIC has taken since a Write has waited; of who writes
 
 	mu      sync.Mutex // guards the fields below, of a handler's stream
 	err     error      // why it was broken off
@@ -361,7 +363,7 @@ func (st *stream) writeHit() {
 	runtime.KeepAlive(st.keep)
 	switch {
 	case err == nil:
-		_ = st.quic.Close() // of a stream that the client has stopped
+		st.close()
 	case isTimeout(err):
 		st.fail(&streamError{RequestCancelled, "reader too slow"})
 	case n == 0:
