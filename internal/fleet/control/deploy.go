@@ -266,6 +266,8 @@ func (f *Fleet) carryOut(ctx context.Context, plan *Plan, pops []POPState, box *
 	defer wait.Wait()
 	defer stop()
 	wait.Go(func() { op.renew(behind) })
+	// While the POPs are sent what they lack.
+	wait.Go(check.knockAll(behind, plan.targets()))
 	if box.spool != nil {
 		wait.Go(func() { box.spool.ahead(behind, f.likely(plan, box)) })
 	}

@@ -78,8 +78,7 @@ func (o *operation) Do(ctx context.Context, s Step) error {
 	case ActionStage:
 		return o.stage(ctx, at, s.Release)
 	case ActionKnock:
-		o.check.knock(ctx, s.POP)
-		return ctx.Err()
+		return o.check.knocked(ctx, s.POP)
 	case ActionActivate:
 		return o.activate(ctx, at, s)
 	case ActionVerify:

@@ -149,6 +149,19 @@ const (
 // Nothing reports whether the plan has nothing to do.
 func (p *Plan) Nothing() bool { return len(p.Waves) == 0 }
 
+// targets are the POPs that are activated.
+func (p *Plan) targets() []string {
+	var all []string
+	for _, w := range p.Waves {
+		for _, l := range w.Lanes {
+			if w.Name == WaveActivate {
+				all = append(all, l.POP)
+			}
+		}
+	}
+	return all
+}
+
 // Make decides what to do. It returns an error when nothing should be: nobody can be
 // reached, somebody else holds the lease, or a POP has no room.
 func Make(in Intent, pops []POPState) (*Plan, error) {

@@ -179,11 +179,22 @@ func (s *spool) make(ctx context.Context, o *spooled) error {
 	return err
 }
 
-// read returns a file's content, if it is still what the manifest says.
-func (s *spool) read(f release.File) ([]byte, error) {
+func (s *spool) open(f release.File) (*os.File, error) {
 	in, err := s.from.Open(f)
+	if errors.Is(err, release.ErrChanged) {
+		return nil, &ChangedError{Path: f.Path}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", f.Path, err)
+	}
+	return in, nil
+}
+
+// read returns a file's content, if it is still what the manifest says.
+func (s *spool) read(f release.File) ([]byte, error) {
+	in, err := s.open(f)
+	if err != nil {
+		return nil, err
 	}
 	defer in.Close()
 	plain := make([]byte, f.Size)
@@ -217,9 +228,9 @@ func (s *spool) send(ctx context.Context, p *release.PackWriter, f release.File)
 	if o.at >= 0 {
 		return p.Add(o.header, io.NewSectionReader(s.file, o.at, o.header.Length))
 	}
-	in, err := s.from.Open(f)
+	in, err := s.open(f)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", f.Path, err)
+		return err
 	}
 	defer in.Close()
 	return p.Add(o.header, in)
