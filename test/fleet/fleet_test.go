@@ -123,7 +123,7 @@ func TestAPOPThatIsKilledInADeployServesWhatItAcknowledged(t *testing.T) {
 func TestTheCommandsOfAFleet(t *testing.T) {
 	f := newFleet(t, "au", "fr")
 	f.write("one")
-	if out := f.deploy("--dry-run"); !strings.Contains(out, "would deploy release") || !strings.Contains(out, "send about 44 files") {
+	if out := f.deploy("--dry-run"); !strings.Contains(out, "deploy of release ") || !strings.Contains(out, "send about 44 files") {
 		t.Errorf("a dry run prints\n%s", out)
 	}
 	out := f.deploy()

@@ -24,30 +24,14 @@ type Intent struct {
 }
 
 // A Kind is what kind of change is wanted.
-type Kind uint8
+type Kind string
 
 // The kinds.
 const (
-	Deploy   Kind = iota + 1 // a release becomes what is served
-	Rollback                 // one that was served before does
-	CatchUp                  // POPs that are behind get what the others serve
+	Deploy   Kind = "deploy"   // a release becomes what is served
+	Rollback Kind = "rollback" // one that was served before does
+	CatchUp  Kind = "catch-up" // POPs that are behind get what the others serve
 )
-
-// String names the kind.
-func (k Kind) String() string {
-	switch k {
-	case Deploy:
-		return "deploy"
-	case Rollback:
-		return "rollback"
-	case CatchUp:
-		return "catch up"
-	}
-	return fmt.Sprintf("Kind(%d)", uint8(k))
-}
-
-// MarshalText writes the name.
-func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // A POPState is what is known of one POP before anything is done.
 type POPState struct {
