@@ -75,18 +75,21 @@ func TestWhereNothingChangedNothingIsDone(t *testing.T) {
 func TestOnlyWhatChangedIsSentAndVerified(t *testing.T) {
 	f := newFleet(t, "au", "fr")
 	c := f.open()
-	f.deploy(c, pages("one"))
+	before := pages("one")
+	before["app.1a2b3c4d.js"] = "of one"
+	f.deploy(c, before)
 	changed := pages("one")
 	changed["about.html"] = "about two"
 	delete(changed, "posts/3.html")
 	changed["new.html"] = "new"
+	changed["app.3f9c2b1e.js"] = "of two" // and that of one stays reachable
 	r := f.deploy(c, changed)
-	if r.Added != 1 || r.Changed != 1 || r.Removed != 1 || r.Generation != 2 || r.Live() != 2 {
+	if r.Added != 2 || r.Changed != 1 || r.Removed != 2 || r.Generation != 2 || r.Live() != 2 {
 		t.Errorf("reported %+v", r)
 	}
 	for _, p := range r.POPs {
 		// The front page is always asked for; about.html, new.html and what is gone are new.
-		if p.Sent.Objects != 2 || p.Verified.URLs < 4 || p.Verified.URLs > 5 || p.Verified.Of != p.Verified.URLs {
+		if p.Sent.Objects != 3 || p.Verified.URLs < 5 || p.Verified.URLs > 6 || p.Verified.Of != p.Verified.URLs {
 			t.Errorf("of %s is reported %+v, %+v", p.POP, p, p.Verified)
 		}
 	}

@@ -184,8 +184,8 @@ func (f *Fleet) newVerifier(m, before *release.Manifest, l *site.Layout, all boo
 	for _, name := range names {
 		if at, served := l.Path(name); served {
 			add(at)
-		} else if _, there := m.File(name); !there {
-			add((&url.URL{Path: "/" + name}).EscapedPath()) // gone
+		} else if _, there := m.File(name); !there && !site.Fingerprinted(name) { // which stay reachable for a while
+			add((&url.URL{Path: "/" + name}).EscapedPath())
 		}
 	}
 	if !all {

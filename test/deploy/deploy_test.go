@@ -1,4 +1,4 @@
-package fleet_test
+package deploy_test
 
 import (
 	"context"

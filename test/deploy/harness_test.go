@@ -1,6 +1,6 @@
-// Package fleet_test deploys with penny to POPs that are pennies of their own: every
+// Package deploy_test deploys with penny to POPs that are pennies of their own: every
 // one a process, killed at any moment.
-package fleet_test
+package deploy_test
 
 import (
 	"context"
