@@ -166,7 +166,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	if err := a.open(); err != nil {
 		return nil, err
 	}
-	if err := a.loadCertificates(); err != nil {
+	if err := a.loadCertificates(ctx); err != nil {
 		return nil, err
 	}
 	if err := a.loadSites(ctx); err != nil {
@@ -294,11 +294,6 @@ func (a *Agent) budget() int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return max(1, a.o.Memory/2/int64(max(1, len(a.sites))))
-}
-
-// warn tells the log of something that went wrong and that the agent survives.
-func (a *Agent) warn(event string, err error, facts ...slog.Attr) {
-	a.log.LogAttrs(context.Background(), slog.LevelWarn, event, append(facts, slog.Any("err", err))...)
 }
 
 // Enrolment returns to which fleet the POP belongs.
