@@ -19,6 +19,7 @@ import (
 	"pennyfarthing/internal/loop"
 	"pennyfarthing/internal/serve/body"
 	"pennyfarthing/internal/serve/edge"
+	"pennyfarthing/internal/serve/site"
 )
 
 // Options are what an agent is made of. Dir, API and Bodies are required.
@@ -258,8 +259,22 @@ func (a *Agent) listen() error {
 	if o.Certificates, err = a.edgeCertificates(); err != nil {
 		return err
 	}
-	a.server, err = edge.New(o, a.o.Edge)
-	return err
+	if a.server, err = edge.New(o, a.o.Edge); err != nil {
+		return err
+	}
+	a.o.Metrics.WatchSites(a.enrolment.POP, a.lives)
+	return nil
+}
+
+// lives returns what is served.
+func (a *Agent) lives() []*site.Live {
+	var all []*site.Live
+	for _, s := range a.allSites() {
+		if a.served(s.name) {
+			all = append(all, s.live)
+		}
+	}
+	return all
 }
 
 // table returns which site answers for which host.
