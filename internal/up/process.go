@@ -76,6 +76,7 @@ func newProcess(ctx context.Context, c Common) (*process, error) {
 		}
 		p.codings = cache
 	}
+	p.metrics.WatchSites("", func() []*site.Live { return p.lives })
 	if err := p.openAdmin(ctx); err != nil {
 		return nil, err
 	}
@@ -148,7 +149,6 @@ func (p *process) live(ctx context.Context, name string, o site.Options, sites i
 		return nil, err
 	}
 	p.lives = append(p.lives, live)
-	p.metrics.WatchSite(live)
 	return live, nil
 }
 
