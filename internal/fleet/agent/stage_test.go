@@ -321,9 +321,8 @@ func TestADiskThatFillsMeanwhileEndsAPack(t *testing.T) {
 func TestReleasesAreListedNewestFirst(t *testing.T) {
 	f := newFleet(t)
 	ada := f.member("ada", "deploy")
-	at := time.Now()
 	p := f.enrol("au")
-	p.now = func() time.Time { at = at.Add(time.Second); return at }
+	p.now = newClock().Now
 	p.start()
 	p.bringRoster()
 	c := p.as(ada)

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -89,3 +90,11 @@ func (e *OvertakenError) Error() string {
 
 // Unwrap is the POP's answer.
 func (e *OvertakenError) Unwrap() error { return e.Err }
+
+// apiCode is what an agent's answer has for programs, or nothing.
+func apiCode(err error) api.Code {
+	if e, ok := errors.AsType[*api.Error](err); ok {
+		return e.Code
+	}
+	return ""
+}

@@ -42,7 +42,6 @@ type begun struct {
 	missing []string // of the release that was offered last
 	tried   bool     // something may have been sent since it was offered
 	sent    Amount   // objects that were sent
-	started int64    // what had gone over the network before
 }
 
 func (f *Fleet) newOperation(p *Plan, check *verifier) *operation {
@@ -301,7 +300,7 @@ func (o *operation) watch(ctx context.Context, at *begun, total int64, stop cont
 			}
 			o.fleet.tell(Event{
 				Kind: EventProgress, Site: o.plan.Site, POP: at.agent.pop.Name, Do: ActionSend,
-				Done: w.done.Load(), Total: total, Wire: now - at.started,
+				Done: w.done.Load(), Total: total, Wire: at.agent.wire.since(),
 			})
 		}
 	})

@@ -19,12 +19,12 @@ import (
 // A parcel is a release, ready to be sent: from here, if this machine has its files, or
 // from POPs that have them.
 type parcel struct {
-	id        string
-	manifest  *release.Manifest
-	offered   offered
-	files     map[release.Hash]release.File // one for each object
-	spool     *spool                        // nil: the files are not here
-	donors    []*agentClient                // POPs that have it
+	id       string
+	manifest *release.Manifest
+	offered  offered
+	files    map[release.Hash]release.File // one for each object
+	spool    *spool                        // nil: the files are not here
+	donors   []*agentClient                // POPs that have it
 }
 
 // newParcel makes a parcel of a manifest and the statement about it.

@@ -46,6 +46,9 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }
 
+// MarshalText writes the name.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 // A POPState is what is known of one POP before anything is done.
 type POPState struct {
 	POP string

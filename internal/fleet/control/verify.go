@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -437,3 +438,17 @@ func (v *verifier) results() []Verified {
 	return all
 }
 
+// everywhere verifies POPs at the same time. That one differs is in the results.
+func (v *verifier) everywhere(ctx context.Context, pops []string) error {
+	var wait sync.WaitGroup
+	errs := make([]error, len(pops))
+	for i, pop := range pops {
+		wait.Go(func() {
+			if _, differs := errors.AsType[*DiffersError](v.verify(ctx, pop)); !differs {
+				errs[i] = ctx.Err()
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
