@@ -100,7 +100,7 @@ func (b *batch) commit() error {
 	for _, p := range b.files {
 		tmp = append(tmp, p.tmp)
 	}
-	if err := syncFiles(b.st.dir, tmp); err != nil {
+	if err := syncFiles(b.st.root, tmp); err != nil {
 		return err
 	}
 	b.st.moving.RLock()
@@ -121,7 +121,7 @@ func (b *batch) commit() error {
 	}
 	b.bytes = 0
 	slices.Sort(dirs)
-	return syncDirectories(slices.Compact(dirs))
+	return syncDirectories(b.st.root, slices.Compact(dirs))
 }
 
 // drop removes what was not committed.

@@ -14,8 +14,8 @@ const (
 	codedMagic  = "penny-c1"
 	codedHeader = len(codedMagic) + sha256.Size
 	// MaxCoded is the largest object that travels in a coding of HTTP, in bytes of
-	// its identity form.
-	MaxCoded = 32 << 20
+	// its identity form. Package serve/site codes no larger ones.
+	MaxCoded = 8 << 20
 )
 
 // Coded returns an object in a coding in which it was delivered, the better one
@@ -24,7 +24,7 @@ const (
 func (st *Store) Coded(h Hash, coding encode.Coding) (data []byte, level encode.Level, ok bool) {
 	for _, level := range []encode.Level{encode.Best, encode.Quick} {
 		path := st.codedPath(h, coding, level)
-		raw, err := readPath(path, MaxCoded+int64(codedHeader))
+		raw, err := readPath(path, MaxCoded+slack+int64(codedHeader))
 		if err != nil {
 			continue
 		}

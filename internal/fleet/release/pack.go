@@ -42,6 +42,8 @@ const (
 	// MaxDictionary is the largest object that travels in zstd, and the largest
 	// base that it may have, in bytes: both are held in memory.
 	MaxDictionary = 32 << 20
+	// dictionaryID is what a zstd frame calls its base.
+	dictionaryID = 1
 	// slack is by how many bytes a coded form may be longer than the identity form.
 	slack = 1 << 10
 )

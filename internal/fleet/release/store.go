@@ -35,7 +35,8 @@ const (
 // from deploying.
 type Store struct {
 	dir    string
-	tmp    string // a directory of this store alone
+	tmp    string   // a directory of this store alone
+	root   *os.File // dir, open so that no error of the disk below it goes unseen
 	unlock func() error
 	next   atomic.Uint64 // names in tmp
 
@@ -50,14 +51,14 @@ type Store struct {
 }
 
 // A CorruptError says that an object or manifest in a store is not what its name
-// says. It has been removed, so that [Store.Missing] asks for it anew.
+// says. Whoever finds that removes it, so that [Store.Missing] asks for it anew.
 type CorruptError struct {
 	Name Hash
 	Path string
 }
 
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("%s is damaged and was removed: its bytes are not those that its name stands for", e.Path)
+	return fmt.Sprintf("%s is damaged: its bytes are not those that its name stands for", e.Path)
 }
 
 // OpenStore opens the store in dir, which it makes. Whatever was being written
@@ -65,6 +66,9 @@ func (e *CorruptError) Error() string {
 func OpenStore(dir string) (*Store, error) {
 	st := &Store{dir: dir}
 	if err := st.prepare(); err != nil {
+		if st.root != nil {
+			err = errors.Join(err, st.root.Close())
+		}
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	return st, nil
@@ -72,7 +76,7 @@ func OpenStore(dir string) (*Store, error) {
 
 // Close gives up what the store holds. What is in it stays.
 func (st *Store) Close() error {
-	return errors.Join(os.RemoveAll(st.tmp), st.unlock())
+	return errors.Join(removeHeld(st.tmp, st.unlock), st.root.Close())
 }
 
 func (st *Store) prepare() error {
@@ -81,6 +85,11 @@ func (st *Store) prepare() error {
 			return err
 		}
 	}
+	root, err := os.Open(st.dir)
+	if err != nil {
+		return err
+	}
+	st.root = root
 	if err := st.prepareObjects(); err != nil {
 		return err
 	}
@@ -122,7 +131,7 @@ func (st *Store) prepareObjects() error {
 			return err
 		}
 	}
-	return syncDirectories([]string{objects, st.dir})
+	return syncDirectories(st.root, []string{objects, st.dir})
 }
 
 func shard(first byte) string { return Hash{first}.String()[:2] }
@@ -150,13 +159,22 @@ func removeAbandoned(dir string) error {
 		if err != nil {
 			return err
 		}
-		// While it is locked nobody takes it for his own. Windows removes the lock
-		// itself only afterwards.
-		if err := errors.Join(os.RemoveAll(path), unlock()); err == nil || os.RemoveAll(path) == nil {
-			continue
-		} else {
+		if err := removeHeld(path, unlock); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// removeHeld removes a directory whose lock is held: while it is nobody else
+// takes it for his own. Windows lets the lock itself go only afterwards.
+func removeHeld(path string, unlock func() error) error {
+	err := os.RemoveAll(path)
+	if unlockErr := unlock(); unlockErr != nil {
+		return errors.Join(err, unlockErr)
+	}
+	if err != nil {
+		return os.RemoveAll(path)
 	}
 	return nil
 }
@@ -196,6 +214,29 @@ func (st *Store) Missing(hashes []Hash) []Hash {
 		asked[h] = true
 	}
 	return missing
+}
+
+// Lacks returns the objects of a release that the store does not have, each once.
+// One whose size is not the manifest's is damaged, and removed.
+func (st *Store) Lacks(m *Manifest) []Hash {
+	var lacking []Hash
+	asked := make(map[Hash]bool, len(m.Files))
+	for i := range m.Files {
+		f := &m.Files[i]
+		if asked[f.Hash] {
+			continue
+		}
+		asked[f.Hash] = true
+		info, err := os.Lstat(st.objectPath(f.Hash))
+		if err == nil && info.Mode().IsRegular() && info.Size() == f.Size {
+			continue
+		}
+		if err == nil {
+			_ = st.Discard(f.Hash) // it is asked for anew either way
+		}
+		lacking = append(lacking, f.Hash)
+	}
+	return lacking
 }
 
 // manyHashes is from how many objects on it is quicker to read all directories
@@ -381,16 +422,24 @@ func (st *Store) PutManifest(m *Manifest, statement []byte) (Hash, error) {
 
 // Manifest returns the manifest of a release; the error of one that is not there
 // is fs.ErrNotExist.
+//
+// One that the disk has damaged is removed and a *[CorruptError].
 func (st *Store) Manifest(id Hash) (*Manifest, error) {
+	m, err := st.readManifest(id)
+	if _, ok := errors.AsType[*CorruptError](err); ok {
+		_, removed := st.remove(st.manifestPath(id))
+		err = errors.Join(err, removed)
+	}
+	return m, err
+}
+
+func (st *Store) readManifest(id Hash) (*Manifest, error) {
 	text, err := readPath(st.manifestPath(id), MaxManifest)
 	if err != nil {
 		return nil, fmt.Errorf("read manifest %s: %w", id.Short(), err)
 	}
 	if HashOf(text) != id {
-		st.moving.Lock()
-		defer st.moving.Unlock()
-		_, err := st.remove(st.manifestPath(id))
-		return nil, errors.Join(&CorruptError{Name: id, Path: st.manifestPath(id)}, err)
+		return nil, &CorruptError{Name: id, Path: st.manifestPath(id)}
 	}
 	m, err := ParseManifest(text)
 	if err != nil {

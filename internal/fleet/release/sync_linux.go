@@ -11,11 +11,11 @@ import (
 // that the file system has to write.
 const fewFiles = 8
 
-// syncFiles brings the content of files to the disk, which hold what was written
-// in a directory on the same file system.
-func syncFiles(dir string, paths []string) error {
+// syncFiles brings the content of files to the disk, all of them on the file
+// system of root, which was opened before they were written.
+func syncFiles(root *os.File, paths []string) error {
 	if len(paths) > fewFiles {
-		return syncFileSystem(dir)
+		return syncFileSystem(root)
 	}
 	for _, path := range paths {
 		if err := syncPath(path); err != nil {
@@ -26,9 +26,9 @@ func syncFiles(dir string, paths []string) error {
 }
 
 // syncDirectories brings the names in directories to the disk.
-func syncDirectories(dirs []string) error {
+func syncDirectories(root *os.File, dirs []string) error {
 	if len(dirs) > fewFiles {
-		return syncFileSystem(dirs[0])
+		return syncFileSystem(root)
 	}
 	for _, dir := range dirs {
 		if err := syncPath(dir); err != nil {
@@ -38,14 +38,9 @@ func syncDirectories(dirs []string) error {
 	return nil
 }
 
-func syncFileSystem(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
+func syncFileSystem(root *os.File) error {
 	for {
-		err := unix.Syncfs(int(f.Fd()))
+		err := unix.Syncfs(int(root.Fd()))
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}

@@ -9,7 +9,7 @@ import (
 )
 
 // syncFiles brings the content of files to the disk.
-func syncFiles(_ string, paths []string) error {
+func syncFiles(_ *os.File, paths []string) error {
 	for _, path := range paths {
 		f, err := os.OpenFile(path, os.O_RDWR, 0) // Windows flushes only what may be written
 		if err != nil {
@@ -24,7 +24,7 @@ func syncFiles(_ string, paths []string) error {
 
 // syncDirectories brings the names in directories to the disk. Windows has no way
 // to ask for that; its file systems keep a journal of names.
-func syncDirectories(dirs []string) error {
+func syncDirectories(_ *os.File, dirs []string) error {
 	if runtime.GOOS == "windows" {
 		return nil
 	}

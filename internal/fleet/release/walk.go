@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -121,7 +120,7 @@ func (w *walker) dir(f *os.File, n *node, depth int) {
 	}
 	n.entries = make([]walkEntry, 0, len(names))
 	for _, name := range names {
-		if at := join(n.path, name); !hidden(at) {
+		if !hidden(n.path, name) {
 			n.entries = append(n.entries, walkEntry{name: name})
 		}
 	}
@@ -177,27 +176,41 @@ func (w *walker) stat(dir *os.File, n *node, entries []walkEntry) {
 	for i := range entries {
 		e := &entries[i]
 		stat, mode, err := lstatAt(dir, e.name)
-		at := join(n.path, e.name)
-		switch what := wrongPath(at); {
+		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			e.skip = true // gone since the directory was read
 		case err != nil:
-			w.fail(fmt.Errorf("stat %s: %w", at, err))
+			w.fail(fmt.Errorf("stat %s: %w", join(n.path, e.name), err))
 			e.skip = true
-		case what != "":
-			w.skip(e, fmt.Sprintf("%q: not in the release: %s", at, what))
-		case mode == 0:
+		case mode != 0:
+			w.special(n, e, mode)
+		case wrongPath(e.name) != "" || len(n.path)+1+len(e.name) > MaxPathBytes:
+			e.skip = true
+			w.note("not in the release: " + wrongPath(join(n.path, e.name)))
+		default:
 			e.stat = stat
 			regular++
-		case mode&fs.ModeDir != 0:
-			e.sub = &node{path: at}
-		case mode&fs.ModeSymlink != 0:
-			w.skip(e, at+": not in the release: symbolic links are not followed")
-		default:
-			w.skip(e, at+": not in the release: neither a file nor a directory")
 		}
 	}
 	w.count(regular)
+}
+
+// special deals with what is no regular file.
+func (w *walker) special(n *node, e *walkEntry, mode fs.FileMode) {
+	at := join(n.path, e.name)
+	if mode&fs.ModeDir != 0 && wrongPath(at) == "" {
+		e.sub = &node{path: at}
+		return
+	}
+	e.skip = true
+	switch what := wrongPath(at); {
+	case what != "":
+		w.note("not in the release: " + what)
+	case mode&fs.ModeSymlink != 0:
+		w.note(at + ": not in the release: symbolic links are not followed")
+	default:
+		w.note(at + ": not in the release: neither a file nor a directory")
+	}
 }
 
 func (w *walker) count(files int) {
@@ -228,15 +241,10 @@ func (w *walker) sub(parent *os.File, name string, n *node, depth int) {
 	w.aside(func() { w.dir(f, n, depth) })
 }
 
-// hidden reports whether a path is a dotfile's, other than /.well-known (RFC
-// 8615).
-func hidden(at string) bool {
-	return strings.HasPrefix(path.Base(at), ".") && at != ".well-known"
-}
-
-func (w *walker) skip(e *walkEntry, why string) {
-	e.skip = true
-	w.note(why)
+// hidden reports whether a name in a directory is a dotfile's, other than
+// /.well-known (RFC 8615).
+func hidden(dir, name string) bool {
+	return strings.HasPrefix(name, ".") && join(dir, name) != ".well-known"
 }
 
 func (w *walker) note(why string) {
