@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 	"pennyfarthing/internal/fleet/config"
 	"pennyfarthing/internal/fleet/control"
 	"pennyfarthing/internal/fleet/keys"
+	"pennyfarthing/internal/mistake"
 	"pennyfarthing/internal/sweep"
 	"pennyfarthing/web"
 )
@@ -42,6 +44,11 @@ const localhost = ".localhost"
 // that vouches for all.
 func (f *fleet) chooseSites() error {
 	sites := f.startable()
+	for _, s := range sites {
+		if info, err := os.Stat(s.Files); errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+			return &mistake.Error{File: s.Files, What: "there is no such directory", Hint: "give a directory of files, such as ./public"}
+		}
+	}
 	optout, err := f.optout()
 	if err != nil {
 		return err
