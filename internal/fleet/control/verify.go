@@ -184,7 +184,7 @@ func (f *Fleet) newVerifier(m, before *release.Manifest, l *site.Layout, all boo
 	for _, name := range names {
 		if at, served := l.Path(name); served {
 			add(at)
-		} else if _, there := m.File(name); !there {
+		} else if _, there := m.File(name); !there && !site.Fingerprinted(name) { // those are retained
 			add((&url.URL{Path: "/" + name}).EscapedPath()) // gone
 		}
 	}
