@@ -97,11 +97,12 @@ func (o *Options) validate() error {
 // What may be under way at once. Members are few; a stranger must not take their
 // places.
 const (
-	apiConnections = 256
-	apiStreams     = 64 // of one connection
-	packsAtOnce    = 8
-	manifestsAt    = 1 // each may need some hundred megabytes
-	followersAt    = 16
+	apiConnections      = 256
+	apiConnectionsOfOne = 64 // from one address
+	apiStreams          = 64 // of one connection
+	packsAtOnce         = 8
+	manifestsAt         = 1 // each may need some hundred megabytes
+	followersAt         = 16
 )
 
 // An Agent is the daemon of a POP. [Agent.Run] does all the work and waits for all

@@ -405,3 +405,34 @@ func TestManyPOPsAreDeployedAtOnce(t *testing.T) {
 	}
 	f.shows("one")
 }
+
+// TestALittleChangeIsLittleOnTheWire changes one line of a large file, among many files.
+func TestALittleChangeIsLittleOnTheWire(t *testing.T) {
+	f := newFleet(t, "au", "fr")
+	c := f.open()
+	tr := pages("one")
+	for i := range 500 {
+		tr[fmt.Sprintf("many/%d.txt", i)] = fmt.Sprint(i)
+	}
+	var b strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&b, "%d %x\n", i, i*i*i)
+	}
+	tr["large.txt"] = b.String()
+	first := f.deploy(c, tr)
+	tr["large.txt"] = strings.Replace(b.String(), "\n777 ", "\nseven ", 1)
+	tr["about.html"] = "about two"
+	second := f.deploy(c, tr)
+	f.shows("two")
+	for i, p := range second.POPs {
+		if p.Wire > 20_000 || p.Sent.Objects != 2 {
+			t.Errorf("%s was sent %+v, with %d bytes over the network; at first %d", p.POP, p.Sent, p.Wire, first.POPs[i].Wire)
+		}
+	}
+	// A machine that has not kept the old version sends the file as it is.
+	tr["large.txt"] = b.String() + "more"
+	third := f.deploy(f.openAs(f.owner.Identity(), t.TempDir()), tr)
+	if third.POPs[0].Sent.Objects != 1 || third.POPs[0].Wire < 30_000 {
+		t.Errorf("from elsewhere %+v", third.POPs[0])
+	}
+}

@@ -95,10 +95,7 @@ func (f *Fleet) move(ctx context.Context, o RollbackOptions, decide func([]POPSt
 	if err != nil {
 		return nil, err
 	}
-	box, err := newParcel(intent.Release, m, statement)
-	if err != nil {
-		return nil, err
-	}
+	box := newParcel(intent.Release, m, statement)
 	check := f.newVerifier(m, live, lay, false)
 	report.Left = check.left
 	return f.carryOut(ctx, plan, pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
