@@ -175,7 +175,7 @@ func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 	report := newReport(Deploy, p.new.manifest, p.live)
 	report.Notes, report.DryRun = p.new.tree.Notes, o.DryRun
 	f.lacks(p.pops, p.new.manifest)
-	intent := Intent{Kind: Deploy, Site: o.Site, Release: p.new.id, Holder: f.holder, All: o.All, Wait: o.Wait, Generation: f.recall(o.Site).Generation}
+	intent := Intent{Kind: Deploy, Site: o.Site, Release: p.new.id, Holder: f.holder, All: o.All, Wait: o.Wait, Generation: f.recall(o.Site).Generation, Hint: f.whereAll()}
 	plan, err := Make(intent, p.pops)
 	if err != nil {
 		return nil, err
