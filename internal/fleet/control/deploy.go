@@ -160,6 +160,9 @@ func (f *Fleet) manifestHere(id string) *release.Manifest {
 
 // Deploy makes a directory what a site's visitors see.
 func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
+	if err := checkSite(o.Site); err != nil {
+		return nil, err
+	}
 	began := f.Now()
 	unlock, err := f.lockSite(ctx, o.Site, o.Wait)
 	if err != nil {
