@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -230,7 +231,7 @@ func printPlan(w io.Writer, r *control.Report) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	waves := p.Waves
 	if p.Undo != nil {
-		waves = append(waves[:len(waves):len(waves)], *p.Undo)
+		waves = append(slices.Clip(waves), *p.Undo)
 	}
 	for _, wave := range waves {
 		for i, lane := range wave.Lanes {
