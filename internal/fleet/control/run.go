@@ -67,7 +67,7 @@ func (a Action) limit() time.Duration {
 		return 15 * time.Second
 	case ActionVerify:
 		return 2 * time.Minute
-	case ActionSend:
+	case ActionSend, ActionRefine:
 	}
 	return 0
 }
