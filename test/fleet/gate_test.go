@@ -1,0 +1,217 @@
+package fleet_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pennyfarthing/internal/fleet/keys"
+)
+
+// A moment is when, in the life of one request, something happens.
+type moment string
+
+const (
+	before moment = "before" // the agent sees nothing of the request
+	during moment = "during" // the agent has the first half of the request's body
+	after  moment = "after"  // the agent has answered, and nobody gets the answer
+)
+
+// A gate stands between whoever deploys and the agent of a POP. It has the keys of
+// both, as only a test has, so that it sees every request by its name and not as
+// bytes of TLS: it can hold one for as long as it takes to kill somebody.
+type gate struct {
+	server *http.Server
+	addr   string
+	client *http.Client
+
+	mu    sync.Mutex // guards what follows
+	to    string     // address of the agent
+	names []string   // of the requests so far
+	want  string     // name of the request that is to be stopped; "" for none
+	when  moment
+	then  func()   // what happens then; the request is not answered after it
+	heads []string // releases whose activation the agent has acknowledged
+}
+
+// newGate opens a gate before a POP that shows the POP's certificate, and passes on
+// to the agent in the owner's name.
+func newGate(t *testing.T, owner *keys.Owner, pop string, leaf []byte, key *keys.Key) *gate {
+	t.Helper()
+	pair, err := keys.ParseLeaf(leaf, key, fleetOfFaults, pop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roster := func() *keys.Roster { r, _ := owner.Roster(); return r }
+	g := &gate{client: &http.Client{Transport: http2Transport(t, keys.ClientTLS(owner.Identity(), pop, roster, time.Now))}}
+	g.server = &http.Server{
+		Handler: g, TLSConfig: keys.ServerTLS(tlsOf(pair), roster), ErrorLog: log.New(io.Discard, "", 0), // killed peers are what it is for
+		ReadHeaderTimeout: time.Minute,
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.addr = l.Addr().String()
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = g.server.ServeTLS(l, "", "") // until it is closed
+	}()
+	t.Cleanup(func() {
+		_ = g.server.Close() // a test's
+		<-served
+	})
+	return g
+}
+
+// step names what a request does, as events of a deploy do.
+func step(r *http.Request) string {
+	path := r.URL.Path
+	last := path[strings.LastIndexByte(path, '/')+1:]
+	switch {
+	case last == "lease" && r.Method == http.MethodPut:
+		return "lease"
+	case last == "lease":
+		return "unlease"
+	case last == "pack":
+		return "send"
+	case last == "stage":
+		return "stage"
+	case last == "head" && r.Method == http.MethodPut:
+		return "activate"
+	case strings.Contains(path, "/releases/") && r.Method == http.MethodPut:
+		return "offer"
+	}
+	return r.Method + " " + last
+}
+
+// stop lets something happen at a request, once.
+func (g *gate) stop(name string, when moment, then func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.want, g.when, g.then, g.names = name, when, then, nil
+}
+
+// seen are the names of the requests since the last stop.
+func (g *gate) seen() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return append([]string(nil), g.names...)
+}
+
+// acknowledged is the release that the agent has last said to serve, "" for none.
+func (g *gate) acknowledged() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.heads) == 0 {
+		return ""
+	}
+	return g.heads[len(g.heads)-1]
+}
+
+func (g *gate) lead(to string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.to = to
+}
+
+// enter notes a request, and returns what happens at it, and when.
+func (g *gate) enter(r *http.Request) (to string, when moment, then func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	name := step(r)
+	count := 1
+	for _, had := range g.names {
+		if had == name || strings.HasPrefix(had, name+" #") {
+			count++
+		}
+	}
+	if count > 1 {
+		name = fmt.Sprintf("%s #%d", name, count)
+	}
+	g.names = append(g.names, name)
+	if g.want != name {
+		return g.to, "", nil
+	}
+	when, then = g.when, g.then
+	g.want, g.then = "", nil
+	return g.to, when, then
+}
+
+// ServeHTTP passes a request on.
+func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	to, when, then := g.enter(r)
+	if when == before {
+		then()
+		panic(http.ErrAbortHandler)
+	}
+	body := io.Reader(r.Body)
+	if when == during {
+		body = &broken{in: r.Body, then: then}
+	}
+	out, err := http.NewRequestWithContext(r.Context(), r.Method, "https://"+to+r.URL.RequestURI(), body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	out.Header, out.ContentLength = r.Header, r.ContentLength
+	resp, err := g.client.Do(out)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	g.note(r, resp, answer)
+	if when == after {
+		then()
+		panic(http.ErrAbortHandler)
+	}
+	for name, values := range resp.Header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(resp.StatusCode)
+	_, _ = io.Copy(w, bytes.NewReader(answer)) // who asked may be gone
+}
+
+func (g *gate) note(r *http.Request, resp *http.Response, answer []byte) {
+	var head struct{ Active string }
+	if step(r) != "activate" || resp.StatusCode != http.StatusOK || json.Unmarshal(answer, &head) != nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.heads = append(g.heads, head.Active)
+}
+
+// broken is a body that ends in an error after its first piece, half of which gets
+// through.
+type broken struct {
+	in   io.Reader
+	then func()
+	done bool
+}
+
+// Read reads half a piece, and then breaks.
+func (b *broken) Read(p []byte) (int, error) {
+	if b.done {
+		b.then()
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := b.in.Read(p)
+	if n > 0 {
+		b.done = true
+		return max(1, n/2), nil
+	}
+	return 0, err
+}
