@@ -3,7 +3,6 @@ package fleet_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log"
 	"net"
@@ -36,10 +35,21 @@ type gate struct {
 	mu    sync.Mutex // guards what follows
 	to    string     // address of the agent
 	names []string   // of the requests so far
-	want  string     // name of the request that is to be stopped; "" for none
-	when  moment
-	then  func()   // what happens then; the request is not answered after it
-	heads []string // releases whose activation the agent has acknowledged
+	next  *stop      // nil: none
+	heads []string   // releases whose activation the agent has acknowledged
+}
+
+// A stop is a request that is held and then never answered.
+type stop struct {
+	name    string
+	when    moment
+	reached chan struct{} // closed when it is held
+	goOn    chan struct{} // to be closed for its connection to be cut
+}
+
+func (s *stop) hold() {
+	close(s.reached)
+	<-s.goOn
 }
 
 // newGate opens a gate before a POP that shows the POP's certificate, and passes on
@@ -94,14 +104,23 @@ func step(r *http.Request) string {
 	return r.Method + " " + last
 }
 
-// stop lets something happen at a request, once.
-func (g *gate) stop(name string, when moment, then func()) {
+// stop holds the next request of a name.
+func (g *gate) stop(name string, when moment) *stop {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.want, g.when, g.then, g.names = name, when, then, nil
+	g.names = nil
+	g.next = &stop{name: name, when: when, reached: make(chan struct{}), goOn: make(chan struct{})}
+	return g.next
 }
 
-// seen are the names of the requests since the last stop.
+// forget forgets the names of the requests so far.
+func (g *gate) forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.names = nil
+}
+
+// seen are the names of the requests since they were forgotten.
 func (g *gate) seen() []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -124,39 +143,30 @@ func (g *gate) lead(to string) {
 	g.to = to
 }
 
-// enter notes a request, and returns what happens at it, and when.
-func (g *gate) enter(r *http.Request) (to string, when moment, then func()) {
+// enter notes a request, and returns where it goes, and the stop that it is; one that has no
+// moment if it goes through.
+func (g *gate) enter(r *http.Request) (to string, s *stop) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	name := step(r)
-	count := 1
-	for _, had := range g.names {
-		if had == name || strings.HasPrefix(had, name+" #") {
-			count++
-		}
-	}
-	if count > 1 {
-		name = fmt.Sprintf("%s #%d", name, count)
-	}
 	g.names = append(g.names, name)
-	if g.want != name {
-		return g.to, "", nil
+	if g.next == nil || g.next.name != name {
+		return g.to, &stop{}
 	}
-	when, then = g.when, g.then
-	g.want, g.then = "", nil
-	return g.to, when, then
+	s, g.next = g.next, nil
+	return g.to, s
 }
 
 // ServeHTTP passes a request on.
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	to, when, then := g.enter(r)
-	if when == before {
-		then()
+	to, stopped := g.enter(r)
+	if stopped.when == before {
+		stopped.hold()
 		panic(http.ErrAbortHandler)
 	}
 	body := io.Reader(r.Body)
-	if when == during {
-		body = &broken{in: r.Body, then: then}
+	if stopped.when == during {
+		body = &broken{in: r.Body, then: stopped.hold}
 	}
 	out, err := http.NewRequestWithContext(r.Context(), r.Method, "https://"+to+r.URL.RequestURI(), body)
 	if err != nil {
@@ -173,8 +183,8 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	g.note(r, resp, answer)
-	if when == after {
-		then()
+	if stopped.when == after {
+		stopped.hold()
 		panic(http.ErrAbortHandler)
 	}
 	for name, values := range resp.Header {
