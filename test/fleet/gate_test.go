@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"log"
@@ -28,15 +29,15 @@ const (
 // both, as only a test has, so that it sees every request by its name and not as
 // bytes of TLS: it can hold one for as long as it takes to kill somebody.
 type gate struct {
-	server *http.Server
 	addr   string
 	client *http.Client
 
-	mu    sync.Mutex // guards what follows
-	to    string     // address of the agent
-	names []string   // of the requests so far
-	next  *stop      // nil: none
-	heads []string   // releases whose activation the agent has acknowledged
+	mu    sync.Mutex                         // guards what follows
+	to    string                             // address of the agent
+	names []string                           // of the requests so far
+	next  *stop                              // nil: none
+	lies  func(*http.Request, []byte) []byte // changes answers; nil: nobody does
+	heads []string                           // releases whose activation the agent has acknowledged
 }
 
 // A stop is a request that is held and then never answered.
@@ -62,25 +63,31 @@ func newGate(t *testing.T, owner *keys.Owner, pop string, leaf []byte, key *keys
 	}
 	roster := func() *keys.Roster { r, _ := owner.Roster(); return r }
 	g := &gate{client: &http.Client{Transport: http2Transport(t, keys.ClientTLS(owner.Identity(), pop, roster, time.Now))}}
-	g.server = &http.Server{
-		Handler: g, TLSConfig: keys.ServerTLS(tlsOf(pair), roster), ErrorLog: log.New(io.Discard, "", 0), // killed peers are what it is for
+	g.addr = serveTLS(t, keys.ServerTLS(tlsOf(pair), roster), g)
+	return g
+}
+
+// serveTLS serves until the test ends, and returns the address.
+func serveTLS(t *testing.T, config *tls.Config, h http.Handler) string {
+	t.Helper()
+	server := &http.Server{
+		Handler: h, TLSConfig: config, ErrorLog: log.New(io.Discard, "", 0), // peers that are killed are what it is for
 		ReadHeaderTimeout: time.Minute,
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.addr = l.Addr().String()
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		_ = g.server.ServeTLS(l, "", "") // until it is closed
+		_ = server.ServeTLS(l, "", "") // until it is closed
 	}()
 	t.Cleanup(func() {
-		_ = g.server.Close() // a test's
+		_ = server.Close() // a test's
 		<-served
 	})
-	return g
+	return l.Addr().String()
 }
 
 // step names what a request does, as events of a deploy do.
@@ -111,6 +118,13 @@ func (g *gate) stop(name string, when moment) *stop {
 	g.names = nil
 	g.next = &stop{name: name, when: when, reached: make(chan struct{}), goOn: make(chan struct{})}
 	return g.next
+}
+
+// lie changes what the agent answers: whoever has stolen it may.
+func (g *gate) lie(change func(r *http.Request, answer []byte) []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lies = change
 }
 
 // forget forgets the names of the requests so far.
@@ -186,6 +200,13 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if stopped.when == after {
 		stopped.hold()
 		panic(http.ErrAbortHandler)
+	}
+	g.mu.Lock()
+	lies := g.lies
+	g.mu.Unlock()
+	if lies != nil {
+		answer = lies(r, answer)
+		resp.Header.Del("Content-Length")
 	}
 	for name, values := range resp.Header {
 		w.Header()[name] = values
