@@ -235,7 +235,7 @@ func TestAStolenPOPKeyPosesAsNoOtherPOP(t *testing.T) {
 	} {
 		asked := make(chan string, 100) // more than anybody asks
 		fr.impostor(config, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.URL.Path }))
-		out := c.wants("status --json")
+		out, _, _ := run(t, c.command("status", "--json"))
 		var status struct {
 			POPs []struct{ POP, Error string }
 		}
@@ -286,8 +286,12 @@ func TestAStolenPOPThatLiesMisleadsNobody(t *testing.T) {
 		c.writeVersion(version)
 		ci := c.elsewhere(c.member(fmt.Sprintf("ci%d", version), "deploy:"+site))
 		lie = func(_ string, answer []byte) []byte { return answer }
-		c.wants("status") // brings the roster
-		lie = changeStatus(func(s *api.SiteStatus) { s.Head.Generation = generation })
+		run(t, c.command("status")) // brings the roster, and complains about au
+		lie = changeStatus(func(s *api.SiteStatus) {
+			if s.Head != nil {
+				s.Head.Generation = generation
+			}
+		})
 		if stdout, stderr, code := run(t, ci("deploy", site)); code != 0 || !strings.Contains(stdout, "live on 2 of 3") {
 			t.Errorf("%s: exit code %d\n%s%s", name, code, stdout, stderr)
 		}
@@ -413,9 +417,22 @@ func TestAStolenDeployKeyCannotSpendTheGenerations(t *testing.T) {
 			n.refused(ci, http.StatusUnprocessableEntity, api.CodeInvalid, http.MethodPut, "/v1/sites/"+site+"/head", head)
 		}
 	}
+	// What it can spend, the owner gets past.
+	au := c.nodes[0]
+	for i := range uint64(3) {
+		head := c.sign(ci, api.KindHead, api.Head{Site: site, Generation: 1 + (i+1)*api.MaxLeap, Release: au.status().Active, Time: time.Unix(1, 0).UTC()})
+		if status, answer := au.ask(ci, http.MethodPut, "/v1/sites/"+site+"/head", head); status != http.StatusOK {
+			t.Fatalf("%d %s", status, answer)
+		}
+	}
 	c.writeVersion(1)
 	c.wants("deploy", "live on 2 of 2")
 	c.serves(1)
+	c.writeVersion(2)
+	if stdout, stderr, code := run(t, c.elsewhere(ci)("deploy", site)); code != 0 {
+		t.Errorf("afterwards a member deploys no more: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	c.serves(2)
 }
 
 // A revoked member is refused at the next word with the fleet. A POP that was off
@@ -444,7 +461,7 @@ func TestARevokedMemberIsRefusedAtTheNextWord(t *testing.T) {
 	if _, err := c.owner.Revoke("ci"); err != nil {
 		t.Fatal(err)
 	}
-	c.wants("status")
+	run(t, c.command("status")) // which complains about fr
 	if got := may(au); got == http.StatusOK {
 		t.Errorf("who was revoked still may: %d", got)
 	}
@@ -467,8 +484,9 @@ func TestARevokedMemberIsRefusedAtTheNextWord(t *testing.T) {
 	c.serves(0)
 }
 
-// What a member has deployed stays when the member is revoked: POPs go on serving it,
-// also when they are started again, and those that are behind can be brought up to it.
+// What a member has deployed stays when the member is revoked, also when POPs are started
+// again. But it goes to no other POP by itself, for it may be a thief's: somebody has to
+// deploy it, or go back.
 func TestWhatARevokedMemberHasDeployedStays(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "au", "fr")
@@ -485,13 +503,16 @@ func TestWhatARevokedMemberHasDeployedStays(t *testing.T) {
 	if _, err := c.owner.Revoke("ci"); err != nil {
 		t.Fatal(err)
 	}
-	c.wants("status")
+	run(t, c.command("status")) // which complains about fr
 	au.kill()
 	au.start()
 	c.serves(1, au)
 	fr.start()
+	if stdout, stderr, code := run(t, c.command("deploy", "--catch-up")); code != 1 || !strings.Contains(stderr, "hint: penny deploy "+site) {
+		t.Errorf("what may be a thief's is spread: exit code %d\n%s%s", code, stdout, stderr)
+	}
 	c.serves(0, fr)
-	c.wants("deploy --catch-up", "live on 2 of 2")
+	c.wants("deploy", "live on 2 of 2")
 	c.serves(1)
 	c.wants("verify "+site, "0 differ")
 	c.wants("rollback "+site, "live on 2 of 2")

@@ -123,16 +123,14 @@ type prepared struct {
 func (f *Fleet) prepare(ctx context.Context, o DeployOptions) (p prepared, err error) {
 	remembered := f.recall(o.Site)
 	guess := f.manifestHere(remembered.Release)
-	var seen []Observation
 	var seenErr error
 	var wait sync.WaitGroup
-	wait.Go(func() { seen, seenErr = f.Observe(ctx) })
+	wait.Go(func() { p.pops, seenErr = f.look(ctx, o.Site) })
 	p.new, err = f.snapshot(ctx, o, guess)
 	wait.Wait()
 	if err = errors.Join(err, seenErr); err != nil {
 		return p, err
 	}
-	p.pops = states(seen, o.Site)
 	top := topOf(p.pops)
 	if p.live = guess; top == nil || top.Release == remembered.Release && guess != nil {
 		return p, nil
