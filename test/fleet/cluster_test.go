@@ -77,7 +77,9 @@ func newCluster(t *testing.T, names ...string) *cluster {
 	for _, n := range c.nodes {
 		n.equip()
 	}
-	c.write()
+	if len(names) > 0 {
+		c.write()
+	}
 	return c
 }
 
@@ -86,11 +88,19 @@ func (c *cluster) write() {
 	c.t.Helper()
 	c.where.POPs = nil
 	for _, n := range c.nodes {
-		c.where.POPs = append(c.where.POPs, control.POP{Name: n.name, API: n.gate.addr, Edge: n.edge})
+		c.where.POPs = append(c.where.POPs, control.POP{Name: n.name, API: n.door(), Edge: n.edge})
 	}
 	if err := c.where.Write(c.state, fleetOfFaults); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// door is where a POP's agent is reached: at its gate if it has one.
+func (n *node) door() string {
+	if n.gate == nil {
+		return n.api
+	}
+	return n.gate.addr
 }
 
 // certify makes the site's certificate.

@@ -58,9 +58,15 @@ type deployment struct {
 }
 
 // deploy begins a penny deploy, and listens for something that it says.
-func (c *cluster) deploy(word string, args ...string) *deployment {
+func (c *cluster) deploy(word string) *deployment {
 	c.t.Helper()
-	d := &deployment{cmd: c.command(append([]string{"deploy", "--json"}, args...)...), said: make(chan struct{}), ended: make(chan struct{})}
+	return c.watch(c.command("deploy", "--json"), word)
+}
+
+// watch begins a command, and listens for something that it says.
+func (c *cluster) watch(cmd *exec.Cmd, word string) *deployment {
+	c.t.Helper()
+	d := &deployment{cmd: cmd, said: make(chan struct{}), ended: make(chan struct{})}
 	out, err := d.cmd.StderrPipe()
 	if err != nil {
 		c.t.Fatal(err)
