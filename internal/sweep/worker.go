@@ -192,7 +192,7 @@ func (w *worker) sendControl(now int64, ill bool) {
 	w.control++
 	t.Text, t.Rank = t.Target.String(), 0
 	t.Done = func(t *ask.Task) {
-		answered := t.Row.Status > 0
+		answered := t.Row.Status > 0 || t.Row.Verdict == verdict.OK.String() // found, where nobody is asked
 		w.health.Control(w.reactor.Now(), answered)
 		w.counters.Controls.Add(1)
 		if !answered {

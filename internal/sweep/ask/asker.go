@@ -54,6 +54,7 @@ type Asker struct {
 
 	names     resolverNames
 	asked     []*question // free ones
+	exchanges []*exchange // free ones
 	active    int
 	resolving int
 	parked    int
@@ -99,8 +100,41 @@ func (a *Asker) question(t *Task) *question {
 
 func (a *Asker) putQuestion(q *question) {
 	q.t = nil
-	a.asked = append(a.asked, q)
+	if len(a.asked) < mostFree {
+		a.asked = append(a.asked, q)
+	}
 }
+
+// An exchange is one of a task's. Tasks have one only while somebody is asked.
+type exchange struct {
+	fetch.Exchange
+	t *Task
+}
+
+func (a *Asker) exchange(t *Task) *exchange {
+	var x *exchange
+	if n := len(a.exchanges); n > 0 {
+		x = a.exchanges[n-1]
+		a.exchanges = a.exchanges[:n-1]
+	} else {
+		x = new(exchange)
+		x.Done = func(*fetch.Exchange) { x.t.fetched() }
+	}
+	x.t = t
+	return x
+}
+
+func (a *Asker) putExchange(x *exchange) {
+	x.Exchange = fetch.Exchange{Done: x.Done}
+	x.t = nil
+	if len(a.exchanges) < mostFree {
+		a.exchanges = append(a.exchanges, x)
+	}
+}
+
+// mostFree of each kind are kept to be used again. That is for what ends and begins in
+// one turn of the reactor: all that were ever under way at once would be a waste.
+const mostFree = 1 << 9
 
 // Parked is the number of tasks that wait.
 func (a *Asker) Parked() int { return a.parked }
@@ -117,8 +151,7 @@ func (a *Asker) Task() *Task {
 
 // Free takes a task back after its Done.
 func (a *Asker) Free(t *Task) {
-	const most = 1 << 12
-	if len(a.free) < most {
+	if len(a.free) < mostFree {
 		clear(t.Row.Tries)
 		a.free = append(a.free, t)
 	}
@@ -136,6 +169,7 @@ func (a *Asker) Ask(t *Task) {
 }
 
 func (a *Asker) done(t *Task) {
+	t.putExchange()
 	a.active--
 	t.Done(t)
 }

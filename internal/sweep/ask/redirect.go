@@ -12,7 +12,7 @@ import (
 // requestAnswered takes an answer into the row, if it is the row's, and follows
 // redirects.
 func (t *Task) requestAnswered() {
-	x := &t.exchange
+	x := &t.exchange.Exchange
 	if t.hop == 0 {
 		t.answered = true
 		if t.summary < 0 {

@@ -49,11 +49,12 @@ type Task struct {
 	first   int          // the first request's try, of its last round
 
 	addrs    []netip.Addr // left to ask
-	buffer   [4]netip.Addr
+	buffer   [mostAddresses]netip.Addr
 	asked    int  // addresses in this round
 	asked6   bool // AAAA, in this round
 	name     named
-	exchange fetch.Exchange
+	addr     netip.AddrPort // that is asked
+	exchange *exchange      // nil while nobody is asked
 	turn     pace.Turn
 	timer    loop.Timer
 	next     func(*Task) // when the timer expires
@@ -61,7 +62,7 @@ type Task struct {
 	trouble int // faults of our own, in a row
 	redone  int
 	parked  bool
-	robots  robotsState
+	robots  *robotsState // nil: not needed yet
 }
 
 // A named is what the resolver said of the name that is being asked.
@@ -86,7 +87,7 @@ func (t *Task) reset() {
 	t.chain, t.answered, t.summary, t.believed = 0, false, -1, verdict.None
 	t.dead, t.seen, t.codes = lookup{}, t.seen[:0], t.codes[:0]
 	t.first, t.trouble = -1, 0
-	t.robots = robotsState{}
+	t.robots = nil
 }
 
 // nextChain begins the next chain that is to be asked, or ends the task.
@@ -136,6 +137,11 @@ func (t *Task) startRound() {
 	t.begin()
 	if t.here.ip {
 		t.addrs = append(t.buffer[:0], netip.MustParseAddr(t.here.host))
+		if t.a.policy.DNSOnly {
+			t.name = named{}
+			t.found()
+			return
+		}
 		t.tryAddress()
 		return
 	}
@@ -148,6 +154,7 @@ func (t *Task) startRound() {
 }
 
 func (t *Task) resolve(v6 bool) {
+	t.putExchange()
 	q := t.a.question(t)
 	q.Name, q.V6, q.Fresh, q.Expected = t.here.host, v6, t.round > 0, t.other
 	t.a.resolving++
@@ -303,8 +310,7 @@ func family(addr netip.Addr) int32 {
 
 // turnFor waits for the turn of an address, and asks it.
 func (t *Task) turnFor(addr netip.Addr) {
-	x := &t.exchange
-	x.Addr = netip.AddrPortFrom(addr, t.a.port(t.here.port))
+	t.addr = netip.AddrPortFrom(addr, t.a.port(t.here.port))
 	t.takeTurn()
 }
 
@@ -318,7 +324,7 @@ func (t *Task) takeTurn() {
 		domain = target.Registrable(t.here.host)
 	}
 	now := t.a.reactor.Now()
-	if at := t.a.pacer.Next(&t.turn, now, t.exchange.Addr.Addr(), domain); at > now {
+	if at := t.a.pacer.Next(&t.turn, now, t.addr.Addr(), domain); at > now {
 		t.park(at, (*Task).takeTurn)
 		return
 	}
@@ -327,6 +333,7 @@ func (t *Task) takeTurn() {
 
 // park has the task wait. It is not under way meanwhile: others may be.
 func (t *Task) park(at int64, next func(*Task)) {
+	t.putExchange()
 	t.next = next
 	if t.timer.F == nil {
 		t.timer.F = func() {
@@ -341,16 +348,15 @@ func (t *Task) park(at int64, next func(*Task)) {
 }
 
 func (t *Task) fetch() {
-	p, x := t.a.policy, &t.exchange
-	done := x.Done
-	if done == nil {
-		done = func(*fetch.Exchange) { t.fetched() }
+	if t.exchange == nil {
+		t.exchange = t.a.exchange(t)
 	}
+	p, x := t.a.policy, &t.exchange.Exchange
 	*x = fetch.Exchange{
-		Secure: t.here.secure, Host: t.here.hostport(), Addr: x.Addr, Method: p.Method, Path: t.here.path, Body: p.Body, Title: p.Title,
-		Connect: p.Timeouts.Connect, Handshake: p.Timeouts.TLS, FirstByte: p.Timeouts.FirstByte, Total: p.Timeouts.Total, Done: done,
+		Secure: t.here.secure, Host: t.here.hostport(), Addr: t.addr, Method: p.Method, Path: t.here.path, Body: p.Body, Title: p.Title,
+		Connect: p.Timeouts.Connect, Handshake: p.Timeouts.TLS, FirstByte: p.Timeouts.FirstByte, Total: p.Timeouts.Total, Done: x.Done,
 	}
-	if t.robots.asking {
+	if t.askingRobots() {
 		x.Path, x.Body, x.Title, x.Method = "/robots.txt", maxRobots, false, "GET"
 	} else if t.round == 0 && t.a.policy.Retries > 0 {
 		t.a.adapt(x)
@@ -358,9 +364,17 @@ func (t *Task) fetch() {
 	t.a.fetcher.Fetch(x)
 }
 
+// putExchange gives the exchange back. What it has brought is not valid any more.
+func (t *Task) putExchange() {
+	if t.exchange != nil {
+		t.a.putExchange(t.exchange)
+		t.exchange = nil
+	}
+}
+
 // fetched goes on when an address has answered, or has not.
 func (t *Task) fetched() {
-	x := &t.exchange
+	x := &t.exchange.Exchange
 	t.Sent += x.BytesOut
 	t.Received += x.BytesIn
 	if x.Verdict.Class() == verdict.Self {
@@ -369,8 +383,8 @@ func (t *Task) fetched() {
 	}
 	t.trouble = 0
 	t.heard(x.Status > 0 || !silent(x.Verdict))
-	if t.robots.asking {
-		t.gotRobots()
+	if t.askingRobots() {
+		t.fetchedRobots()
 		return
 	}
 	t.a.learn(x)
@@ -406,6 +420,10 @@ func (t *Task) fetched() {
 
 // endRound does it again, or not.
 func (t *Task) endRound() {
+	if t.askingRobots() && t.asked > 0 { // the request will say what keeps it from coming
+		t.gotRobots()
+		return
+	}
 	v := t.failure
 	if v == verdict.None { // there was no address to ask: cannot be, and must not stay
 		v = verdict.DNSNoData

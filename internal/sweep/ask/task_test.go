@@ -3,6 +3,7 @@ package ask
 import (
 	"testing"
 	"time"
+	"unsafe"
 
 	"pennyfarthing/internal/sweep/evidence"
 	"pennyfarthing/internal/sweep/health"
@@ -42,5 +43,15 @@ func TestADoubtfulTryMattersOnlyWhereNothingLaterSettlesIt(t *testing.T) {
 				t.Errorf("settled: %v, want %v", got, test.want)
 			}
 		})
+	}
+}
+
+// Fifteen thousand may be under way, and each byte of one is three of resident memory
+// then: it is allocated in classes of sizes, and garbage may be as much again.
+func TestATaskUnderWayStaysSmall(t *testing.T) {
+	for name, size := range map[string][2]uintptr{"a task": {unsafe.Sizeof(Task{}), 1024}, "its question": {unsafe.Sizeof(question{}), 288}, "its exchange": {unsafe.Sizeof(exchange{}), 352}} {
+		if size[0] > size[1] {
+			t.Errorf("%s has %d bytes, more than the %d that the allocator has a class for", name, size[0], size[1])
+		}
 	}
 }

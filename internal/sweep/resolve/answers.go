@@ -147,12 +147,8 @@ func (x *Resolver) fails(l *lookup, v verdict.Code) {
 // failed takes a failure into account, and asks for a second opinion.
 func (x *Resolver) failed(l *lookup) {
 	s := l.server
-	f := &l.failure[l.failures]
+	l.failure[l.failures] = failure{server: s, opened: l.opened, ended: l.ended, rcode: l.rcode, verdict: l.failed, answered: l.answered}
 	l.failures++
-	*f = Failure{Resolver: s.addr, Verdict: l.failed, Took: time.Duration(l.ended - l.opened), At: x.wall(l.opened)}
-	if l.answered {
-		f.Rcode = rcodeName(l.rcode)
-	}
 	x.leave(l)
 	if l.failures == len(l.failure) || l.v6 && l.failed == verdict.DNSNoData {
 		x.lost(l)
@@ -205,13 +201,13 @@ func (x *Resolver) found(l *lookup) {
 		s.known, s.knownAge = l.name, 0
 	}
 	x.stats.Names++
-	if e := x.cache.put(l.name, l.hash, now, min(mostTTL, max(leastTTL, a.ttl))); e != nil {
-		e.n = copy(e.addrs[:], a.addrs[:a.n])
-		e.server = s.addr
+	if e := x.cache.put(l.hash, now, min(mostTTL, max(leastTTL, a.ttl))); e != nil {
+		e.keep(s, a.addrs[:a.n])
 	}
+	failures := l.public()
 	took, at := time.Duration(now-l.opened), x.wall(l.opened)
 	for q := l.ask; q != nil; q = q.next {
-		l.fill(q, verdict.OK)
+		l.fill(q, verdict.OK, failures)
 		q.Addrs = append(q.addrs[:0], a.addrs[:a.n]...)
 		q.Resolver, q.Rcode, q.Took, q.At = s.addr, rcodeName(a.rcode), took, at
 	}
@@ -221,18 +217,18 @@ func (x *Resolver) found(l *lookup) {
 // lost ends a lookup with its failures.
 func (x *Resolver) lost(l *lookup) {
 	x.stats.Names++
-	word := &l.failure[0]
-	for i := range l.failure[:l.failures] {
-		if f := &l.failure[i]; plain(f.Verdict) < plain(word.Verdict) {
+	failures := l.public()
+	word := &failures[0]
+	for i := range failures {
+		if f := &failures[i]; plain(f.Verdict) < plain(word.Verdict) {
 			word = f
 		}
 	}
-	if e := x.cache.put(l.name, l.hash, x.reactor.Now(), negativeTTL); e != nil {
-		e.server = word.Resolver
-		e.result = &result{word.Verdict, append([]Failure(nil), l.failure[:l.failures]...)}
+	if e := x.cache.put(l.hash, x.reactor.Now(), negativeTTL); e != nil {
+		e.rare = &rare{word: word, failures: failures}
 	}
 	for q := l.ask; q != nil; q = q.next {
-		l.fill(q, word.Verdict)
+		l.fill(q, word.Verdict, failures)
 		q.Resolver, q.Rcode, q.Took, q.At = word.Resolver, word.Rcode, word.Took, word.At
 	}
 	x.deliver(l)
@@ -241,16 +237,16 @@ func (x *Resolver) lost(l *lookup) {
 // giveUp ends a lookup without a word about its name.
 func (x *Resolver) giveUp(l *lookup) {
 	x.stats.Own++
+	failures := l.public()
 	for q := l.ask; q != nil; q = q.next {
-		l.fill(q, verdict.SelfResolver)
+		l.fill(q, verdict.SelfResolver, failures)
 		q.Own = true
 	}
 	x.deliver(l)
 }
 
-func (l *lookup) fill(q *Question, v verdict.Code) {
-	q.Verdict, q.Sends = v, l.all
-	q.Failures = append(q.failures[:0], l.failure[:l.failures]...)
+func (l *lookup) fill(q *Question, v verdict.Code, failures []Failure) {
+	q.Verdict, q.Sends, q.Failures = v, l.all, failures
 }
 
 // deliver calls those back who have asked. They may ask again at once, and use their

@@ -3,13 +3,16 @@ package resolve
 import (
 	"hash/maphash"
 	"net/netip"
-
-	"pennyfarthing/internal/verdict"
+	"slices"
 )
 
 // A cache remembers what names came to. It is a table of buckets of a few entries
 // each: a new one takes the place of an old one, or else of the one that expires
 // first, so that its size never changes.
+//
+// Names are told apart by 64 bits of a keyed hash alone. Of ten million questions
+// one gets another name's entry in one of 10^8 runs; the names themselves would take as
+// much memory again, and keep whole shards of the list from being freed.
 type cache struct {
 	seed    maphash.Seed
 	entries []entry
@@ -28,19 +31,43 @@ const (
 )
 
 type entry struct {
-	name    string // empty: none
 	hash    uint64
-	expires int64
-	result  *result // of failures
-	n       int
-	addrs   [mostFound]netip.Addr
-	server  netip.AddrPort
+	expires int64 // 0: there is none
+	server  *server
+	rare    *rare // nil: there are addresses of IPv4
+	n       uint8
+	addrs   [mostFound][4]byte
 }
 
-// A result is how a lookup failed.
-type result struct {
-	verdict  verdict.Code
+// A rare is what few entries have.
+type rare struct {
+	word     *Failure // that was believed; nil: there are addresses
 	failures []Failure
+	addrs    []netip.Addr
+}
+
+// keep puts addresses into a new entry.
+func (e *entry) keep(s *server, addrs []netip.Addr) {
+	addrs = addrs[:min(len(addrs), mostFound)]
+	e.server, e.n = s, uint8(len(addrs)) //nolint:gosec // mostFound at most
+	for i, addr := range addrs {
+		if !addr.Is4() {
+			e.rare = &rare{addrs: slices.Clone(addrs)}
+			return
+		}
+		e.addrs[i] = addr.As4()
+	}
+}
+
+// found appends the addresses to those of to.
+func (e *entry) found(to []netip.Addr) []netip.Addr {
+	if e.rare != nil {
+		return append(to, e.rare.addrs...)
+	}
+	for _, addr := range e.addrs[:e.n] {
+		to = append(to, netip.AddrFrom4(addr))
+	}
+	return to
 }
 
 func newCache(entries int) *cache {
@@ -71,13 +98,13 @@ func (c *cache) bucket(hash uint64) []entry {
 }
 
 // get returns what is known about a name, or nil.
-func (c *cache) get(name string, hash uint64, now int64) *entry {
+func (c *cache) get(hash uint64, now int64) *entry {
 	if len(c.entries) == 0 {
 		return nil
 	}
 	b := c.bucket(hash)
 	for i := range b {
-		if e := &b[i]; e.hash == hash && e.name == name && e.expires > now {
+		if e := &b[i]; e.hash == hash && e.expires > now {
 			return e
 		}
 	}
@@ -85,14 +112,14 @@ func (c *cache) get(name string, hash uint64, now int64) *entry {
 }
 
 // put returns the entry for a name, which is empty, or nil if nothing is kept.
-func (c *cache) put(name string, hash uint64, now int64, ttl uint32) *entry {
+func (c *cache) put(hash uint64, now int64, ttl uint32) *entry {
 	if len(c.entries) == 0 {
 		return nil
 	}
 	b := c.bucket(hash)
 	at := &b[0]
 	for i := range b {
-		if b[i].hash == hash && b[i].name == name {
+		if b[i].hash == hash {
 			at = &b[i]
 			break
 		}
@@ -100,6 +127,6 @@ func (c *cache) put(name string, hash uint64, now int64, ttl uint32) *entry {
 			at = &b[i]
 		}
 	}
-	*at = entry{name: name, hash: hash, expires: now + int64(ttl)*inSecond}
+	*at = entry{hash: hash, expires: now + int64(ttl)*inSecond}
 	return at
 }

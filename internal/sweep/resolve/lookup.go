@@ -42,21 +42,59 @@ type lookup struct {
 	rcode     uint16
 	answered  bool
 	failures  int
-	failure   [2]Failure
+	failure   [2]failure
 	links     int
 	ended     int64
 	withoutOP bool // without EDNS
 	truncated bool // and so over TCP
 
 	// The step.
-	target   string
-	qtype    uint16
-	n        int // sends
-	fast     bool
+	target string
+	qtype  uint16
+	n      int // sends
+	fast   bool
+	*wire  // nil while no server is asked
+}
+
+// A wire is what a lookup has while it is with a server: most of those that have
+// failed wait without one until they are asked again, for long.
+type wire struct {
 	sent     [mostSends]send
 	size     int
 	question int // its size
 	packet   [packetSize]byte
+	free     *wire // the next one
+}
+
+// A failure is what a server said, or did not say.
+type failure struct {
+	server   *server
+	opened   int64
+	ended    int64
+	rcode    uint16
+	verdict  verdict.Code
+	answered bool
+}
+
+// public is the failure for who has asked.
+func (f *failure) public() Failure {
+	p := Failure{Resolver: f.server.addr, Verdict: f.verdict, Took: time.Duration(f.ended - f.opened), At: f.server.x.wall(f.opened)}
+	if f.answered {
+		p.Rcode = rcodeName(f.rcode)
+	}
+	return p
+}
+
+// public are the failures for who has asked.
+func (l *lookup) public() []Failure {
+	if l.failures == 0 {
+		return nil
+	}
+	all := make([]Failure, l.failures)
+	for i := range all {
+		all[i] = l.failure[i].public()
+	}
+	return all
 }
 
 // A send is one packet that was sent. Each has an id of its own, so that its answer
@@ -126,9 +164,22 @@ func (x *Resolver) leave(l *lookup) {
 	}
 	l.endStep()
 	l.server = nil
+	if w := l.wire; w != nil {
+		w.free, x.wires, l.wire = x.wires, w, nil
+	}
 	if !l.probe {
 		x.total--
 	}
+}
+
+// newWire is a wire for a lookup that has none.
+func (x *Resolver) newWire() *wire {
+	w := x.wires
+	if w == nil {
+		return new(wire)
+	}
+	x.wires, w.free = w.free, nil
+	return w
 }
 
 // pump begins what may begin, and calls those back who are answered already.
@@ -225,6 +276,9 @@ func (x *Resolver) begin(l *lookup, s *server) {
 // step asks a question of an opinion.
 func (x *Resolver) step(l *lookup, target string, qtype uint16) {
 	l.endStep()
+	if l.wire == nil {
+		l.wire = x.newWire()
+	}
 	l.state, l.target, l.qtype, l.graces, l.truncated = asking, target, qtype, 0, false
 	l.size, l.question = packQuery(&l.packet, target, qtype, !l.withoutOP, x.random.Uint64)
 	x.transmit(l)
@@ -233,7 +287,7 @@ func (x *Resolver) step(l *lookup, target string, qtype uint16) {
 // endStep forgets a question: its answer may not come any more.
 func (l *lookup) endStep() {
 	s := l.server
-	for i := range l.sent[:l.n] {
+	for i := range l.n {
 		if at := &s.ids[l.sent[i].id]; *at == l.index {
 			*at = 0
 			s.used--

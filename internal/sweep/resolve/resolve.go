@@ -119,19 +119,18 @@ type Question struct {
 	// Addrs are at most 16. From the cache there are at most 4.
 	Addrs []netip.Addr
 	// Failures are what each resolver said that did not help, whatever came in the
-	// end, in order.
+	// end, in order. They are not to be changed: others may have the same.
 	Failures []Failure
 	Resolver netip.AddrPort // that had the addresses, or was asked last
 	Rcode    string         // of it; empty without an answer
 	Took     time.Duration  // of it, from the first send to the answer; 0 from the cache
 	At       time.Time      // when it was first sent
+	Sends    int            // packets, for all who have asked at the same time
 	Cached   bool
-	Sends    int  // packets, for all who have asked at the same time
 	Own      bool // our resolvers are ill: nothing is said about the name
 
-	addrs    [mostFound]netip.Addr
-	failures [2]Failure
-	next     *Question
+	addrs [mostFound]netip.Addr
+	next  *Question
 }
 
 // A Failure is what one resolver said, or did not say.
@@ -182,6 +181,7 @@ type Resolver struct {
 
 	lookups []*lookup // all that there are, by index
 	free    queue
+	wires   *wire     // free ones
 	under   []*lookup // what is under way, by hash
 	first   queue     // lookups that have not begun
 	again   queue     // that go on: second opinions
@@ -282,7 +282,7 @@ func (x *Resolver) Resolve(q *Question) {
 	}
 	hash := x.cache.hash(name, q.V6)
 	if !q.Fresh {
-		if e := x.cache.get(name, hash, x.reactor.Now()); e != nil {
+		if e := x.cache.get(hash, x.reactor.Now()); e != nil {
 			x.stats.Hits++
 			q.fromCache(e)
 			x.later(q)
@@ -327,15 +327,14 @@ func (x *Resolver) later(q *Question) {
 }
 
 func (q *Question) fromCache(e *entry) {
-	q.Cached, q.Resolver = true, e.server
-	if e.result != nil {
-		q.Verdict = e.result.verdict
-		q.Failures = append(q.failures[:0], e.result.failures...)
-		q.Rcode = e.result.failures[len(e.result.failures)-1].Rcode
+	q.Cached = true
+	if r := e.rare; r != nil && r.word != nil {
+		q.Verdict, q.Resolver, q.Failures = r.word.Verdict, r.word.Resolver, r.failures
+		q.Rcode = r.failures[len(r.failures)-1].Rcode
 		return
 	}
-	q.Verdict, q.Rcode = verdict.OK, "NOERROR"
-	q.Addrs = append(q.addrs[:0], e.addrs[:e.n]...)
+	q.Verdict, q.Resolver, q.Rcode = verdict.OK, e.server.addr, "NOERROR"
+	q.Addrs = e.found(q.addrs[:0])
 }
 
 // Stats returns what was done so far. It must be called in the reactor's goroutine, or

@@ -49,7 +49,7 @@ func (e *csvEncoder) write(rows []evidence.Row) error {
 				}
 			case *[]evidence.Try:
 				e.cell = appendTries(e.cell[:0], *v)
-				e.buf = appendCell(e.buf, string(e.cell))
+				e.buf = appendCell(e.buf, e.cell)
 			default:
 				e.buf = appendValue(e.buf, v)
 			}
@@ -70,22 +70,28 @@ func (e *csvEncoder) end() error {
 	return err
 }
 
-func appendCell(b []byte, s string) []byte {
-	if !strings.ContainsAny(s, "\",\r\n") {
-		return append(b, s...)
-	}
-	b = append(b, '"')
-	for {
-		i := strings.IndexByte(s, '"')
-		if i < 0 {
-			break
+// appendCell appends a cell, in quotes where it must be.
+func appendCell[T string | []byte](b []byte, s T) []byte {
+	from := 0 // what is not appended yet
+	quoted := false
+	for i := range len(s) {
+		switch s[i] {
+		case '"', ',', '\r', '\n':
+			if !quoted {
+				quoted = true
+				b = append(b, '"')
+			}
+			if s[i] == '"' {
+				b = append(b, s[from:i+1]...)
+				from = i // it stands twice
+			}
 		}
-		b = append(b, s[:i]...)
-		b = append(b, '"', '"')
-		s = s[i+1:]
 	}
-	b = append(b, s...)
-	return append(b, '"')
+	b = append(b, s[from:]...)
+	if quoted {
+		b = append(b, '"')
+	}
+	return b
 }
 
 // A csvReader reads what csvEncoder writes, and what a spreadsheet makes of it: other

@@ -24,6 +24,9 @@ const (
 	maxRecord = 1<<24 - 1
 	// maxTargets is how many targets a shard may have.
 	maxTargets = 1 << 20
+	// wholeBytes is the size of the largest file of a part that is read back in one go:
+	// that of nearly all shards, and less dear than a call for each of its rows.
+	wholeBytes = 1 << 20
 	// batch is how many rows are encoded in one go.
 	batch = 64
 )
@@ -113,17 +116,39 @@ func (p *Part) flush() error {
 // createTemporary makes a new file that no reader takes for a part.
 func (p *Parts) createTemporary(shard int) (*os.File, error) {
 	name := "." + partName(shard, p.format) + "." + rand.Text() + temporary
-	return os.OpenFile(filepath.Join(p.dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	return p.files.open(func() (*os.File, error) {
+		return os.OpenFile(filepath.Join(p.dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	})
 }
 
-// read fills a row from the record of an index.
-func (p *Part) read(index int, row *evidence.Row, scratch *[]byte) error {
+// readBack reads what is in the part's file into buf, if it is not too much.
+func (p *Part) readBack(buf []byte) ([]byte, error) {
+	spilled := p.size - int64(len(p.kept))
+	if spilled > wholeBytes {
+		return buf[:0], nil
+	}
+	buf = slices.Grow(buf[:0], int(spilled))[:spilled]
+	if spilled == 0 {
+		return buf, nil
+	}
+	if _, err := p.spill.ReadAt(buf, 0); err != nil {
+		return buf, fmt.Errorf("read back the rows: %w", err)
+	}
+	return buf, nil
+}
+
+// read fills a row from the record of an index. What is in the part's file may have
+// been read already.
+func (p *Part) read(index int, row *evidence.Row, file []byte, scratch *[]byte) error {
 	offset, length := int64(p.where[index]>>24), int(p.where[index]&maxRecord) //nolint:gosec // as they went in
 	spilled := p.size - int64(len(p.kept))
 	var record string // of which the row's strings are parts
-	if offset >= spilled {
+	switch {
+	case offset >= spilled:
 		record = string(p.kept[offset-spilled:][:length])
-	} else {
+	case len(file) > 0:
+		record = string(file[offset:][:length])
+	default:
 		buf := slices.Grow((*scratch)[:0], length)[:length]
 		*scratch = buf
 		if _, err := p.spill.ReadAt(buf, offset); err != nil {
@@ -170,6 +195,7 @@ func (p *Parts) commit(part *Part) (info Info, err error) {
 	if err != nil {
 		return Info{}, err
 	}
+	defer p.files.fill()
 	defer func() {
 		if err != nil {
 			f.Close()
@@ -199,7 +225,7 @@ func (p *Parts) commit(part *Part) (info Info, err error) {
 	if err := os.Rename(f.Name(), filepath.Join(p.dir, name)); err != nil {
 		return Info{}, err
 	}
-	if err := syncDir(p.dir); err != nil {
+	if err := p.syncDir(); err != nil {
 		return Info{}, err
 	}
 	return Info{File: name, Rows: len(part.where), Bytes: out.size, SHA256: hex.EncodeToString(out.hash.Sum(nil))}, nil
@@ -219,10 +245,15 @@ func (p *Parts) encode(part *Part, w io.Writer) error {
 		return err
 	}
 	var scratch []byte
+	file, err := part.readBack(p.file)
+	if err != nil {
+		return err
+	}
+	p.file = file[:0]
 	for from := 0; from < len(part.where); from += batch {
 		rows := p.rows[:min(batch, len(part.where)-from)]
 		for i := range rows {
-			if err := part.read(from+i, &rows[i], &scratch); err != nil {
+			if err := part.read(from+i, &rows[i], file, &scratch); err != nil {
 				return err
 			}
 		}
@@ -249,6 +280,7 @@ func newEncoder(format Format, meta Meta) (encoder, error) {
 func (p *Part) Discard() {
 	if p.spill != nil {
 		p.spill.Close()
+		p.parts.files.fill()
 		if p.name != "" {
 			os.Remove(p.name) //nolint:errcheck // Clean looks again
 		}
