@@ -215,7 +215,7 @@ func (f *Fleet) ask(ctx context.Context, a *agentClient) (*api.Status, error) {
 	s, err := a.status(ctx)
 	if refused, ok := errors.AsType[*RefusedError](err); ok && refused.Answer.Status == http.StatusForbidden {
 		// It may not know us, or nobody, yet. A roster may come from anybody.
-		if a.put(ctx, apiPath("roster"), f.roster.Load().statement) != nil {
+		if f.bringRoster(ctx, a, f.roster.Load()) != nil {
 			return nil, err
 		}
 		s, err = a.status(ctx)
@@ -233,9 +233,18 @@ func (f *Fleet) ask(ctx context.Context, a *agentClient) (*api.Status, error) {
 	case s.Roster > ours.Number:
 		return s, f.learn(ctx, a)
 	case s.Roster < ours.Number:
-		return s, a.put(ctx, apiPath("roster"), ours.statement)
+		return s, f.bringRoster(ctx, a, ours)
 	}
 	return s, nil
+}
+
+// bringRoster gives a POP the roster that is in force.
+func (f *Fleet) bringRoster(ctx context.Context, a *agentClient, r *rosterState) error {
+	err := a.put(ctx, apiPath("roster"), r.statement)
+	if err == nil {
+		f.tell(Event{Kind: EventRoster, POP: a.pop.Name, Number: r.Number})
+	}
+	return err
 }
 
 // learn takes a POP's roster over, if it is newer than ours.

@@ -24,6 +24,8 @@ type Intent struct {
 	Generation uint64
 	// Hint is what to do where no POP can be reached.
 	Hint string
+	// Only are the POPs that may change; empty for all.
+	Only []string
 }
 
 // A Kind is what kind of change is wanted.
@@ -169,6 +171,9 @@ func Make(in Intent, pops []POPState) (*Plan, error) {
 	targets, err := plan.aim(in, top, split, up)
 	if err != nil {
 		return nil, err
+	}
+	if len(in.Only) > 0 {
+		targets = slices.DeleteFunc(targets, func(s POPState) bool { return !slices.Contains(in.Only, s.POP) })
 	}
 	if len(targets) == 0 {
 		return plan, nil

@@ -20,6 +20,8 @@ type RollbackOptions struct {
 	All     bool   // every POP has to be reached
 	Wait    bool   // wait for another deploy to end
 	DryRun  bool   // make the plan, and do nothing
+	// Only are the POPs that are brought up by [Fleet.CatchUp]; empty for all.
+	Only []string
 }
 
 // Rollback makes a release that POPs still have what a site's visitors see. Where they
@@ -44,7 +46,7 @@ func (f *Fleet) Rollback(ctx context.Context, o RollbackOptions) (*Report, error
 func (f *Fleet) CatchUp(ctx context.Context, o RollbackOptions) (*Report, error) {
 	return f.move(ctx, o, func(pops []POPState) (Intent, error) {
 		if top := topOf(pops); top != nil {
-			return Intent{Kind: CatchUp, Release: top.Release}, nil
+			return Intent{Kind: CatchUp, Release: top.Release, Only: o.Only}, nil
 		}
 		return Intent{Kind: CatchUp}, nil
 	})

@@ -46,7 +46,7 @@ func (f *Fleet) lockSite(ctx context.Context, site string, wait bool) (unlock fu
 			return unlock, err
 		}
 		if !wait {
-			return nil, &mistake.Error{What: site + " is being deployed from this machine by another penny", Hint: "wait for it, or let this one wait: --wait"}
+			return nil, &BusyError{Site: site}
 		}
 		if !told {
 			f.tell(Event{Kind: EventWaiting, Site: site, Text: "another penny on this machine is deploying " + site})
