@@ -55,6 +55,7 @@ func (f *testFleet) deploy(c *control.Fleet, tr tree) *control.Report {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	c.Finish(f.t.Context())
 	return r
 }
 

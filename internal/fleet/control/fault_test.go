@@ -15,6 +15,7 @@ import (
 
 	"pennyfarthing/internal/fleet/agent"
 	"pennyfarthing/internal/fleet/control"
+	"pennyfarthing/internal/fleet/release"
 )
 
 // large is a release of many objects that no coding makes small.
@@ -308,5 +309,30 @@ func TestNobodySeesHalfARelease(t *testing.T) {
 		if n == 0 {
 			t.Errorf("nobody asked %s", f.pops[i].name)
 		}
+	}
+}
+
+// TestAPOPThatHasLostWhatAnObjectRefersToIsSentAllOfIt removes the old version of a file
+// behind an agent's back.
+func TestAPOPThatHasLostWhatAnObjectRefersToIsSentAllOfIt(t *testing.T) {
+	f := newFleet(t, "au", "fr")
+	c := f.open()
+	tr := pages("one")
+	noise := make([]byte, 100_000)
+	_, _ = rand.Read(noise) // never fails
+	tr["large.bin"] = string(noise)
+	f.deploy(c, tr)
+	old := release.HashOf(noise).String()
+	lost := filepath.Join(f.pops[0].dir, "store", "objects", old[:2], old)
+	if err := os.Remove(lost); err != nil {
+		t.Fatal(err)
+	}
+	tr["large.bin"] = string(noise[:50_000]) + "changed" + string(noise[50_000:])
+	r := f.deploy(c, tr)
+	if r.Live() != 2 || r.POPs[0].Wire < 100_000 || r.POPs[1].Wire > 50_000 {
+		t.Errorf("reported %+v", r.POPs)
+	}
+	if _, content := f.pops[0].get("/large.bin"); content != tr["large.bin"] {
+		t.Errorf("it serves %d bytes", len(content))
 	}
 }
