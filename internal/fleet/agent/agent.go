@@ -121,6 +121,7 @@ type Agent struct {
 	roster atomic.Pointer[rosterState]
 	config atomic.Pointer[configState]
 	leaf   atomic.Pointer[tls.Certificate] // nil: none yet
+	certs  atomic.Pointer[certificateSet]
 	seen   *seen
 	store  *release.Store
 	disk   *disk
@@ -136,9 +137,8 @@ type Agent struct {
 	// what removes them.
 	collecting sync.RWMutex
 	// changing makes changes of the roster, the configuration, certificates and the
-	// set of sites one after the other. It guards certificates.
-	changing     sync.Mutex
-	certificates map[string]*siteCertificate
+	// set of sites one after the other.
+	changing sync.Mutex
 
 	mu    sync.Mutex // guards sites
 	sites map[string]*hostedSite

@@ -436,3 +436,32 @@ func TestALittleChangeIsLittleOnTheWire(t *testing.T) {
 		t.Errorf("from elsewhere %+v", third.POPs[0])
 	}
 }
+
+func TestTheBestCodingsAreSentBehind(t *testing.T) {
+	f := newFleet(t, "au", "fr")
+	c := f.open()
+	tr := pages("one")
+	r, err := c.Deploy(t.Context(), control.DeployOptions{Site: site, Dir: tr.dir(t), Best: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Refined.Objects == 0 || r.Refined.Bytes == 0 || r.Live() != 2 {
+		t.Errorf("reported %+v", r)
+	}
+	for _, p := range f.pops {
+		found := false
+		err := filepath.WalkDir(p.dir, func(path string, _ os.DirEntry, err error) error {
+			found = found || strings.HasSuffix(path, ".br.best")
+			return err
+		})
+		if err != nil || !found {
+			t.Errorf("%s has no best coding (%v)", p.name, err)
+		}
+	}
+	f.shows("one")
+	// On request also when nothing else is to be done.
+	again, err := c.Deploy(t.Context(), control.DeployOptions{Site: site, Dir: tr.dir(t), Best: true})
+	if err != nil || !again.Nothing || again.Refined.Objects != r.Refined.Objects {
+		t.Errorf("once more: %+v, %v", again, err)
+	}
+}

@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"pennyfarthing/internal/fleet/api"
 	"pennyfarthing/internal/fleet/keys"
 	"pennyfarthing/internal/fleet/release"
@@ -172,13 +174,20 @@ type Observation struct {
 // part of what is observed; the error is the context's.
 func (f *Fleet) Observe(ctx context.Context) ([]Observation, error) {
 	all := make([]Observation, len(f.agents))
-	var wait sync.WaitGroup
+	var g errgroup.Group
+	g.SetLimit(observedAtOnce)
 	for i, a := range f.agents {
-		wait.Go(func() { all[i] = f.observe(ctx, a) })
+		g.Go(func() error {
+			all[i] = f.observe(ctx, a)
+			return nil
+		})
 	}
-	wait.Wait()
+	_ = g.Wait() // it is in all
 	return all, ctx.Err()
 }
+
+// observedAtOnce bounds how many POPs are asked at a time.
+const observedAtOnce = 64
 
 // observeLimit is how long a POP has to say how it is.
 const observeLimit = 15 * time.Second

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,6 +22,8 @@ type Intent struct {
 	Wait bool
 	// Generation is the highest that we know to have been given away, on whichever POP.
 	Generation uint64
+	// Hint is what to do where no POP can be reached.
+	Hint string
 }
 
 // A Kind is what kind of change is wanted.
@@ -128,6 +131,7 @@ const (
 	ActionActivate Action = "activate" // sends the head: visitors see the release
 	ActionVerify   Action = "verify"   // asks as a visitor, and compares
 	ActionUnlease  Action = "unlease"  // gives the right back
+	ActionRefine   Action = "refine"   // sends the best codings behind; in no plan, for it changes nothing
 )
 
 // Nothing reports whether the plan has nothing to do.
@@ -185,7 +189,7 @@ func reachable(in Intent, behind []Behind, up []POPState) error {
 	case len(up) == 0 && len(behind) == 0:
 		return &mistake.Error{What: "the fleet has no POPs", Hint: "add one to penny.toml, or run penny up"}
 	case len(up) == 0:
-		return &mistake.Error{What: "no POP can be reached: " + reasons(behind), Hint: "penny status asks them all"}
+		return &mistake.Error{What: "no POP can be reached: " + reasons(behind), Hint: cmp.Or(in.Hint, "penny status asks them all")}
 	case in.All && len(behind) > 0:
 		return &mistake.Error{What: "not every POP can be reached: " + reasons(behind), Hint: "without --all the others go ahead"}
 	}

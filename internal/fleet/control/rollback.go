@@ -52,6 +52,9 @@ func (f *Fleet) CatchUp(ctx context.Context, o RollbackOptions) (*Report, error)
 
 // move makes a release that POPs have what is served.
 func (f *Fleet) move(ctx context.Context, o RollbackOptions, decide func([]POPState) (Intent, error)) (*Report, error) {
+	if err := checkSite(o.Site); err != nil {
+		return nil, err
+	}
 	began := f.Now()
 	unlock, err := f.lockSite(ctx, o.Site, o.Wait)
 	if err != nil {
@@ -66,9 +69,10 @@ func (f *Fleet) move(ctx context.Context, o RollbackOptions, decide func([]POPSt
 	pops := states(seen, o.Site)
 	intent, err := decide(pops)
 	if err != nil {
-		return nil, cmp.Or(noneAnswers(pops), err)
+		return nil, cmp.Or(f.noneAnswers(pops), err)
 	}
 	intent.Site, intent.Holder, intent.All, intent.Wait, intent.Generation = o.Site, f.holder, o.All, o.Wait, f.recall(o.Site).Generation
+	intent.Hint = f.whereAll()
 	if intent.Release == "" { // nothing to catch up with
 		_, err := Make(intent, pops)
 		return nil, err
@@ -102,12 +106,20 @@ func (f *Fleet) move(ctx context.Context, o RollbackOptions, decide func([]POPSt
 }
 
 // noneAnswers is the error of a fleet of which no POP can be reached.
-func noneAnswers(pops []POPState) error {
-	_, err := Make(Intent{Kind: CatchUp}, pops)
+func (f *Fleet) noneAnswers(pops []POPState) error {
+	_, err := Make(Intent{Kind: CatchUp, Hint: f.whereAll()}, pops)
 	if slices.ContainsFunc(pops, func(s POPState) bool { return s.Unreachable == "" }) {
 		return nil
 	}
 	return err
+}
+
+// whereAll says what to do where no POP can be reached.
+func (f *Fleet) whereAll() string {
+	if f.POPs.up {
+		return "penny up in another terminal starts them again"
+	}
+	return ""
 }
 
 // servedBefore is the manifest of what is served before a plan, or nil: then everything
@@ -142,6 +154,9 @@ func (c *Checked) OK() bool {
 // Verify asks every POP, as visitors do, whether it serves the release that the newest
 // head of a site names: a sample of its URLs, or all of them over every protocol.
 func (f *Fleet) Verify(ctx context.Context, site string, all bool) (*Checked, error) {
+	if err := checkSite(site); err != nil {
+		return nil, err
+	}
 	began := f.Now()
 	seen, err := f.Observe(ctx)
 	if err != nil {
@@ -150,7 +165,7 @@ func (f *Fleet) Verify(ctx context.Context, site string, all bool) (*Checked, er
 	pops := states(seen, site)
 	top := topOf(pops)
 	if top == nil {
-		return nil, cmp.Or(noneAnswers(pops), error(&mistake.Error{What: site + " was never deployed", Hint: "penny deploy " + site}))
+		return nil, cmp.Or(f.noneAnswers(pops), error(&mistake.Error{What: site + " was never deployed", Hint: "penny deploy " + site}))
 	}
 	donors := f.donors(pops, top.Release)
 	m, _, err := f.manifest(ctx, site, top.Release, donors)
@@ -193,6 +208,9 @@ type ReleaseInfo struct {
 
 // Releases lists the releases that POPs have of a site, the newest first.
 func (f *Fleet) Releases(ctx context.Context, site string) ([]ReleaseInfo, []Behind, error) {
+	if err := checkSite(site); err != nil {
+		return nil, nil, err
+	}
 	seen, err := f.Observe(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -229,7 +247,7 @@ func (f *Fleet) Releases(ctx context.Context, site string) ([]ReleaseInfo, []Beh
 		}
 	}
 	if len(behind) == len(pops) {
-		return nil, nil, noneAnswers(pops)
+		return nil, nil, f.noneAnswers(pops)
 	}
 	all := []ReleaseInfo{}
 	for _, info := range found {
