@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pennyfarthing/internal/fleet/api"
 	"pennyfarthing/internal/fleet/config"
 	"pennyfarthing/internal/fleet/control"
 	"pennyfarthing/internal/fleet/keys"
@@ -77,8 +78,12 @@ func runDeploy(ctx context.Context, o deployOptions, args []string, env Env) err
 		need = mayDeploy(sites[0].Name)
 	}
 	return o.withFleet(ctx, o.globals, env, need, func(ctx context.Context, fleet *control.Fleet, _ *config.Fleet) error {
-		for _, s := range sites {
-			if err := o.deploy(ctx, fleet, s, env); err != nil {
+		told := new(fleet.Compile(file)) // how it differs is said once, and not for every site
+		for i, s := range sites {
+			if i > 0 {
+				told = nil
+			}
+			if err := o.deploy(ctx, fleet, told, s, env); err != nil {
 				return err
 			}
 		}
@@ -113,13 +118,13 @@ func (o *deployOptions) sites(file *config.Fleet, args []string) ([]config.Site,
 	return sites, nil
 }
 
-func (o *deployOptions) deploy(ctx context.Context, fleet *control.Fleet, s config.Site, env Env) error {
+func (o *deployOptions) deploy(ctx context.Context, fleet *control.Fleet, told *api.Config, s config.Site, env Env) error {
 	var r *control.Report
 	var err error
 	if o.catchUp {
 		r, err = fleet.CatchUp(ctx, control.RollbackOptions{Site: s.Name, All: o.all, Wait: o.wait, DryRun: o.dryRun})
 	} else {
-		r, err = fleet.Deploy(ctx, control.DeployOptions{Site: s.Name, Dir: s.Files, Dialect: string(s.Dialect), All: o.all, Wait: o.wait, DryRun: o.dryRun, Best: o.best})
+		r, err = fleet.Deploy(ctx, control.DeployOptions{Site: s.Name, Dir: s.Files, Dialect: string(s.Dialect), All: o.all, Wait: o.wait, DryRun: o.dryRun, Best: o.best, Config: told})
 	}
 	if r != nil {
 		err = errors.Join(err, printReport(o.globals, env.Stdout, r, err == nil))
@@ -149,6 +154,11 @@ func explain(err error) error {
 func printReport(g *globals, w io.Writer, r *control.Report, well bool) error {
 	if g.json {
 		return json.NewEncoder(w).Encode(r)
+	}
+	if !g.quiet {
+		if err := printDrift(w, r.Drift); err != nil {
+			return err
+		}
 	}
 	if r.DryRun {
 		return printPlan(w, r)

@@ -76,6 +76,25 @@ type Config struct {
 	Sites     []ConfigSite `json:"sites"`
 	Edge      ConfigEdge   `json:"edge,omitzero"`
 	Retention Retention    `json:"retention,omitzero"`
+	// POPs are all of the fleet, and Steer which of them answers whom where the nearest
+	// is not the best.
+	POPs  []ConfigPOP `json:"pops,omitempty"`
+	Steer ConfigSteer `json:"steer,omitzero"`
+}
+
+// A ConfigPOP is a POP of the fleet, as others have to know it.
+type ConfigPOP struct {
+	Name      string   `json:"name"`
+	Addresses []string `json:"addresses,omitempty"` // what visitors reach
+	Place     string   `json:"place,omitempty"`     // as somebody wrote it
+	Default   bool     `json:"default,omitempty"`   // serves who has no better POP
+}
+
+// A ConfigSteer names POPs by continent (AF AN AS EU NA OC SA) and by country (ISO
+// 3166-1 alpha-2).
+type ConfigSteer struct {
+	Continents map[string]string `json:"continents,omitempty"`
+	Countries  map[string]string `json:"countries,omitempty"`
 }
 
 // A ConfigSite is a site of the fleet.

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"pennyfarthing/internal/fleet/api"
 	"pennyfarthing/internal/fleet/release"
 	"pennyfarthing/internal/mistake"
 	"pennyfarthing/internal/rules"
@@ -27,6 +28,9 @@ type DeployOptions struct {
 	Wait    bool   // wait for another deploy to end
 	DryRun  bool   // make the plan, and do nothing
 	Best    bool   // make the best codings here, and send them behind the release
+	// Config is what the fleet file says to POPs, so that the report says how it differs
+	// from what they were told; nil: that does not matter.
+	Config *api.Config
 }
 
 // A Report is what has become of a deploy or a rollback.
@@ -61,6 +65,8 @@ type Report struct {
 	Refined  Amount        `json:"refined,omitzero"`
 	Refining time.Duration `json:"refining_ns,omitempty"`
 	Notes    []string      `json:"notes,omitempty"`
+	// Drift is what an apply would change: a deploy does not.
+	Drift []ConfigChange `json:"apply_would_change,omitempty"`
 }
 
 // A POPReport is what has become of one POP.
@@ -114,6 +120,7 @@ func (f *Fleet) snapshot(ctx context.Context, o DeployOptions, live *release.Man
 
 // prepared is everything that is known before a plan is made.
 type prepared struct {
+	seen []Observation
 	pops []POPState
 	live *release.Manifest // what is served now, nil for nothing
 	new  *snapshot
@@ -132,7 +139,7 @@ func (f *Fleet) prepare(ctx context.Context, o DeployOptions) (p prepared, err e
 	if err = errors.Join(err, seenErr); err != nil {
 		return p, err
 	}
-	p.pops = states(seen, o.Site)
+	p.seen, p.pops = seen, states(seen, o.Site)
 	top := topOf(p.pops)
 	if p.live = guess; top == nil || top.Release == remembered.Release && guess != nil {
 		return p, nil
@@ -182,6 +189,11 @@ func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 	}
 	report := newReport(Deploy, p.new.manifest, p.live)
 	report.Notes, report.DryRun = p.new.tree.Notes, o.DryRun
+	if o.Config != nil {
+		if report.Drift, err = f.drift(ctx, p.seen, *o.Config); err != nil {
+			f.tell(Event{Kind: EventNote, Site: o.Site, Text: err.Error()}) // the deploy may go on without
+		}
+	}
 	f.lacks(p.pops, p.new.manifest)
 	intent := Intent{Kind: Deploy, Site: o.Site, Release: p.new.id, Holder: f.holder, All: o.All, Wait: o.Wait, Generation: f.recall(o.Site).Generation, Hint: f.whereAll()}
 	plan, err := Make(intent, p.pops)
