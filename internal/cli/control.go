@@ -49,6 +49,7 @@ so. The fleet serves on without it.`,
 	o.add(flags)
 	flags.DurationVar(&o.every, "every", time.Minute, "how often it looks")
 	flags.BoolVar(&o.once, "once", false, "look once, and end; with exit code 1 if something is wrong still")
+	cmd.AddCommand(newControlBackup(g, env), newControlRestore(g, env))
 	return cmd
 }
 

@@ -44,7 +44,7 @@ app = { run = "./app" }
 [edge.limits]
 header_bytes = 32768
 [steer]
-NZ = "au"
+map = { NZ = "au" }
 [watch]
 alert = ["ntfy://secret@ntfy.example/topic"]
 `

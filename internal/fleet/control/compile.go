@@ -57,7 +57,12 @@ func Compile(fleet *config.Fleet) api.Config {
 		}
 		c.POPs = append(c.POPs, pop)
 	}
-	c.Steer = api.ConfigSteer{Continents: fleet.Steer.Continents, Countries: fleet.Steer.Countries}
+	if len(fleet.Steer.Continents) > 0 {
+		c.Steer.Continents = fleet.Steer.Continents
+	}
+	if len(fleet.Steer.Countries) > 0 {
+		c.Steer.Countries = fleet.Steer.Countries
+	}
 	return c
 }
 
