@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -102,6 +103,10 @@ func (f *Fleet) move(ctx context.Context, o RollbackOptions, decide func([]POPSt
 		return nil, err
 	}
 	box := newParcel(intent.Release, m, statement)
+	if box.shelf, err = newSpool(filepath.Dir(f.siteFile(o.Site, "spool")), shelf{f.store}, nil); err != nil {
+		return nil, err
+	}
+	defer box.shelf.close() //nolint:errcheck // a temporary file
 	check := f.newVerifier(m, live, lay, false)
 	report.Left = check.left
 	return f.carryOut(ctx, plan, pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
