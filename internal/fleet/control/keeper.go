@@ -131,7 +131,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 // could not look at all.
 func (k *Keeper) Round(ctx context.Context) (*Round, error) {
 	r := &round{keeper: k, Round: Round{Time: k.now().UTC(), Done: []Done{}, Failed: []Failed{}}}
-	f, err := k.Open(r.event)
+	f, err := k.Open(func(e Event) { r.event(ctx, e) })
 	if err != nil {
 		return nil, fmt.Errorf("open the fleet: %w", err)
 	}
@@ -161,18 +161,19 @@ func (k *Keeper) tell(ctx context.Context, failed []Failed) {
 			continue
 		}
 		now[about] = trouble{text, k.now()}
-		message := "chore failed"
+		facts := append(attrs(f.Do, f.POP, f.Site), slog.Any("err", f.err))
 		switch {
 		case f.Do == "" && f.POP == "":
-			message = "fleet not looked at"
+			k.Log.LogAttrs(ctx, slog.LevelWarn, "fleet not looked at", facts...)
 		case f.Do == "":
-			message = "POP does not answer"
+			k.Log.LogAttrs(ctx, slog.LevelWarn, "POP does not answer", facts...)
+		default:
+			k.Log.LogAttrs(ctx, slog.LevelWarn, "chore failed", facts...)
 		}
-		k.Log.LogAttrs(ctx, slog.LevelWarn, message, append(attrs(f.Do, f.POP, f.Site), slog.Any("err", f.err))...)
 	}
 	for about := range k.trouble {
 		if _, still := now[about]; !still {
-			k.Log.LogAttrs(ctx, slog.LevelInfo, "trouble is over", slog.String("what", about))
+			k.Log.LogAttrs(ctx, slog.LevelInfo, "trouble is over", slog.String("what", strings.Join(strings.Fields(about), " ")))
 		}
 	}
 	k.trouble = now
@@ -210,31 +211,29 @@ type round struct {
 }
 
 // event hears what the fleet tells: of interest is what was done by the way.
-func (r *round) event(e Event) {
+func (r *round) event(ctx context.Context, e Event) {
 	if e.Kind == EventRoster {
-		r.done(Done{Do: ChoreRoster, POP: e.POP, Number: e.Number})
+		r.done(ctx, Done{Do: ChoreRoster, POP: e.POP, Number: e.Number})
 	}
 }
 
 // done notes, and logs at once, what was done.
-func (r *round) done(d Done) {
+func (r *round) done(ctx context.Context, d Done) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.Done = append(r.Done, d)
-	facts := attrs(d.Do, d.POP, d.Site)
-	message := ""
+	log, facts := r.keeper.Log, attrs("", d.POP, d.Site)
 	switch d.Do {
 	case ChoreRoster:
-		message, facts = "roster delivered", append(facts, slog.Uint64("number", d.Number))
+		log.LogAttrs(ctx, slog.LevelInfo, "roster delivered", append(facts, slog.Uint64("number", d.Number))...)
 	case ChoreConfig:
-		message, facts = "configuration delivered", append(facts, slog.Uint64("number", d.Number))
+		log.LogAttrs(ctx, slog.LevelInfo, "configuration delivered", append(facts, slog.Uint64("number", d.Number))...)
 	case ChoreLeaf:
-		message, facts = "certificate renewed", append(facts, slog.Time("expires", d.Expires))
+		log.LogAttrs(ctx, slog.LevelInfo, "certificate renewed", append(facts, slog.Time("expires", d.Expires))...)
 	case ChoreSite:
-		message = "POP caught up"
-		facts = append(facts, slog.String("release", Short(d.Release)), slog.Uint64("generation", d.Generation), slog.Int("objects", d.Sent.Objects), slog.Int("verified", d.Verified))
+		log.LogAttrs(ctx, slog.LevelInfo, "POP caught up", append(facts, slog.String("release", Short(d.Release)), slog.Uint64("generation", d.Generation),
+			slog.Int("objects", d.Sent.Objects), slog.Int("verified", d.Verified))...)
 	}
-	r.keeper.Log.LogAttrs(context.Background(), slog.LevelInfo, message, facts...) // which has no context of its own
 }
 
 func (r *round) failed(do ChoreKind, pop, site string, err error) {
@@ -305,7 +304,7 @@ func (r *round) small(ctx context.Context, kind ChoreKind, chores []Chore) {
 				r.failed(kind, d.POP, "", err)
 				return nil
 			}
-			r.done(d)
+			r.done(ctx, d)
 			return nil
 		})
 	}
@@ -384,7 +383,7 @@ func (r *round) bring(ctx context.Context, site string, pops []string) error {
 		if p.Verified != nil {
 			d.Verified = p.Verified.URLs
 		}
-		r.done(d)
+		r.done(ctx, d)
 	}
 	return nil
 }
