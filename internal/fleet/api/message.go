@@ -48,6 +48,14 @@ const (
 	MaxObjectsIn = 80 << 20  // bytes of that request
 )
 
+// How generations may rise, so that nobody can spend them all: a head's is at most
+// MaxLeap above that of the head before it, 0 if there is none, unless the owner has
+// signed it; and never above MaxGeneration.
+const (
+	MaxLeap       = 1 << 32
+	MaxGeneration = 1<<63 - 1
+)
+
 // A Head is the payload of a statement of kind "head": which release of a site is
 // served. Order is by generation, never by time.
 type Head struct {

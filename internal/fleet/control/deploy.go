@@ -130,16 +130,18 @@ type prepared struct {
 func (f *Fleet) prepare(ctx context.Context, o DeployOptions) (p prepared, err error) {
 	remembered := f.recall(o.Site)
 	guess := f.manifestHere(remembered.Release)
-	var seen []Observation
 	var seenErr error
 	var wait sync.WaitGroup
-	wait.Go(func() { seen, seenErr = f.Observe(ctx) })
+	wait.Go(func() {
+		if p.seen, seenErr = f.Observe(ctx); seenErr == nil {
+			p.pops, seenErr = f.believed(ctx, p.seen, o.Site)
+		}
+	})
 	p.new, err = f.snapshot(ctx, o, guess)
 	wait.Wait()
 	if err = errors.Join(err, seenErr); err != nil {
 		return p, err
 	}
-	p.seen, p.pops = seen, states(seen, o.Site)
 	top := topOf(p.pops)
 	if p.live = guess; top == nil || top.Release == remembered.Release && guess != nil {
 		return p, nil
@@ -170,12 +172,24 @@ func (f *Fleet) manifestHere(id string) *release.Manifest {
 	return m
 }
 
-// Deploy makes a directory what a site's visitors see.
+// Deploy makes a directory what a site's visitors see. Who waits for another deploy to
+// end plans anew after it, for that one is what is replaced then.
 func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 	if err := checkSite(o.Site); err != nil {
 		return nil, err
 	}
 	began := f.Now()
+	const overtakings = 10 // by so many others, while this one waits
+	for try := 0; ; try++ {
+		report, err := f.deploy(ctx, o, began)
+		if _, overtaken := errors.AsType[*OvertakenError](err); !overtaken || !o.Wait || try == overtakings {
+			return report, err
+		}
+	}
+}
+
+// deploy plans once, and does it.
+func (f *Fleet) deploy(ctx context.Context, o DeployOptions, began time.Time) (*Report, error) {
 	unlock, err := f.lockSite(ctx, o.Site, o.Wait)
 	if err != nil {
 		return nil, err

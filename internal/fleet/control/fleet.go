@@ -282,12 +282,20 @@ func (f *Fleet) learn(ctx context.Context, a *agentClient) error {
 // readStatement verifies a statement about a site: its signature, and that who signed
 // it may say so.
 func (f *Fleet) readStatement(st *keys.Statement, kind, site string, payload any) error {
-	data, err := st.Verify(f.ID.Fleet, kind)
-	if err != nil {
+	if err := f.readPayload(st, kind, payload); err != nil {
 		return err
 	}
 	if r := f.currentRoster(); r == nil || !r.May(st.Key, keys.Right{What: keys.Deploy, Site: site}) {
 		return fmt.Errorf("%v may not deploy %s", st.Key, site)
+	}
+	return nil
+}
+
+// readPayload verifies the signature of a statement, whoever has made it.
+func (f *Fleet) readPayload(st *keys.Statement, kind string, payload any) error {
+	data, err := st.Verify(f.ID.Fleet, kind)
+	if err != nil {
+		return err
 	}
 	return json.Unmarshal(data, payload)
 }

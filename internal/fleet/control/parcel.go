@@ -119,10 +119,11 @@ func (f *Fleet) kept(site string, id release.Hash) (*release.Manifest, *keys.Sta
 		return nil, nil, err
 	}
 	var about api.Release
-	if err := f.readStatement(st, api.KindRelease, site, &about); err != nil {
-		return nil, nil, fmt.Errorf("the statement about release %s: %w: %w", id.Short(), err, fs.ErrNotExist) // who signed it may have been revoked
+	if err := f.readSigned(st, api.KindRelease, site, &about); err != nil {
+		return nil, nil, fmt.Errorf("the statement about release %s: %w: %w", id.Short(), err, fs.ErrNotExist)
 	}
-	return m, st, nil
+	st, err = f.restate(m, st, site)
+	return m, st, err
 }
 
 func (f *Fleet) fetchManifest(ctx context.Context, site string, id release.Hash, a *agentClient) (*release.Manifest, *keys.Statement, error) {
@@ -142,13 +143,26 @@ func (f *Fleet) fetchManifest(ctx context.Context, site string, id release.Hash,
 		return nil, nil, fmt.Errorf("the statement about it: %w", err)
 	}
 	var about api.Release
-	if err := f.readStatement(st, api.KindRelease, site, &about); err != nil {
+	if err := f.readSigned(st, api.KindRelease, site, &about); err != nil {
 		return nil, nil, fmt.Errorf("the statement about it: %w", err)
 	}
 	if about.Site != site || about.Release != id.String() || m.Site != site {
 		return nil, nil, errors.New("the statement is about another release")
 	}
-	return m, st, f.keep(m, st)
+	if err := f.keep(m, st); err != nil {
+		return nil, nil, err
+	}
+	st, err = f.restate(m, st, site)
+	return m, st, err
+}
+
+// restate makes a statement of our own about a release if who has made the one that
+// there is may not any more: no POP would take that.
+func (f *Fleet) restate(m *release.Manifest, st *keys.Statement, site string) (*keys.Statement, error) {
+	if r := f.currentRoster(); r == nil || r.May(st.Key, keys.Right{What: keys.Deploy, Site: site}) {
+		return st, nil
+	}
+	return f.state(m, m.ID().String())
 }
 
 // keep remembers a release.

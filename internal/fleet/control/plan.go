@@ -44,6 +44,8 @@ type POPState struct {
 	// Unreachable says why the POP cannot be asked; "" if it has answered.
 	Unreachable string
 	Head        *api.Head  // nil: it has never had one
+	HeadKey     string     // who signed it, by what the POP says
+	Orphaned    bool       // who signed it may not any more
 	Active      string     // the release that it serves
 	Staged      []string   // releases that it could serve at once
 	Lease       *api.Lease // nil: nobody holds it
@@ -239,13 +241,28 @@ func (p *Plan) aim(in Intent, top *api.Head, split bool, up []POPState) ([]POPSt
 		p.Previous, p.Generation = top.Release, top.Generation
 	}
 	if top != nil && !split && top.Release == p.Release {
-		p.Previous = top.Previous
-		return slices.DeleteFunc(slices.Clone(up), func(s POPState) bool {
+		behind := slices.DeleteFunc(slices.Clone(up), func(s POPState) bool {
 			return s.Head != nil && s.Head.Generation == top.Generation && s.Active == p.Release
-		}), nil
+		})
+		orphaned := slices.ContainsFunc(up, func(s POPState) bool { return s.Head == top && s.Orphaned })
+		p.Previous = top.Previous
+		if len(behind) == 0 || !orphaned {
+			return behind, nil
+		}
+		// No POP takes that head any more. What a thief may have deployed is not
+		// spread unless somebody says so who has the files.
+		if in.Kind == CatchUp {
+			return nil, &mistake.Error{
+				What: fmt.Sprintf("release %s of %s was deployed by somebody who may not any more, and is not spread further", Short(top.Release), in.Site),
+				Hint: "penny deploy " + in.Site + ", or penny rollback " + in.Site,
+			}
+		}
 	}
 	p.NewHead = true
 	p.Generation = max(p.Generation, in.Generation) + 1
+	if p.Generation > api.MaxGeneration {
+		return nil, fmt.Errorf("%s has no generation after %d", in.Site, uint64(api.MaxGeneration))
+	}
 	return up, nil
 }
 

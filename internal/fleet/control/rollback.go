@@ -65,11 +65,10 @@ func (f *Fleet) move(ctx context.Context, o RollbackOptions, decide func([]POPSt
 	}
 	defer unlock() //nolint:errcheck // the lock is gone with the process at the latest
 	f.startWires()
-	seen, err := f.Observe(ctx)
+	pops, err := f.look(ctx, o.Site)
 	if err != nil {
 		return nil, err
 	}
-	pops := states(seen, o.Site)
 	intent, err := decide(pops)
 	if err != nil {
 		return nil, cmp.Or(f.noneAnswers(pops), err)
@@ -165,11 +164,10 @@ func (f *Fleet) Verify(ctx context.Context, site string, all bool) (*Checked, er
 		return nil, err
 	}
 	began := f.Now()
-	seen, err := f.Observe(ctx)
+	pops, err := f.look(ctx, site)
 	if err != nil {
 		return nil, err
 	}
-	pops := states(seen, site)
 	top := topOf(pops)
 	if top == nil {
 		return nil, cmp.Or(f.noneAnswers(pops), error(&mistake.Error{What: site + " was never deployed", Hint: "penny deploy " + site}))
@@ -218,11 +216,10 @@ func (f *Fleet) Releases(ctx context.Context, site string) ([]ReleaseInfo, []Beh
 	if err := checkSite(site); err != nil {
 		return nil, nil, err
 	}
-	seen, err := f.Observe(ctx)
+	pops, err := f.look(ctx, site)
 	if err != nil {
 		return nil, nil, err
 	}
-	pops := states(seen, site)
 	top := topOf(pops)
 	found := make(map[string]*ReleaseInfo)
 	behind := []Behind{}

@@ -100,7 +100,7 @@ func (o *Observation) state(site string) POPState {
 	}
 	for _, there := range o.Status.Sites {
 		if there.Site == site {
-			s.Head, s.Active, s.Staged, s.Lease = there.Head, there.Active, there.Staged, there.Lease
+			s.Head, s.HeadKey, s.Active, s.Staged, s.Lease = there.Head, there.HeadKey, there.Active, there.Staged, there.Lease
 		}
 	}
 	return s
