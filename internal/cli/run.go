@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"pennyfarthing/internal/fleet/keys"
+	"pennyfarthing/internal/mistake"
 )
 
 // version is set by the linker in releases.
@@ -83,18 +84,24 @@ func newRoot(g *globals, env Env) *cobra.Command {
 	flags.BoolVar(&g.json, "json", false, "print results as JSON, for machines")
 	flags.BoolVar(&g.quiet, "quiet", false, "print results and errors only")
 	flags.StringVar(&g.state, "state", "", "state `directory` (default $PENNY_STATE, or penny's directory under the user's)")
-	root.AddCommand(newCheck(g, env), newInit(g, env), newServe(g, env), newSimnet(g, env), newSweep(g, env), newUp(g, env), newVersion(g, env))
+	root.AddCommand(
+		newAgent(g, env), newCheck(g, env), newDeploy(g, env), newDiff(g, env), newInit(g, env), newKey(g, env), newPull(g, env), newReleases(g, env), newRollback(g, env),
+		newServe(g, env), newSimnet(g, env), newStatus(g, env), newSweep(g, env), newUp(g, env), newVerify(g, env), newVersion(g, env),
+	)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
 
 // flagError says what is wrong with a flag.
 func flagError(cmd *cobra.Command, err error) error {
-	what := lowerFirst(err.Error())
+	what, hint := lowerFirst(err.Error()), cmd.CommandPath()+" --help lists the flags"
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		what = fmt.Sprintf("--%s: %v", invalid.GetFlag().Name, invalid.Unwrap())
+		if list := mistake.Of(invalid.Unwrap()); len(list) == 1 && list[0].Hint != "" {
+			hint = list[0].Hint
+		}
 	}
-	return &usageError{what: what, hint: cmd.CommandPath() + " --help lists the flags"}
+	return &usageError{what: what, hint: hint}
 }
 
 // noSuchCommand refuses a verb that does not exist, and suggests one that does.

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"pennyfarthing/internal/encode"
 	"pennyfarthing/internal/serve/body"
@@ -43,11 +44,15 @@ type form struct {
 	brief  []Field // for 304: the validators
 	bare   []Field // for errors: no validators
 	wire   *formWire
+	given  bool // came with the release: nothing better is made here
 	mem    *body.Body
 	disk   *diskFile
 }
 
 func (a *asset) size() int64 { return a.stat.size }
+
+// page reports whether the asset is a document of HTML.
+func (a *asset) page() bool { return strings.HasPrefix(a.contentType, "text/html") }
 
 // identity returns the form that ranges are of.
 func (a *asset) identity() *form { return a.forms[encode.Identity] }
@@ -82,8 +87,8 @@ func (a *asset) tag(coding encode.Coding, level encode.Level) string {
 	return `"` + tag + "-" + coding.String() + `"`
 }
 
-// addForm gives the asset a form while it is being built.
-func (a *asset) addForm(coding encode.Coding, level encode.Level, mem *body.Body, disk *diskFile) {
+// addForm gives the asset a form while it is being built, and returns it.
+func (a *asset) addForm(coding encode.Coding, level encode.Level, mem *body.Body, disk *diskFile) *form {
 	f := &form{coding: coding, level: level, mem: mem, disk: disk}
 	length := a.size()
 	if mem != nil {
@@ -105,6 +110,7 @@ func (a *asset) addForm(coding encode.Coding, level encode.Level, mem *body.Body
 	}
 	a.forms[coding] = f
 	a.sizes[coding] = length
+	return f
 }
 
 // coded reports whether there is a form other than the plain one.

@@ -23,7 +23,8 @@ import (
 	"pennyfarthing/internal/serve/body"
 )
 
-// Options say what to compile and how. Dir and Store are required.
+// Options say what to compile and how. Store is required, and Dir for a site of
+// a directory.
 type Options struct {
 	Dir     string
 	Dialect rules.Dialect
@@ -34,6 +35,13 @@ type Options struct {
 	// no bound. What it has no room for is served from disk.
 	Budget int64
 	Store  *body.Store
+	// Retained are the files of other releases, those before and those that are
+	// staged, of which the fingerprinted ones are to be reachable where the
+	// release that [CompileSource] compiles has nothing at their paths. Of two
+	// with one name the first counts, so the newest release comes first. They are
+	// served from disk, each answer opening its file: what is taken out of the
+	// Source must be taken out of here first.
+	Retained []SourceFile
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -98,14 +106,17 @@ func dirError(dir string, err error) error {
 // A compiler makes one site.
 type compiler struct {
 	Options
-	root    *os.Root
+	root    *os.Root // nil for a release
+	source  Source   // nil for a directory
 	history *history
 	prev    *Site
 	walk    *walk
 
-	site  *Site
-	known map[string]*asset // of prev, by name
-	used  int64             // bytes of bodies in memory
+	site     *Site
+	known    map[string]*asset   // of prev, by name
+	contents map[body.Key]*asset // of prev, by hash; for a release only
+	used     int64               // bytes of bodies in memory
+	coded    atomic.Int64        // bytes of codings that came with a release
 
 	open       atomic.Int64 // files held open
 	rootNeeded atomic.Bool  // some asset opens its file later
@@ -124,7 +135,7 @@ func newCompiler(o Options, root *os.Root) *compiler {
 // unreadable explains why a file or directory of the site can't be read.
 func (c *compiler) unreadable(name string, err error) error {
 	file := filepath.Join(c.Dir, filepath.FromSlash(name))
-	if errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, fs.ErrPermission) && c.source == nil {
 		return &mistake.Error{File: file, What: err.Error(), Hint: "chmod -R a+rX " + c.Dir + " lets everybody read it"}
 	}
 	return fmt.Errorf("read %s: %w", file, err)
@@ -134,10 +145,7 @@ func (c *compiler) compile(ctx context.Context) (*Site, error) {
 	if c.prev != nil {
 		c.site.generation = c.prev.generation + 1
 	}
-	c.site.hsts = hstsField(c.HSTS)
-	if len(c.site.hsts) > 0 {
-		c.site.hstsWire = WireOf(c.site.hsts[0].Name, c.site.hsts[0].Values[0])
-	}
+	c.site.secure(c.HSTS)
 	if err := c.rules(); err != nil {
 		return nil, err
 	}
@@ -148,17 +156,23 @@ func (c *compiler) compile(ctx context.Context) (*Site, error) {
 	c.site.digest = c.digest(assets)
 	c.index(assets)
 	c.finish()
-	c.retain()
+	if c.source != nil {
+		c.retainReleased()
+	} else {
+		c.retain()
+	}
 	c.site.summary.Skipped = c.walk.skipped
 	c.site.summarise()
 	return c.site, nil
 }
 
-func hstsField(age time.Duration) []Field {
+// secure sets the Strict-Transport-Security of answers over TLS.
+func (s *Site) secure(age time.Duration) {
 	if age <= 0 {
-		return nil
+		return
 	}
-	return []Field{field("Strict-Transport-Security", fmt.Sprintf("max-age=%d", int64(age.Seconds())))}
+	s.hsts = []Field{field("Strict-Transport-Security", fmt.Sprintf("max-age=%d", int64(age.Seconds())))}
+	s.hstsWire = WireOf(s.hsts[0].Name, s.hsts[0].Values[0])
 }
 
 // rules reads _redirects and _headers and reports the mistakes of both.
@@ -187,15 +201,15 @@ func (c *compiler) rules() error {
 
 // readRules returns the content of a rules file, or nil if there is none.
 func (c *compiler) readRules(name string) ([]byte, error) {
-	f, info, err := openFile(c.root, name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
-	case err != nil:
+	f, size, err := c.openRules(name)
+	if err != nil {
 		return nil, c.unreadable(name, err)
 	}
+	if f == nil {
+		return nil, nil
+	}
 	defer f.Close()
-	if size := info.Size(); size > rules.MaxFile {
+	if size > rules.MaxFile {
 		return nil, &mistake.Error{File: filepath.Join(c.Dir, name), What: fmt.Sprintf("the file has %d bytes, more than the %d that are read", size, rules.MaxFile)}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, rules.MaxFile+1))
@@ -203,6 +217,21 @@ func (c *compiler) readRules(name string) ([]byte, error) {
 		return nil, c.unreadable(name, err)
 	}
 	return data, nil
+}
+
+// openRules opens a rules file and says its size. If there is none it returns nil.
+func (c *compiler) openRules(name string) (*os.File, int64, error) {
+	if c.source != nil {
+		return c.openReleasedRules(name)
+	}
+	f, info, err := openFile(c.root, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
 }
 
 // files lists what is to be served, small files first.
@@ -218,22 +247,18 @@ func (c *compiler) files() []found {
 // budget serves as many as it can.
 func (c *compiler) assets(ctx context.Context) ([]*asset, error) {
 	files := c.files()
-	c.known = make(map[string]*asset)
-	if c.prev != nil {
-		for _, a := range c.prev.assets {
-			if !a.document && a.seen == c.prev.generation {
-				c.known[a.name] = a
-			}
-		}
+	c.recall()
+	inMemory := make([]bool, len(files)) // all of them before the first is read: codings get what is left
+	for i, f := range files {
+		inMemory[i] = c.admit(f.stat.size)
 	}
 	assets := make([]*asset, len(files))
 	group, reading := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0) * 2) // reading waits for the disk
 	for i, f := range files {
-		inMemory := c.admit(f.stat.size)
 		group.Go(func() (err error) {
 			if reading.Err() == nil {
-				assets[i], err = c.load(f, inMemory)
+				assets[i], err = c.load(f, inMemory[i])
 			}
 			return err
 		})
@@ -245,6 +270,22 @@ func (c *compiler) assets(ctx context.Context) ([]*asset, error) {
 		return nil, err
 	}
 	return slices.DeleteFunc(assets, func(a *asset) bool { return a == nil }), ctx.Err()
+}
+
+// recall indexes what the previous site has.
+func (c *compiler) recall() {
+	c.known = make(map[string]*asset)
+	if c.prev == nil {
+		return
+	}
+	for _, a := range c.prev.assets {
+		if !a.document && a.seen == c.prev.generation {
+			c.known[a.name] = a
+		}
+	}
+	if c.source != nil {
+		c.recallContents()
+	}
 }
 
 // settle looks again at files on disk that had just been changed: only when the

@@ -11,6 +11,9 @@ import (
 type validators struct {
 	etag     string // with quotes, "W/" in front if weak
 	modified int64  // seconds since 1970
+	// exact says that an older content may come back: a copy is fresh only if its
+	// time is this one.
+	exact bool
 }
 
 // precondition evaluates the conditional fields of a GET or HEAD in the order of
@@ -32,7 +35,7 @@ func precondition(q *Request, v validators) int {
 			return http.StatusNotModified
 		}
 	case q.IfModifiedSince != "":
-		if t, ok := parseDate(q.IfModifiedSince); ok && v.modified <= t {
+		if t, ok := parseDate(q.IfModifiedSince); ok && (v.modified == t || v.modified < t && !v.exact) {
 			return http.StatusNotModified
 		}
 	}

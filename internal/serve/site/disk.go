@@ -25,60 +25,97 @@ type diskFile struct {
 	stat fileStat
 	file *os.File // nil if too many are open: then each answer opens it
 	root *os.Root // where it is opened, if file is nil
+
+	// object opens the file of a release, if file is nil: stat has its size alone,
+	// because whatever has that name has that content.
+	object func() (*os.File, error)
+}
+
+// An openDisk is a diskFile while an answer reads it.
+type openDisk struct {
+	file *os.File
+	name string
+	stat fileStat
+	mine bool // the reader's to close
+}
+
+// open opens the file, for which close must be called.
+func (d *diskFile) open() (openDisk, error) {
+	o := openDisk{file: d.file, name: d.name, stat: d.stat}
+	if d.file != nil {
+		return o, nil
+	}
+	var err error
+	o.mine = true
+	if d.object != nil {
+		o.file, o.stat, err = openObject(d.object, d.stat.size)
+	} else {
+		o.file, _, err = openFile(d.root, d.name)
+	}
+	if err != nil {
+		return openDisk{}, fmt.Errorf("open %s: %w", d.name, errors.Join(ErrChanged, err))
+	}
+	return o, nil
+}
+
+// openObject opens an object of a release that has size bytes.
+func openObject(open func() (*os.File, error), size int64) (*os.File, fileStat, error) {
+	f, err := open()
+	if err != nil {
+		return nil, fileStat{}, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() != size {
+		err = fmt.Errorf("it has %d bytes, not %d", info.Size(), size)
+	}
+	if err != nil {
+		return nil, fileStat{}, errors.Join(err, f.Close())
+	}
+	return f, statOf(info), nil
+}
+
+func (o openDisk) close() {
+	if o.mine {
+		_ = o.file.Close() // it was only read
+	}
 }
 
 // intact returns ErrChanged if the open file is not what it was any more.
-func (d *diskFile) intact(f *os.File) error {
-	info, err := f.Stat()
+func (o openDisk) intact() error {
+	info, err := o.file.Stat()
 	if err != nil {
-		return fmt.Errorf("stat %s: %w", d.name, err)
+		return fmt.Errorf("stat %s: %w", o.name, err)
 	}
-	if !d.stat.sameContent(statOf(info)) {
-		return fmt.Errorf("%s: %w", d.name, ErrChanged)
+	if !o.stat.sameContent(statOf(info)) {
+		return fmt.Errorf("%s: %w", o.name, ErrChanged)
 	}
 	return nil
 }
 
-// open returns the open file and whether the caller must close it.
-func (d *diskFile) open() (*os.File, bool, error) {
-	if d.file != nil {
-		return d.file, false, nil
-	}
-	f, _, err := openFile(d.root, d.name)
-	if err != nil {
-		return nil, false, fmt.Errorf("open %s: %w", d.name, errors.Join(ErrChanged, err))
-	}
-	return f, true, nil
-}
-
 // check returns an error if the file can't be served as the site has it.
 func (d *diskFile) check() error {
-	f, mine, err := d.open()
+	o, err := d.open()
 	if err != nil {
 		return err
 	}
-	if mine {
-		defer f.Close()
-	}
-	return d.intact(f)
+	defer o.close()
+	return o.intact()
 }
 
 // writeRun writes the bytes from start to end. Each block is checked after it is
 // read and before it is written: a file that changed cannot have been read in
 // its new state without its times having changed too.
 func (d *diskFile) writeRun(w io.Writer, start, end int64) (int64, error) {
-	f, mine, err := d.open()
+	o, err := d.open()
 	if err != nil {
 		return 0, err
 	}
-	if mine {
-		defer f.Close()
-	}
+	defer o.close()
 	block := blocks.Get().(*[blockSize]byte)
 	defer blocks.Put(block)
 	var written int64
 	for start < end {
-		n, err := d.readBlock(f, block[:min(blockSize, end-start)], start)
+		n, err := o.readBlock(block[:min(blockSize, end-start)], start)
 		if err != nil {
 			return written, err
 		}
@@ -93,13 +130,13 @@ func (d *diskFile) writeRun(w io.Writer, start, end int64) (int64, error) {
 }
 
 // readBlock fills buf from offset and proves that the bytes are the old ones.
-func (d *diskFile) readBlock(f *os.File, buf []byte, offset int64) (int, error) {
-	n, err := f.ReadAt(buf, offset)
-	if changed := d.intact(f); changed != nil {
+func (o openDisk) readBlock(buf []byte, offset int64) (int, error) {
+	n, err := o.file.ReadAt(buf, offset)
+	if changed := o.intact(); changed != nil {
 		return 0, changed
 	}
 	if n < len(buf) {
-		return 0, fmt.Errorf("read %s at %d: %w", d.name, offset, err)
+		return 0, fmt.Errorf("read %s at %d: %w", o.name, offset, err)
 	}
 	return n, nil
 }

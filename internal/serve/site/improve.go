@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"runtime"
 	"slices"
@@ -222,10 +223,22 @@ func (im *improver) wantsCoding(a *asset) bool {
 	return a.codable && a.hashed && a.size() > 0 && a.size() <= maxCoded && (a.coded() || !im.full.Load())
 }
 
-// cached returns all the best codings of an asset if the cache has each.
+// lacking yields the codings that are to be made: those that did not come with
+// the release.
+func (a *asset) lacking() iter.Seq[encode.Coding] {
+	return func(yield func(encode.Coding) bool) {
+		for _, coding := range codings {
+			if f := a.forms[coding]; (f == nil || !f.given) && !yield(coding) {
+				return
+			}
+		}
+	}
+}
+
+// cached returns all the best codings that an asset lacks if the cache has each.
 func (im *improver) cached(a *asset) (map[encode.Coding][]byte, bool) {
 	forms := make(map[encode.Coding][]byte)
-	for _, coding := range codings {
+	for coding := range a.lacking() {
 		data, ok := im.fromCache(a, coding)
 		if !ok {
 			return nil, false
@@ -242,14 +255,14 @@ func (im *improver) fromCache(a *asset, coding encode.Coding) ([]byte, bool) {
 	return im.cache.Get(a.hash, coding, encode.Best)
 }
 
-// code makes all codings of an asset at a level.
+// code makes all codings that an asset lacks, at a level.
 func (im *improver) code(a *asset, level encode.Level) (*asset, error) {
 	content, err := a.content()
 	if err != nil {
 		return nil, err
 	}
 	forms := make(map[encode.Coding][]byte)
-	for _, coding := range codings {
+	for coding := range a.lacking() {
 		if forms[coding], err = im.codeOne(a, content, coding, level); err != nil {
 			return nil, err
 		}
@@ -304,7 +317,7 @@ func (im *improver) withCodings(a *asset, level encode.Level, forms map[encode.C
 	var err error
 	better := a.withForms(func(twin *asset) {
 		twin.tried, twin.done = true, level == encode.Best
-		for _, coding := range codings {
+		for coding := range a.lacking() {
 			if e := im.addCoding(twin, coding, level, forms[coding]); e != nil {
 				err = e
 			}
@@ -383,7 +396,7 @@ func (im *improver) compact(_ context.Context, a *asset) (*asset, error) {
 		if moved == nil {
 			moved = a.withForms(func(*asset) {})
 		}
-		moved.addForm(f.coding, f.level, mem, nil)
+		moved.addForm(f.coding, f.level, mem, nil).given = f.given
 	}
 	return moved, nil
 }

@@ -73,7 +73,7 @@ func (a *asset) asDocument() *asset {
 		twin.document = true
 		for coding, f := range a.forms {
 			if f != nil {
-				twin.addForm(encode.Coding(coding), f.level, f.mem, f.disk)
+				twin.addForm(encode.Coding(coding), f.level, f.mem, f.disk).given = f.given
 			}
 		}
 	})

@@ -26,8 +26,9 @@ type LiveOptions struct {
 	Log *slog.Logger
 }
 
-// A Live is the current site of a directory. Its goroutine, [Live.Run], is the
-// only one that compiles; any number may call [Live.Site].
+// A Live is the current site of a directory ([NewLive]), whose goroutine,
+// [Live.Run], is the only one that compiles; or of releases ([NewReleased]), which
+// others compile and [Live.Activate]. Any number may call [Live.Site].
 type Live struct {
 	options Options
 	dir     string // absolute
@@ -38,18 +39,21 @@ type Live struct {
 	quiet   time.Duration // see watcher
 	poke    chan struct{} // one pending wish to look at the directory is enough
 	failing string        // the last error told, so that it is told once; Run's
+
+	// Of a Live of releases:
+	activated chan struct{} // nil for a directory; one pending change is as good as many
+	swap      sync.Mutex    // guards improving and, against it, what is stored in current
+	improving *improver     // nil while none is at work
 }
 
 // NewLive compiles the directory for the first time. On error there is no Live.
 func NewLive(ctx context.Context, o Options, live LiveOptions) (*Live, error) {
-	if live.Log == nil {
-		live.Log = slog.New(slog.DiscardHandler)
-	}
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", o.Dir, err)
 	}
-	l := &Live{options: o, dir: dir, live: live, slots: newSlots(), quiet: defaultQuiet, poke: make(chan struct{}, 1)}
+	l := newLive(o, live)
+	l.dir = dir
 	if l.history, err = loadHistory(live.History); err != nil {
 		l.historyLost(ctx, err)
 	}
@@ -62,6 +66,13 @@ func NewLive(ctx context.Context, o Options, live LiveOptions) (*Live, error) {
 		l.historyLost(ctx, err)
 	}
 	return l, nil
+}
+
+func newLive(o Options, live LiveOptions) *Live {
+	if live.Log == nil {
+		live.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Live{options: o, live: live, slots: newSlots(), quiet: defaultQuiet, poke: make(chan struct{}, 1)}
 }
 
 // historyLost tells that names will be believed that should not be, after the
@@ -77,6 +88,7 @@ func (l *Live) Site() *Site { return l.current.Load() }
 func (l *Live) Name() string { return l.live.Name }
 
 // Poke asks Run to look at the directory now: an answer has found it changed.
+// Of releases there is nothing to look at.
 func (l *Live) Poke() {
 	select {
 	case l.poke <- struct{}{}:
@@ -84,9 +96,13 @@ func (l *Live) Poke() {
 	}
 }
 
-// Run watches the directory and keeps the site current and improving until ctx
-// ends, which is no error.
+// Run watches the directory, if there is one, and keeps the site current and
+// improving until ctx ends, which is no error.
 func (l *Live) Run(ctx context.Context) error {
+	if l.activated != nil {
+		l.improveReleases(ctx)
+		return nil
+	}
 	w := newWatcher(ctx, l.dir, l.live.Log)
 	w.quiet = l.quiet
 	var behind sync.WaitGroup

@@ -281,13 +281,14 @@ func TestALinkInTheMiddleOfThePathIsSwapped(t *testing.T) {
 func TestFingerprintedFilesOfTwoSitesStay(t *testing.T) {
 	dir := t.TempDir()
 	name := func(n int) string { return fmt.Sprintf("app.3f9c2b%02d.js", n) }
-	deploy := func(n int) {
-		removeIn(t, dir, name(n-1), "plain.txt", "large.3f9c2b1e.bin")
-		files{"index.html": fmt.Sprint(n), name(n): fmt.Sprint("js ", n)}.write(t, dir)
+	deploy := func(n int) { // at once: each state that is seen is a generation
+		release := fmt.Sprint("release-", n)
+		files{"index.html": fmt.Sprint(n), name(n): fmt.Sprint("js ", n)}.write(t, filepath.Join(dir, release))
+		swapLink(t, release, filepath.Join(dir, "current"))
 	}
-	files{"plain.txt": "plain", "large.3f9c2b1e.bin": noise(1, MaxInMemory+1)}.write(t, dir)
-	files{"index.html": "1", name(1): "js 1"}.write(t, dir)
-	r := run(t, dir)
+	files{"plain.txt": "plain", "large.3f9c2b1e.bin": noise(1, MaxInMemory+1)}.write(t, filepath.Join(dir, "release-1"))
+	deploy(1)
+	r := run(t, filepath.Join(dir, "current"))
 	eventually(t, "the large file is hashed", func() bool {
 		return get(t, r.Site(), "/large.3f9c2b1e.bin").header.Get("Cache-Control") == cacheImmutable
 	})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pennyfarthing/internal/encode"
+	"pennyfarthing/internal/mediatype"
 )
 
 const (
@@ -45,6 +46,9 @@ func openFile(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
 // load makes the asset of one file, or takes it from the previous site. It
 // returns nil if the file is gone. It runs concurrently.
 func (c *compiler) load(f found, inMemory bool) (*asset, error) {
+	if f.released != nil {
+		return c.loadReleased(*f.released, inMemory)
+	}
 	old := c.known[f.name]
 	if old != nil && old.stat == f.stat && !old.racy && (old.identity().mem != nil) == inMemory {
 		return c.reuse(old), nil
@@ -133,7 +137,7 @@ func (a *asset) takeForms(old *asset) {
 	a.tried, a.done = old.tried, old.done
 	for coding, f := range old.forms {
 		if f != nil && encode.Coding(coding) != encode.Identity {
-			a.addForm(encode.Coding(coding), f.level, f.mem, nil)
+			a.addForm(encode.Coding(coding), f.level, f.mem, nil).given = f.given
 		}
 	}
 }
@@ -144,7 +148,7 @@ func (c *compiler) loadDisk(f found) (*asset, error) {
 	if err != nil {
 		return nil, err
 	}
-	head := make([]byte, min(sniffLength, info.Size()))
+	head := make([]byte, min(mediatype.SniffLength, info.Size()))
 	n, err := file.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, errors.Join(err, file.Close())
@@ -174,7 +178,7 @@ func (c *compiler) newAsset(f found, content []byte) *asset {
 	a := &asset{
 		name: f.name, stat: f.stat, modified: f.stat.lastModified(c.Now()),
 		racy:        f.stat.racy(time.Now()), // the kernel's clock, not ours
-		contentType: mediaType(f.name, content),
+		contentType: mediatype.Of(f.name, content),
 	}
 	a.codable = encode.Compressible(a.contentType)
 	return a

@@ -11,7 +11,7 @@ import (
 	"pennyfarthing/internal/serve/body"
 )
 
-// A Site is a directory compiled for serving. It is immutable and safe for
+// A Site is a directory or a release compiled for serving. It is immutable and safe for
 // concurrent use.
 type Site struct {
 	generation uint64
@@ -25,6 +25,8 @@ type Site struct {
 	dynamic    bool // some header rule looks at the host: fields are made for each request
 	hsts       []Field
 	hstsWire   *Wire
+	released   bool // of a release, not of a directory
+	pending    bool // there is no release yet
 	summary    Summary
 }
 
@@ -69,6 +71,9 @@ func (s *Site) Respond(q *Request) Answer {
 }
 
 func (s *Site) respond(q *Request) Answer {
+	if s.pending {
+		return pendingAnswer()
+	}
 	decoded, ok := decodePath(q.Path)
 	if !ok {
 		return textAnswer(http.StatusBadRequest, "400 this path is not one that is served\n")
@@ -96,7 +101,13 @@ func (s *Site) ruled(q *Request, decoded string, found bool) (Answer, bool) {
 	}
 	switch action.Status {
 	case http.StatusOK:
-		if a := s.assetAt(action.Path); a != nil {
+		a := s.assetAt(action.Path)
+		if a != nil && !found && a.page() && Fingerprinted(decoded) {
+			// A rule for all paths means routes. A page in the place of a script breaks
+			// the page that asked for it, and _headers may have caches keep it for a year.
+			return s.notFound(q, decoded), true
+		}
+		if a != nil {
 			return s.serve(q, decoded, a, http.StatusOK), true
 		}
 		return s.notFound(q, decoded), true
@@ -170,7 +181,9 @@ func (s *Site) serve(q *Request, decoded string, a *asset, status int) Answer {
 	if verdict != rangeIgnored {
 		f = a.identity()
 	}
-	switch precondition(q, a.validators(f)) {
+	v := a.validators(f)
+	v.exact = s.released
+	switch precondition(q, v) {
 	case http.StatusNotModified:
 		answer := Answer{Status: http.StatusNotModified, Length: -1, shared: shared, untyped: true, own: f.brief}
 		if f.wire != nil {
@@ -261,6 +274,13 @@ func textAnswer(status int, text string) Answer {
 		Status: status, Length: int64(len(text)), text: text, shared: &fieldList{fields: baseFields(cacheNever)},
 		own: []Field{field("Content-Type", "text/plain; charset=utf-8"), field("Content-Length", strconv.Itoa(len(text)))},
 	}
+}
+
+// pendingAnswer says that there is nothing to serve yet.
+func pendingAnswer() Answer {
+	answer := textAnswer(http.StatusServiceUnavailable, "503 nothing has been released here yet\n")
+	answer.more = []Field{field("Retry-After", "5")}
+	return answer
 }
 
 func redirectAnswer(status int, location string) Answer {

@@ -23,8 +23,9 @@ const (
 
 // A found is a file that a walk has seen.
 type found struct {
-	name string // slash-separated, relative to the root
-	stat fileStat
+	name     string // slash-separated, relative to the root
+	stat     fileStat
+	released *SourceFile // nil in a directory
 }
 
 // A walk is what one pass over a directory saw.

@@ -1,4 +1,9 @@
-package site
+// Package mediatype says what the Content-Type of a file is: by its name, and by
+// a look at its content where the name leaves something open. The edge and the
+// releases both ask it, so that a file has one type wherever it is.
+//
+// It is a leaf, and reads no files.
+package mediatype
 
 import (
 	"bytes"
@@ -7,10 +12,11 @@ import (
 	"unicode/utf8"
 )
 
-// mediaTypes maps file name extensions to media types. It is our own and whole,
-// so that a site is served alike on every machine: the system's tables differ.
+// byExtension maps file name extensions to media types. It is our own and
+// whole, so that a site is served alike on every machine: the system's tables
+// differ.
 // Types marked by a trailing ";" get "charset=utf-8" if the content is UTF-8.
-var mediaTypes = map[string]string{
+var byExtension = map[string]string{
 	// documents
 	".html": "text/html;", ".htm": "text/html;", ".xhtml": "application/xhtml+xml;", ".txt": "text/plain;",
 	".text": "text/plain;", ".log": "text/plain;", ".md": "text/markdown;", ".markdown": "text/markdown;", ".csv": "text/csv;",
@@ -49,33 +55,67 @@ var mediaTypes = map[string]string{
 	".odt":  "application/vnd.oasis.opendocument.text", ".ods": "application/vnd.oasis.opendocument.spreadsheet", ".odp": "application/vnd.oasis.opendocument.presentation",
 }
 
-// sniffLength is how much of a file decides whether it is UTF-8 text when its
-// name says nothing, or when the whole is not in memory.
-const sniffLength = 64 << 10
+// SniffLength is how many bytes of a file's beginning are enough to tell its
+// [Nature] when the whole is not in memory.
+const SniffLength = 64 << 10
 
-// mediaType returns the Content-Type of a file by its name, looking at its
-// beginning only for the charset and for names that say nothing.
-func mediaType(name string, content []byte) string {
-	known, ok := mediaTypes[strings.ToLower(path.Ext(name))]
+// A Nature is what content shows of itself, whatever its name is. It says all
+// about the content that its type depends on, so that who keeps it need not read
+// the file again to know its type.
+type Nature uint8
+
+const (
+	// Binary is neither of the others.
+	Binary Nature = iota
+	// UTF8 is valid UTF-8, with control characters or without any content.
+	UTF8
+	// Text is UTF-8 that has no control characters but those of text.
+	Text
+)
+
+// Of returns the Content-Type of a file by its name, looking at its beginning
+// only for the charset and for names that say nothing. Content is the whole
+// file, or SniffLength bytes of it and more.
+func Of(name string, content []byte) string {
+	if known, ok := byExtension[strings.ToLower(path.Ext(name))]; ok && known != transportStream && !strings.HasSuffix(known, ";") {
+		return known
+	}
+	return OfNature(name, Look(content))
+}
+
+// OfNature is [Of] for content that was looked at before.
+func OfNature(name string, nature Nature) string {
+	known, ok := byExtension[strings.ToLower(path.Ext(name))]
 	if !ok {
-		if isText(content) {
+		if nature == Text {
 			return "text/plain; charset=utf-8"
 		}
 		return "application/octet-stream"
 	}
-	if known == "video/mp2t" && isText(content) {
+	if known == transportStream && nature == Text {
 		return "text/plain; charset=utf-8" // TypeScript, not a film
 	}
 	base, isTextType := strings.CutSuffix(known, ";")
-	if isTextType && utf8Prefix(content) {
+	if isTextType && nature >= UTF8 {
 		return base + "; charset=utf-8"
 	}
 	return base // a document in another encoding names it itself
 }
 
-// isText reports whether content is UTF-8 without control characters.
-func isText(content []byte) bool {
-	return len(content) > 0 && utf8Prefix(content) && bytes.IndexFunc(content, isControl) < 0
+// transportStream is the type of ".ts", which two kinds of files share.
+const transportStream = "video/mp2t"
+
+// Look returns the nature of content, which is a whole file or at least the first
+// SniffLength bytes of it.
+func Look(content []byte) Nature {
+	switch {
+	case !utf8Prefix(content):
+		return Binary
+	case len(content) == 0 || bytes.ContainsFunc(content, isControl):
+		return UTF8
+	default:
+		return Text
+	}
 }
 
 func isControl(r rune) bool {
@@ -89,7 +129,7 @@ func utf8Prefix(content []byte) bool {
 		if utf8.Valid(content) {
 			return true
 		}
-		if len(content) < sniffLength {
+		if len(content) < SniffLength {
 			return false
 		}
 		content = content[:len(content)-1]

@@ -1,0 +1,31 @@
+//go:build unix && !solaris && !illumos && !aix
+
+package release
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// hold takes the lock of a file, or returns errHeld. The kernel gives it back
+// when the process ends.
+func hold(path string) (unlock func() error, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return f.Close, nil
+		case errors.Is(err, syscall.EINTR):
+		case errors.Is(err, syscall.EWOULDBLOCK):
+			return nil, errors.Join(errHeld, f.Close())
+		default:
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+		}
+	}
+}
