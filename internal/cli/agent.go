@@ -120,13 +120,16 @@ func runAgent(ctx context.Context, o agentOptions, env Env) error {
 			return err
 		}
 	}
-	err = up.Agent(ctx, up.AgentOptions{
-		Common: common, Enrolment: enrolment, API: o.api, Listen: o.listen, Plain: o.http, Disk: int64(o.disk), Version: buildVersion(),
-	}, func(r up.AgentRunning) { o.print(env.Stdout, r) })
+	enrolment, err = agent.Enrol(common.State, enrolment)
 	if errors.Is(err, agent.ErrNotEnrolled) {
 		return o.printKey(env.Stdout, key)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return up.Agent(ctx, up.AgentOptions{
+		Common: common, Enrolment: enrolment, API: o.api, Listen: o.listen, Plain: o.http, Disk: int64(o.disk), Version: buildVersion(),
+	}, func(r up.AgentRunning) { o.print(env.Stdout, r) })
 }
 
 // installLeaf gives an agent its first certificate.

@@ -226,7 +226,7 @@ func printPlan(w io.Writer, r *control.Report) error {
 		return err
 	}
 	_, _ = fmt.Fprintf(w, "%s: %s changed, %d added, %d removed, of %s (%s)\n", r.Site, count(r.Changed, "file"), r.Added, r.Removed, count(r.Files, "file"), bytes(r.Bytes))
-	_, _ = fmt.Fprintf(w, "would %s release %s as generation %d:\n", p.Kind, control.Short(p.Release), p.Generation)
+	_, _ = fmt.Fprintf(w, "%s of release %s as generation %d would be:\n", p.Kind, control.Short(p.Release), p.Generation)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	waves := p.Waves
 	if p.Undo != nil {

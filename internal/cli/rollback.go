@@ -42,10 +42,13 @@ the first digits of its name. POPs that have it are sent nothing, so it takes a
 moment. Afterwards it is verified as in a deploy. Going back twice leads forth again.`,
 		Example: "  penny rollback example.org\n  penny rollback example.org bd193fbf",
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 2 {
-				args = args[:1]
+			switch len(args) {
+			case 0, 1:
+				return oneSite(cmd, args)
+			case 2:
+				return nil
 			}
-			return oneSite(cmd, args)
+			return &usageError{what: fmt.Sprintf("penny rollback takes a site and a release, not %d arguments", len(args)), hint: "penny rollback " + args[0] + " " + args[1]}
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.withFleet(cmd.Context(), g, env, mayDeploy(args[0]), func(ctx context.Context, fleet *control.Fleet, _ *config.Fleet) error {

@@ -76,6 +76,7 @@ func newProcess(ctx context.Context, c Common) (*process, error) {
 		}
 		p.codings = cache
 	}
+	p.metrics.WatchSites("", func() []*site.Live { return p.lives })
 	if err := p.openAdmin(ctx); err != nil {
 		return nil, err
 	}
@@ -148,7 +149,6 @@ func (p *process) live(ctx context.Context, name string, o site.Options, sites i
 		return nil, err
 	}
 	p.lives = append(p.lives, live)
-	p.metrics.WatchSite(live)
 	return live, nil
 }
 
@@ -190,6 +190,7 @@ func (p *process) run(ctx context.Context) error {
 	logging, stopLogging := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLogging()
 	p.runBehind(logging, stopServing, &logs)
+	p.runAdmin(logging, stopServing, &logs)
 	err := p.waitFor(serving, &servers)
 	stopBehind()
 	err = errors.Join(err, sites.wait())
@@ -206,6 +207,10 @@ func (p *process) runBehind(ctx context.Context, stop func(), group *errorGroup)
 	if p.access != nil {
 		group.run(ctx, stop, p.access.Run)
 	}
+}
+
+// runAdmin serves metrics, once it is known of which servers.
+func (p *process) runAdmin(ctx context.Context, stop func(), group *errorGroup) {
 	if p.admin != nil {
 		group.run(ctx, stop, func(ctx context.Context) error { return edge.ServeAdmin(ctx, p.admin, p.metrics, p.servers) })
 	}

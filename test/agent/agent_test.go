@@ -96,13 +96,6 @@ func (p *pop) start(args ...string) {
 	p.client = &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
-// kill ends the agent as a power cut does, but for the disk's own memory.
-func (p *pop) kill() {
-	p.t.Helper()
-	p.process.Signal(syscall.SIGKILL)
-	<-p.process.Ended()
-}
-
 // try makes a request with the owner's key.
 func (p *pop) try(method, path string, body []byte, header ...string) (int, []byte, error) {
 	req, err := http.NewRequestWithContext(context.WithoutCancel(p.t.Context()), method, "https://"+p.running.API+path, bytes.NewReader(body))

@@ -112,8 +112,13 @@ func (t *accessTail) split(lines []api.LogLine, data []byte) []api.LogLine {
 			t.skip = false
 			continue
 		}
-		var at struct{ Time time.Time }
-		if json.Unmarshal(line, &at) == nil { // half a line of a machine that lost its power is none
+		var at struct {
+			Time time.Time
+			POP  string
+		}
+		// Half a line of a machine that lost its power is none; nor is one of another
+		// POP that shares the file.
+		if json.Unmarshal(line, &at) == nil && (at.POP == "" || at.POP == t.pop) {
 			lines = append(lines, api.LogLine{Time: at.Time, POP: t.pop, Kind: "access", Access: bytes.Clone(line)})
 		}
 	}

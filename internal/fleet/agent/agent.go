@@ -19,6 +19,7 @@ import (
 	"pennyfarthing/internal/loop"
 	"pennyfarthing/internal/serve/body"
 	"pennyfarthing/internal/serve/edge"
+	"pennyfarthing/internal/serve/site"
 )
 
 // Options are what an agent is made of. Dir, API and Bodies are required.
@@ -166,7 +167,7 @@ func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	if err := a.open(); err != nil {
 		return nil, err
 	}
-	if err := a.loadCertificates(); err != nil {
+	if err := a.loadCertificates(ctx); err != nil {
 		return nil, err
 	}
 	if err := a.loadSites(ctx); err != nil {
@@ -258,8 +259,22 @@ func (a *Agent) listen() error {
 	if o.Certificates, err = a.edgeCertificates(); err != nil {
 		return err
 	}
-	a.server, err = edge.New(o, a.o.Edge)
-	return err
+	if a.server, err = edge.New(o, a.o.Edge); err != nil {
+		return err
+	}
+	a.o.Metrics.WatchSites(a.enrolment.POP, a.lives)
+	return nil
+}
+
+// lives returns what is served.
+func (a *Agent) lives() []*site.Live {
+	var all []*site.Live
+	for _, s := range a.allSites() {
+		if a.served(s.name) {
+			all = append(all, s.live)
+		}
+	}
+	return all
 }
 
 // table returns which site answers for which host.
@@ -294,11 +309,6 @@ func (a *Agent) budget() int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return max(1, a.o.Memory/2/int64(max(1, len(a.sites))))
-}
-
-// warn tells the log of something that went wrong and that the agent survives.
-func (a *Agent) warn(event string, err error, facts ...slog.Attr) {
-	a.log.LogAttrs(context.Background(), slog.LevelWarn, event, append(facts, slog.Any("err", err))...)
 }
 
 // Enrolment returns to which fleet the POP belongs.

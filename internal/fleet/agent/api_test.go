@@ -52,7 +52,7 @@ func TestWhatIsTooOldIsToldWhichVersionsThereAre(t *testing.T) {
 	p.start(func(o *agent.Options) { o.Versions = api.Versions{Min: 2, Max: 3} })
 	c := p.owner()
 	for _, path := range []string{"/v1/status", "/v4/status", "/v1/nothing"} {
-		told := c.refused(http.StatusNotFound, api.CodeVersion, "GET", path, nil)
+		told := c.told(http.StatusNotFound, api.CodeVersion, "GET", path, nil)
 		if told.API == nil || *told.API != (api.Versions{Min: 2, Max: 3}) || told.Hint == "" {
 			t.Errorf("%s: told %+v", path, told)
 		}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -35,7 +36,7 @@ type siteCertificate struct {
 
 // loadCertificates reads what the directory has. What is damaged is told and left
 // out, so that it costs its own names only.
-func (a *Agent) loadCertificates() error {
+func (a *Agent) loadCertificates(ctx context.Context) error {
 	names, err := a.dir.list(certsDir)
 	if err != nil {
 		return err
@@ -52,7 +53,7 @@ func (a *Agent) loadCertificates() error {
 		}
 		if err != nil {
 			delete(all, name)
-			a.warn("certificate left out", err, slog.String("name", name))
+			a.log.LogAttrs(ctx, slog.LevelWarn, "certificate left out", slog.String("name", name), slog.Any("err", err))
 		}
 	}
 	a.certificates = all
@@ -145,8 +146,8 @@ func (c *siteCertificate) status() api.CertificateStatus {
 	return api.CertificateStatus{Name: c.name, Names: names, Expires: c.pair.Leaf.NotAfter}
 }
 
-// showCertificates gives the edge what there is, that for the most names first,
-// and until there is any one that nobody trusts. The caller holds changing.
+// showCertificates gives the edge what there is, by name, and until there is any
+// one that nobody trusts. The caller holds changing.
 func (a *Agent) showCertificates() error {
 	if a.server == nil {
 		return nil

@@ -83,7 +83,7 @@ func (p *pop) startTLS() string {
 
 // visitTLS asks for the home page of a host. Its certificate must be leaf, if that
 // is not nil.
-func (p *pop) visitTLS(address, host string, leaf *x509.Certificate) *http.Response {
+func (p *pop) visitTLS(address, host string, leaf *x509.Certificate) answer {
 	p.t.Helper()
 	trust := &tls.Config{ServerName: host, InsecureSkipVerify: true, MinVersion: tls.VersionTLS12} // what is shown is compared below
 	transport := &http.Transport{TLSClientConfig: trust, DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -97,11 +97,11 @@ func (p *pop) visitTLS(address, host string, leaf *x509.Certificate) *http.Respo
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	resp.Body.Close()
+	defer resp.Body.Close()
 	if leaf != nil && !resp.TLS.PeerCertificates[0].Equal(leaf) {
 		p.t.Errorf("%s is shown the certificate of %q", host, resp.TLS.PeerCertificates[0].DNSNames)
 	}
-	return resp
+	return answerOf(resp)
 }
 
 func TestACertificateIsShownFromTheNextHandshakeOn(t *testing.T) {
@@ -183,7 +183,7 @@ func TestTheAgentsCertificateIsRenewedByTheAPI(t *testing.T) {
 	if leaf.POP != "au" || leaf.Key != p.key().String() || leaf.Expires.Before(time.Now()) {
 		t.Errorf("the leaf is %+v", leaf)
 	}
-	other := f.enrol("fr")
+	f.enrol("fr")
 	foreign := newFleet(t)
 	if err := foreign.owner.AddPOP("au", p.key()); err != nil {
 		t.Fatal(err)
@@ -198,7 +198,7 @@ func TestTheAgentsCertificateIsRenewedByTheAPI(t *testing.T) {
 	}
 	for name, body := range map[string][]byte{"of another CA": theirs, "of another POP": wrongPOP, "of nobody": []byte("rot")} {
 		t.Run(name, func(t *testing.T) {
-			told := c.refused(http.StatusUnprocessableEntity, api.CodeInvalid, "PUT", "/v1/leaf", body)
+			told := c.told(http.StatusUnprocessableEntity, api.CodeInvalid, "PUT", "/v1/leaf", body)
 			if !strings.Contains(told.Message, "certificate") {
 				t.Errorf("told %q", told.Message)
 			}
@@ -214,13 +214,15 @@ func TestTheAgentsCertificateIsRenewedByTheAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	if shown := conn.ConnectionState().PeerCertificates[0]; string(shown.Raw) != string(block.Bytes) {
+	shown := conn.ConnectionState().PeerCertificates[0]
+	if err := conn.Close(); err != nil {
+		t.Error(err)
+	}
+	if string(shown.Raw) != string(block.Bytes) {
 		t.Error("a new connection is shown the old certificate")
 	}
 	p.restart()
 	p.as(renewer).status()
-	_ = other
 }
 
 // A POP that was away for months is brought back by the key that is pinned.

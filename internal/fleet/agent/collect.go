@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 
@@ -30,7 +29,6 @@ func (a *Agent) collect(ctx context.Context) (api.CollectResult, error) {
 	defer a.collecting.Unlock()
 	ctx = context.WithoutCancel(ctx) // half of it would be done again
 	keep := make(map[release.Hash]bool)
-	var errs []error
 	for _, s := range a.allSites() {
 		kept, err := a.retain(ctx, s)
 		if err != nil {
@@ -41,12 +39,12 @@ func (a *Agent) collect(ctx context.Context) (api.CollectResult, error) {
 			keep[id] = true
 		}
 	}
-	freed, err := int64(0), error(nil) // TEMP
-	errs = append(errs, err)
-	if freed > 0 {
-		a.log.LogAttrs(ctx, slog.LevelInfo, "garbage collected", slog.Int64("bytes", freed))
+	// Nothing is on its way, so however young something is, nobody waits for it.
+	collected, err := a.store.Collect(ctx, func(r release.Stored) bool { return keep[r.ID] }, a.o.Now())
+	if collected.Bytes > 0 {
+		a.log.LogAttrs(ctx, slog.LevelInfo, "garbage collected", slog.Int64("bytes", collected.Bytes))
 	}
-	return api.CollectResult{Freed: freed}, errors.Join(errs...)
+	return api.CollectResult{Freed: collected.Bytes}, err
 }
 
 // retain forgets the releases of a site that its retention does not keep, takes

@@ -253,7 +253,7 @@ func (a *Agent) reconfigure(ctx context.Context, before *configState) error {
 		}
 		s.changing.Unlock()
 		if err != nil {
-			a.warn("site not served as configured", err, slog.String("site", s.name))
+			a.log.LogAttrs(ctx, slog.LevelWarn, "site not served as configured", slog.String("site", s.name), slog.Any("err", err))
 		}
 	}
 	for _, configured := range now.Sites {

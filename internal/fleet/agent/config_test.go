@@ -27,7 +27,7 @@ func TestAConfigurationSaysWhichSitesAreServedAndUnderWhichNames(t *testing.T) {
 			t.Errorf("%s is answered %s, want %d", host, resp.Status, want)
 		}
 	}
-	told := c.refused(http.StatusNotFound, api.CodeNoSite, "PUT", api.Path(1, "sites", "other.org", "lease"), []byte(`{"holder":"ada","ttl":60}`))
+	told := c.told(http.StatusNotFound, api.CodeNoSite, "PUT", api.Path(1, "sites", "other.org", "lease"), []byte(`{"holder":"ada","ttl":60}`))
 	if !strings.Contains(told.Hint, "penny.toml") {
 		t.Errorf("the hint is %q", told.Hint)
 	}
@@ -56,7 +56,7 @@ func TestOnlyANewerConfigurationOfAnOperatorIsTaken(t *testing.T) {
 	second := c.sign(api.KindConfig, api.Config{Number: 2, Sites: []api.ConfigSite{{Name: siteName}}})
 	c.want(nil, "PUT", "/v1/config", second)
 	c.want(nil, "PUT", "/v1/config", second)
-	told := c.refused(http.StatusConflict, api.CodeStale, "PUT", "/v1/config", c.sign(api.KindConfig, api.Config{Number: 2}))
+	told := c.told(http.StatusConflict, api.CodeStale, "PUT", "/v1/config", c.sign(api.KindConfig, api.Config{Number: 2}))
 	if string(told.Current) != string(second) {
 		t.Errorf("told %s, want %s", told.Current, second)
 	}

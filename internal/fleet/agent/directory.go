@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"pennyfarthing/internal/lockfile"
 	"pennyfarthing/internal/mistake"
 )
 
@@ -150,14 +151,11 @@ func syncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// errLocked says that another process has the state directory.
-var errLocked = errors.New("locked by another process")
-
 // lock takes the state directory for this process. The kernel gives it back when
 // the process ends, however it does.
 func (d directory) lock() (unlock func() error, err error) {
-	unlock, err = tryLock(d.in(lockFile))
-	if errors.Is(err, errLocked) {
+	unlock, err = lockfile.Take(d.in(lockFile))
+	if errors.Is(err, lockfile.ErrLocked) {
 		return nil, &mistake.Error{What: fmt.Sprintf("another agent runs with the state directory %s", d.path), Hint: "stop it, or name another directory with --state"}
 	}
 	return unlock, err

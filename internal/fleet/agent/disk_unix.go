@@ -15,6 +15,6 @@ func fileSystem(dir string) (size, free int64, err error) {
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, 0, fmt.Errorf("ask how much room %s has: %w", dir, err)
 	}
-	block := int64(s.Bsize)
-	return int64(s.Blocks) * block, int64(s.Bavail) * block, nil
+	block := uint64(s.Bsize)
+	return int64(s.Blocks * block), int64(s.Bavail * block), nil
 }

@@ -55,6 +55,17 @@ func Key(dir string) (keys.PublicKey, error) {
 	return key.Public(), nil
 }
 
+// Enrol returns to which fleet the agent with a state directory belongs, which is
+// the one that is asked for if it belongs to none; the error is ErrNotEnrolled if
+// none was asked for either. To belong to another one is a mistake.
+func Enrol(dir string, asked Enrolment) (Enrolment, error) {
+	d, err := openDirectory(dir)
+	if err != nil {
+		return Enrolment{}, err
+	}
+	return d.enrol(asked)
+}
+
 // enrol returns the enrolment of a state directory, which becomes the one that is
 // asked for if it has none.
 func (d directory) enrol(asked Enrolment) (Enrolment, error) {

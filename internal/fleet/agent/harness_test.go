@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -208,8 +209,20 @@ func (p *pop) as(id *keys.Identity) *client {
 // owner returns a client with the owner's key.
 func (p *pop) owner() *client { return p.as(p.fleet.owner.Identity()) }
 
+// An answer is what came before a body that has been read.
+type answer struct {
+	StatusCode int
+	Status     string
+	Header     http.Header
+	TLS        *tls.ConnectionState
+}
+
+func answerOf(r *http.Response) answer {
+	return answer{StatusCode: r.StatusCode, Status: r.Status, Header: r.Header, TLS: r.TLS}
+}
+
 // send makes one request.
-func (c *client) send(method, path string, body []byte, header ...string) (*http.Response, []byte) {
+func (c *client) send(method, path string, body []byte, header ...string) (answer, []byte) {
 	c.t.Helper()
 	resp, data, err := c.try(method, path, body, header...)
 	if err != nil {
@@ -218,21 +231,21 @@ func (c *client) send(method, path string, body []byte, header ...string) (*http
 	return resp, data
 }
 
-func (c *client) try(method, path string, body []byte, header ...string) (*http.Response, []byte, error) {
+func (c *client) try(method, path string, body []byte, header ...string) (answer, []byte, error) {
 	req, err := http.NewRequestWithContext(context.WithoutCancel(c.t.Context()), method, c.base+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, nil, err
+		return answer{}, nil, err
 	}
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, nil, err
+		return answer{}, nil, err
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
-	return resp, data, err
+	return answerOf(resp), data, err
 }
 
 // want makes a request that must be answered 200, and reads the answer into v.
@@ -251,7 +264,13 @@ func (c *client) want(v any, method, path string, body []byte, header ...string)
 }
 
 // refused makes a request that must be answered with an error.
-func (c *client) refused(status int, code api.Code, method, path string, body []byte, header ...string) *api.Error {
+func (c *client) refused(status int, code api.Code, method, path string, body []byte, header ...string) {
+	c.t.Helper()
+	_ = c.told(status, code, method, path, body, header...)
+}
+
+// told is refused for who wants to know more of the error.
+func (c *client) told(status int, code api.Code, method, path string, body []byte, header ...string) *api.Error {
 	c.t.Helper()
 	resp, data := c.send(method, path, body, header...)
 	told := &api.Error{Status: resp.StatusCode}
@@ -400,12 +419,12 @@ func (c *client) deploy(generation uint64, tr tree) string {
 }
 
 // visit asks the edge for a path of the site.
-func (p *pop) visit(path string) (*http.Response, string) {
+func (p *pop) visit(path string) (answer, string) {
 	p.t.Helper()
 	return p.visitHost(siteName, path)
 }
 
-func (p *pop) visitHost(host, path string) (*http.Response, string) {
+func (p *pop) visitHost(host, path string) (answer, string) {
 	p.t.Helper()
 	req, err := http.NewRequestWithContext(context.WithoutCancel(p.t.Context()), "GET", "http://"+p.http+path, nil)
 	if err != nil {
@@ -422,7 +441,7 @@ func (p *pop) visitHost(host, path string) (*http.Response, string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return resp, string(data)
+	return answerOf(resp), string(data)
 }
 
 // serves fails unless a path has this content.

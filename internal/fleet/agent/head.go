@@ -82,7 +82,7 @@ func (a *Agent) putHead(c *call) error {
 	s.show(ready, a.o.Now())
 	rec.Active = a.o.Now().UTC().Round(0)
 	if err := a.saveRecord(s, next.release, rec); err != nil {
-		a.warn("activation not recorded", err, slog.String("site", s.name)) // it is for retention, and the head is on disk
+		a.log.LogAttrs(ctx, slog.LevelWarn, "activation not recorded", slog.String("site", s.name), slog.Any("err", err)) // it is for retention, and the head is on disk
 	}
 	a.log.LogAttrs(ctx, slog.LevelInfo, "release activated", slog.String("site", s.name), slog.String("release", next.release.Short()),
 		slog.Uint64("generation", next.Generation), slog.String("by", a.nameOf(st.Key)))

@@ -21,7 +21,7 @@ func TestOnlyAHigherGenerationReplacesAHead(t *testing.T) {
 	second := c.stage(two)
 	old := c.head(5, first)
 	for _, generation := range []uint64{1, 4, 5} {
-		told := c.refused(http.StatusConflict, api.CodeStale, "PUT", sitePath("head"), c.head(generation, second))
+		told := c.told(http.StatusConflict, api.CodeStale, "PUT", sitePath("head"), c.head(generation, second))
 		if string(told.Current) != string(old) {
 			t.Errorf("the refusal has the head %s, want %s", told.Current, old)
 		}
@@ -114,7 +114,7 @@ func TestWhatDoesNotCompileNeverReplacesWhatDoes(t *testing.T) {
 	bad := tree{"index.html": "two", "_redirects": "/old /new 999\n"}
 	m := bad.manifest()
 	c.want(nil, "POST", sitePath("pack"), bad.pack(t, c.putManifest(m).Missing))
-	told := c.refused(http.StatusUnprocessableEntity, api.CodeNotCompiled, "POST", sitePath("releases", m.ID().String(), "stage"), nil)
+	told := c.told(http.StatusUnprocessableEntity, api.CodeNotCompiled, "POST", sitePath("releases", m.ID().String(), "stage"), nil)
 	if !strings.Contains(told.Message, "999") || told.Hint == "" {
 		t.Errorf("told %q, hint %q", told.Message, told.Hint)
 	}

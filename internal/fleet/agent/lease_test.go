@@ -62,7 +62,7 @@ func TestALeaseGoesByTheMonotonicClock(t *testing.T) {
 	l.mu.Lock()
 	until := l.held["a.org"].until
 	l.mu.Unlock()
-	if until == until.Round(0) { //nolint:staticcheck // whether there is a monotonic reading is what is asked
+	if until == until.Round(0) { // that there is a monotonic reading is what is asked
 		t.Error("the end of a lease has no monotonic reading")
 	}
 }

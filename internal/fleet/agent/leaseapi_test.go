@@ -19,7 +19,7 @@ func TestTheSecondDeployIsToldWhoHoldsTheLease(t *testing.T) {
 	if lease.Holder != "ada on laptop" || lease.Key != ada.Key().Public().String() || lease.Left <= 0 {
 		t.Errorf("the lease is %+v", lease)
 	}
-	told := b.refused(http.StatusConflict, api.CodeLeased, "PUT", sitePath("lease"), []byte(`{"holder":"bob","ttl":60}`))
+	told := b.told(http.StatusConflict, api.CodeLeased, "PUT", sitePath("lease"), []byte(`{"holder":"bob","ttl":60}`))
 	if told.Lease == nil || told.Lease.Holder != "ada on laptop" || !strings.Contains(told.Message, "ada on laptop") {
 		t.Errorf("told %+v", told)
 	}

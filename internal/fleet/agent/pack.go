@@ -96,7 +96,7 @@ func (a *Agent) improve(ctx context.Context, s *hostedSite) {
 		return
 	}
 	if err := s.live.Improve(ctx, src); err != nil && ctx.Err() == nil {
-		a.warn("codings not taken", err, slog.String("site", s.name))
+		a.log.LogAttrs(ctx, slog.LevelWarn, "codings not taken", slog.String("site", s.name), slog.Any("err", err))
 	}
 }
 

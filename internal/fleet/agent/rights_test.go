@@ -80,12 +80,12 @@ func TestWhoIsRefusedIsToldWhy(t *testing.T) {
 	f := newFleet(t)
 	ada := f.member("ada", "deploy:other.org")
 	p := f.ready("au")
-	told := p.as(ada).refused(http.StatusForbidden, api.CodeForbidden, "PUT", sitePath("lease"), []byte(`{"holder":"ada","ttl":60}`))
+	told := p.as(ada).told(http.StatusForbidden, api.CodeForbidden, "PUT", sitePath("lease"), []byte(`{"holder":"ada","ttl":60}`))
 	if want := "ada may not do this: it takes the right deploy:" + siteName; told.Message != want || !strings.Contains(told.Hint, "penny key add") {
 		t.Errorf("told %q, hint %q; want %q", told.Message, told.Hint, want)
 	}
 	stranger := f.stranger()
-	told = p.as(stranger).refused(http.StatusForbidden, api.CodeForbidden, "GET", "/v1/status", nil)
+	told = p.as(stranger).told(http.StatusForbidden, api.CodeForbidden, "GET", "/v1/status", nil)
 	if !strings.Contains(told.Message, stranger.Key().Public().String()) {
 		t.Errorf("told %q, without the key", told.Message)
 	}
@@ -132,7 +132,7 @@ func TestOnlyANewerRosterIsTaken(t *testing.T) {
 	_, now := f.owner.Roster()
 	c.want(nil, "PUT", "/v1/roster", marshal(t, now)) // the same once more is no mistake
 	for _, old := range []*keys.Statement{first, second} {
-		told := c.refused(http.StatusConflict, api.CodeStale, "PUT", "/v1/roster", marshal(t, old))
+		told := c.told(http.StatusConflict, api.CodeStale, "PUT", "/v1/roster", marshal(t, old))
 		if string(told.Current) != string(marshal(t, now)) {
 			t.Errorf("the refusal has the roster %s", told.Current)
 		}

@@ -74,7 +74,7 @@ func (a *Agent) shutDown(ctx context.Context, server *http.Server) {
 	ctx, cancel := context.WithTimeout(ctx, stopTime)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
-		a.warn("calls broken off", err)
+		a.log.LogAttrs(ctx, slog.LevelWarn, "calls broken off", slog.Any("err", err))
 		_ = server.Close() // what it would tell has been told
 	}
 }
@@ -117,7 +117,7 @@ func (a *Agent) tend(ctx, behind context.Context, sites *sync.WaitGroup, fail fu
 		case <-minute.C:
 			a.forgetCompiled()
 			if err := a.seen.save(false); err != nil {
-				a.warn("not remembered who was heard", err)
+				a.log.LogAttrs(ctx, slog.LevelWarn, "not remembered who was heard", slog.Any("err", err))
 			}
 		case <-hour.C:
 			a.collectNow(ctx)
@@ -132,7 +132,7 @@ func (a *Agent) tend(ctx, behind context.Context, sites *sync.WaitGroup, fail fu
 // collectNow collects, and tells only what went wrong.
 func (a *Agent) collectNow(ctx context.Context) {
 	if _, err := a.collect(ctx); err != nil {
-		a.warn("garbage not collected", err)
+		a.log.LogAttrs(ctx, slog.LevelWarn, "garbage not collected", slog.Any("err", err))
 	}
 }
 

@@ -105,12 +105,12 @@ func (a *Agent) loadSites(ctx context.Context) error {
 			continue
 		}
 		s := a.newSite(name)
-		if err := a.loadRecords(s); err != nil {
+		if err := a.loadRecords(ctx, s); err != nil {
 			return err
 		}
 		if s.head, err = a.loadHead(name); err != nil {
 			s.failure = err.Error()
-			a.warn("head not read", err, slog.String("site", name))
+			a.log.LogAttrs(ctx, slog.LevelWarn, "head not read", slog.String("site", name), slog.Any("err", err))
 		}
 		a.sites[name] = s
 	}
@@ -120,7 +120,7 @@ func (a *Agent) loadSites(ctx context.Context) error {
 		}
 		if err := a.activate(ctx, s, s.head); err != nil {
 			s.failure = err.Error()
-			a.warn("head not served", err, slog.String("site", s.name), slog.String("release", s.head.release.Short()))
+			a.log.LogAttrs(ctx, slog.LevelWarn, "head not served", slog.String("site", s.name), slog.String("release", s.head.release.Short()), slog.Any("err", err))
 		}
 	}
 	return nil
@@ -166,7 +166,7 @@ func readHead(st *keys.Statement, raw []byte, fleet, siteName string) (*headStat
 
 // loadRecords reads what is known of a site's releases. Records whose manifest is
 // gone are removed: a killed process was collecting.
-func (a *Agent) loadRecords(s *hostedSite) error {
+func (a *Agent) loadRecords(ctx context.Context, s *hostedSite) error {
 	names, err := a.dir.list(sitesDir, s.name, releasesDir)
 	if err != nil {
 		return err
@@ -186,7 +186,7 @@ func (a *Agent) loadRecords(s *hostedSite) error {
 			m, err = a.store.Manifest(id)
 		}
 		if err != nil {
-			a.warn("release forgotten", err, slog.String("site", s.name), slog.String("release", id.Short()))
+			a.log.LogAttrs(ctx, slog.LevelWarn, "release forgotten", slog.String("site", s.name), slog.String("release", id.Short()), slog.Any("err", err))
 			if err := a.dir.remove(sitesDir, s.name, releasesDir, file); err != nil {
 				return err
 			}

@@ -249,7 +249,7 @@ func (a *Agent) postStage(c *call) error {
 	}
 	m, err := a.store.Manifest(id)
 	if err != nil {
-		return a.lostManifest(s, id, err)
+		return a.lostManifest(c, s, id, err)
 	}
 	if c.r.URL.Query().Get("verify") == "1" {
 		if err := a.verify(c.r.Context(), m); err != nil {
@@ -271,7 +271,7 @@ func (a *Agent) postStage(c *call) error {
 		s.retained[id] = fingerprinted(m)
 		s.compiled = ready
 		if err := a.refresh(c.r.Context(), s); err != nil { // what is served goes on being served
-			a.warn("fingerprinted files not reachable yet", err, slog.String("site", s.name), slog.String("release", id.Short()))
+			a.log.LogAttrs(c.r.Context(), slog.LevelWarn, "fingerprinted files not reachable yet", slog.String("site", s.name), slog.String("release", id.Short()), slog.Any("err", err))
 		}
 		a.log.LogAttrs(c.r.Context(), slog.LevelInfo, "release staged", slog.String("site", s.name), slog.String("release", id.Short()), slog.Int("files", rec.Files), slog.Int64("bytes", rec.Bytes))
 	}
@@ -295,7 +295,7 @@ func (a *Agent) verify(ctx context.Context, m *release.Manifest) error {
 		done[f.Hash] = true
 		err := a.store.Verify(ctx, f.Hash)
 		if _, corrupt := errors.AsType[*release.CorruptError](err); corrupt {
-			a.warn("object damaged", err, slog.String("path", f.Path))
+			a.log.LogAttrs(ctx, slog.LevelWarn, "object damaged", slog.String("path", f.Path), slog.Any("err", err))
 			continue
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -307,12 +307,12 @@ func (a *Agent) verify(ctx context.Context, m *release.Manifest) error {
 
 // lostManifest forgets a release whose manifest the disk has damaged, so that it
 // can be sent again.
-func (a *Agent) lostManifest(s *hostedSite, id release.Hash, err error) error {
+func (a *Agent) lostManifest(c *call, s *hostedSite, id release.Hash, err error) error {
 	_, corrupt := errors.AsType[*release.CorruptError](err)
 	if !corrupt && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	a.warn("manifest lost", err, slog.String("site", s.name), slog.String("release", id.Short()))
+	a.log.LogAttrs(c.r.Context(), slog.LevelWarn, "manifest lost", slog.String("site", s.name), slog.String("release", id.Short()), slog.Any("err", err))
 	return noRelease(s.name, id)
 }
 
@@ -328,7 +328,7 @@ func (a *Agent) notCompiled(ctx context.Context, s *hostedSite, err error) error
 	case errors.Is(err, fs.ErrNotExist):
 		return &api.Error{Status: http.StatusPreconditionFailed, Code: api.CodeIncomplete, Message: err.Error(), Hint: "penny deploy " + s.name + " sends what is missing"}
 	}
-	a.warn("release does not compile", err, slog.String("site", s.name))
+	a.log.LogAttrs(ctx, slog.LevelWarn, "release does not compile", slog.String("site", s.name), slog.Any("err", err))
 	return told
 }
 
@@ -360,7 +360,7 @@ func (a *Agent) getManifest(c *call) error {
 	}
 	m, err := a.store.Manifest(id)
 	if err != nil {
-		return a.lostManifest(s, id, err)
+		return a.lostManifest(c, s, id, err)
 	}
 	if raw, err := a.store.Statement(id); err == nil { // it is the release's, and may be gone with it
 		c.w.Header().Set(api.HeaderStatement, base64.StdEncoding.EncodeToString(raw))

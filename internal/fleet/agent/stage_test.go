@@ -30,7 +30,7 @@ func TestStagingGoesOnWhereItWasCut(t *testing.T) {
 	if len(missing) != 3 {
 		t.Fatalf("missing are %q; equal files are one object", missing)
 	}
-	told := c.refused(http.StatusPreconditionFailed, api.CodeIncomplete, "POST", sitePath("releases", id, "stage"), nil)
+	told := c.told(http.StatusPreconditionFailed, api.CodeIncomplete, "POST", sitePath("releases", id, "stage"), nil)
 	if diff := cmp.Diff(missing, told.Missing); diff != "" {
 		t.Errorf("(-missing +told)\n%s", diff)
 	}
@@ -124,7 +124,7 @@ func TestAManifestMayBeCodedAgainstAnother(t *testing.T) {
 	p := f.ready("au")
 	c := p.owner()
 	big := tree{}
-	for _, name := range strings.Fields("a b c d e f g h i j k l m n o p q r s t u v w x y z") {
+	for name := range strings.FieldsSeq("a b c d e f g h i j k l m n o p q r s t u v w x y z") {
 		big[name+".html"] = name
 	}
 	base := big.manifest()
@@ -193,7 +193,7 @@ func TestADamagedObjectIsFoundAndAskedForAnew(t *testing.T) {
 	}
 	at := sitePath("releases", id, "stage")
 	c.want(nil, "POST", at, nil) // a look at the names finds nothing
-	told := c.refused(http.StatusPreconditionFailed, api.CodeIncomplete, "POST", at+"?verify=1", nil)
+	told := c.told(http.StatusPreconditionFailed, api.CodeIncomplete, "POST", at+"?verify=1", nil)
 	if len(told.Missing) != 1 || told.Missing[0] != object {
 		t.Fatalf("missing are %q, want %s", told.Missing, object)
 	}
@@ -293,7 +293,7 @@ func TestADeployThatDoesNotFitIsRefusedBeforeAnythingIsSent(t *testing.T) {
 	c := p.owner()
 	content := tree{"index.html": "one", "big.bin": strings.Repeat("x", 20_000)}
 	m := content.manifest()
-	told := c.refused(http.StatusInsufficientStorage, api.CodeDiskFull, "PUT", sitePath("releases", m.ID().String()), m.Encode(), api.HeaderStatement, c.releaseStatement(m))
+	told := c.told(http.StatusInsufficientStorage, api.CodeDiskFull, "PUT", sitePath("releases", m.ID().String()), m.Encode(), api.HeaderStatement, c.releaseStatement(m))
 	if told.Disk == nil || told.Disk.Need != 20_003 || told.Disk.Budget != 10_000 || told.Disk.Free > 10_000 || told.Hint == "" {
 		t.Errorf("told %+v of %+v", told, told.Disk)
 	}
@@ -312,7 +312,7 @@ func TestADiskThatFillsMeanwhileEndsAPack(t *testing.T) {
 	first, second := tree{"a.bin": strings.Repeat("a", 20_000)}, tree{"b.bin": strings.Repeat("b", 20_000)}
 	missing, later := c.putManifest(first.manifest()).Missing, c.putManifest(second.manifest()).Missing
 	c.want(nil, "POST", sitePath("pack"), first.pack(t, missing))
-	told := c.refused(http.StatusInsufficientStorage, api.CodeDiskFull, "POST", sitePath("pack"), second.pack(t, later))
+	told := c.told(http.StatusInsufficientStorage, api.CodeDiskFull, "POST", sitePath("pack"), second.pack(t, later))
 	if told.Disk == nil || told.Disk.Need != 20_000 {
 		t.Errorf("told %+v", told)
 	}

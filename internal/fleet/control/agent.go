@@ -215,12 +215,16 @@ func (a *agentClient) offer(ctx context.Context, site, release string, m offered
 	header := http.Header{
 		"Content-Type": {api.TypeManifest}, "Content-Encoding": {"zstd"}, api.HeaderStatement: {base64.StdEncoding.EncodeToString(statement)},
 	}
+	if m.base != "" {
+		header.Set(api.HeaderBase, m.base)
+	}
 	result := new(api.ManifestResult)
 	return result, a.do(ctx, call{method: http.MethodPut, path: apiPath("sites", site, "releases", release), header: header, body: bytes.NewReader(m.coded), result: result})
 }
 
 // An offered is a manifest on its way.
 type offered struct {
+	base      string // the release whose manifest it refers to; "" for none
 	coded     []byte // zstd
 	statement *keys.Statement
 }

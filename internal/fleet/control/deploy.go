@@ -175,7 +175,7 @@ func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 	report := newReport(Deploy, p.new.manifest, p.live)
 	report.Notes, report.DryRun = p.new.tree.Notes, o.DryRun
 	f.lacks(p.pops, p.new.manifest)
-	intent := Intent{Kind: Deploy, Site: o.Site, Release: p.new.id, Holder: f.holder, All: o.All, Wait: o.Wait, Generation: f.recall(o.Site).Generation}
+	intent := Intent{Kind: Deploy, Site: o.Site, Release: p.new.id, Holder: f.holder, All: o.All, Wait: o.Wait, Generation: f.recall(o.Site).Generation, Hint: f.whereAll()}
 	plan, err := Make(intent, p.pops)
 	if err != nil {
 		return nil, err
@@ -197,17 +197,18 @@ func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 	if err := f.keep(p.new.manifest, statement); err != nil {
 		return nil, err
 	}
-	box, err := newParcel(p.new.id, p.new.manifest, statement)
-	if err != nil {
-		return nil, err
-	}
-	if box.spool, err = newSpool(filepath.Dir(f.siteFile(o.Site, "spool")), p.new.tree); err != nil {
+	box := newParcel(p.new.id, p.new.manifest, statement)
+	if box.spool, err = newSpool(filepath.Dir(f.siteFile(o.Site, "spool")), p.new.tree, f.bases(p.live, p.new.manifest)); err != nil {
 		return nil, err
 	}
 	defer box.spool.close() //nolint:errcheck // a temporary file
 	check := f.newVerifier(p.new.manifest, p.live, lay, false)
 	report.Left = check.left
-	return f.carryOut(ctx, plan, p.pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
+	report, err = f.carryOut(ctx, plan, p.pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
+	if err == nil {
+		f.shelve(ctx, p.new)
+	}
+	return report, err
 }
 
 // checkRules refuses rules with mistakes before anything is sent, with their places in
@@ -250,7 +251,7 @@ func (f *Fleet) checkRules(o DeployOptions, s *snapshot, open func(release.File)
 
 // carryOut does what a plan says.
 func (f *Fleet) carryOut(ctx context.Context, plan *Plan, pops []POPState, box *parcel, check *verifier, report *Report, o RunOptions, began time.Time) (*Report, error) {
-	op := f.newOperation(plan, check)
+	op := f.newOperation(plan, pops, check)
 	box.donors = f.donors(pops, plan.Release)
 	op.parcels[plan.Release] = box
 	if plan.Previous != "" && plan.Previous != plan.Release {
@@ -266,6 +267,8 @@ func (f *Fleet) carryOut(ctx context.Context, plan *Plan, pops []POPState, box *
 	defer wait.Wait()
 	defer stop()
 	wait.Go(func() { op.renew(behind) })
+	// While the POPs are sent what they lack.
+	wait.Go(check.knockAll(behind, plan.targets()))
 	if box.spool != nil {
 		wait.Go(func() { box.spool.ahead(behind, f.likely(plan, box)) })
 	}

@@ -75,18 +75,21 @@ func TestWhereNothingChangedNothingIsDone(t *testing.T) {
 func TestOnlyWhatChangedIsSentAndVerified(t *testing.T) {
 	f := newFleet(t, "au", "fr")
 	c := f.open()
-	f.deploy(c, pages("one"))
+	before := pages("one")
+	before["app.1a2b3c4d.js"] = "of one"
+	f.deploy(c, before)
 	changed := pages("one")
 	changed["about.html"] = "about two"
 	delete(changed, "posts/3.html")
 	changed["new.html"] = "new"
+	changed["app.3f9c2b1e.js"] = "of two" // and that of one stays reachable
 	r := f.deploy(c, changed)
-	if r.Added != 1 || r.Changed != 1 || r.Removed != 1 || r.Generation != 2 || r.Live() != 2 {
+	if r.Added != 2 || r.Changed != 1 || r.Removed != 2 || r.Generation != 2 || r.Live() != 2 {
 		t.Errorf("reported %+v", r)
 	}
 	for _, p := range r.POPs {
 		// The front page is always asked for; about.html, new.html and what is gone are new.
-		if p.Sent.Objects != 2 || p.Verified.URLs < 4 || p.Verified.URLs > 5 || p.Verified.Of != p.Verified.URLs {
+		if p.Sent.Objects != 3 || p.Verified.URLs < 5 || p.Verified.URLs > 6 || p.Verified.Of != p.Verified.URLs {
 			t.Errorf("of %s is reported %+v, %+v", p.POP, p, p.Verified)
 		}
 	}
@@ -401,4 +404,35 @@ func TestManyPOPsAreDeployedAtOnce(t *testing.T) {
 		t.Errorf("reported %+v", r)
 	}
 	f.shows("one")
+}
+
+// TestALittleChangeIsLittleOnTheWire changes one line of a large file, among many files.
+func TestALittleChangeIsLittleOnTheWire(t *testing.T) {
+	f := newFleet(t, "au", "fr")
+	c := f.open()
+	tr := pages("one")
+	for i := range 500 {
+		tr[fmt.Sprintf("many/%d.txt", i)] = fmt.Sprint(i)
+	}
+	var b strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&b, "%d %x\n", i, i*i*i)
+	}
+	tr["large.txt"] = b.String()
+	first := f.deploy(c, tr)
+	tr["large.txt"] = strings.Replace(b.String(), "\n777 ", "\nseven ", 1)
+	tr["about.html"] = "about two"
+	second := f.deploy(c, tr)
+	f.shows("two")
+	for i, p := range second.POPs {
+		if p.Wire > 20_000 || p.Sent.Objects != 2 {
+			t.Errorf("%s was sent %+v, with %d bytes over the network; at first %d", p.POP, p.Sent, p.Wire, first.POPs[i].Wire)
+		}
+	}
+	// A machine that has not kept the old version sends the file as it is.
+	tr["large.txt"] = b.String() + "more"
+	third := f.deploy(f.openAs(f.owner.Identity(), t.TempDir()), tr)
+	if third.POPs[0].Sent.Objects != 1 || third.POPs[0].Wire < 30_000 {
+		t.Errorf("from elsewhere %+v", third.POPs[0])
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,18 +40,19 @@ type operation struct {
 // Begun is how far an operation is at one POP. Only the POP's own lane changes it.
 type begun struct {
 	agent   *agentClient
+	staged  []string // releases that the POP had before
 	missing []string // of the release that was offered last
 	tried   bool     // something may have been sent since it was offered
 	sent    Amount   // objects that were sent
 }
 
-func (f *Fleet) newOperation(p *Plan, check *verifier) *operation {
+func (f *Fleet) newOperation(p *Plan, pops []POPState, check *verifier) *operation {
 	o := &operation{
 		fleet: f, plan: p, check: check, begun: make(map[string]*begun),
 		parcels: make(map[string]*parcel), heads: make(map[uint64]*keys.Statement), leased: make(map[string]bool),
 	}
-	for _, a := range f.agents {
-		o.begun[a.pop.Name] = &begun{agent: a}
+	for _, s := range pops {
+		o.begun[s.POP] = &begun{agent: f.agent(s.POP), staged: s.Staged}
 	}
 	return o
 }
@@ -78,8 +80,7 @@ func (o *operation) Do(ctx context.Context, s Step) error {
 	case ActionStage:
 		return o.stage(ctx, at, s.Release)
 	case ActionKnock:
-		o.check.knock(ctx, s.POP)
-		return ctx.Err()
+		return o.check.knocked(ctx, s.POP)
 	case ActionActivate:
 		return o.activate(ctx, at, s)
 	case ActionVerify:
@@ -138,10 +139,7 @@ func (o *operation) parcel(ctx context.Context, id string) (*parcel, error) {
 	if err != nil {
 		return nil, err
 	}
-	whole, err := newParcel(id, m, st)
-	if err != nil {
-		return nil, err
-	}
+	whole := newParcel(id, m, st)
 	whole.donors = p.donors
 	o.parcels[id] = whole
 	return whole, nil
@@ -152,12 +150,38 @@ func (o *operation) offer(ctx context.Context, at *begun, id string) error {
 	if err != nil {
 		return err
 	}
-	r, err := at.agent.offer(ctx, o.plan.Site, id, p.offered)
+	base, of := o.baseFor(at, id)
+	r, err := o.offerAgainst(ctx, at, p, base, of)
+	if base != "" && apiCode(err) == api.CodeNoBase {
+		r, err = o.offerAgainst(ctx, at, p, "", nil)
+	}
 	if err != nil {
 		return err
 	}
 	at.missing, at.tried = r.Missing, false
 	return nil
+}
+
+func (o *operation) offerAgainst(ctx context.Context, at *begun, p *parcel, base string, of *release.Manifest) (*api.ManifestResult, error) {
+	manifest, err := p.offer(base, of)
+	if err != nil {
+		return nil, err
+	}
+	return at.agent.offer(ctx, o.plan.Site, p.id, manifest)
+}
+
+// baseFor is a release that a POP has, other than the one that it is offered, and whose
+// manifest is here: "" for none.
+func (o *operation) baseFor(at *begun, id string) (string, *release.Manifest) {
+	for _, base := range []string{o.plan.Previous, o.plan.Release} {
+		if base == "" || base == id || !slices.Contains(at.staged, base) {
+			continue
+		}
+		if m := o.fleet.manifestHere(base); m != nil {
+			return base, m
+		}
+	}
+	return "", nil
 }
 
 // send sends what the POP lacks. After a cut the POP is asked again: what had arrived
@@ -174,7 +198,7 @@ func (o *operation) send(ctx context.Context, at *begun, id string) error {
 	}
 	for try := 0; len(at.missing) > 0; try++ {
 		at.tried = true
-		bad, err := o.sendOnce(ctx, at, p, at.missing)
+		bad, err := o.sendOnce(ctx, at, p, try > 0)
 		if err != nil {
 			return err
 		}
@@ -189,14 +213,17 @@ func (o *operation) send(ctx context.Context, at *begun, id string) error {
 	return nil
 }
 
-// sendOnce sends objects in one stream, and returns those that did not arrive well.
-func (o *operation) sendOnce(ctx context.Context, at *begun, p *parcel, missing []string) ([]api.BadObject, error) {
+// sendOnce sends the objects that are missing in one stream, and returns those that did
+// not arrive well.
+func (o *operation) sendOnce(ctx context.Context, at *begun, p *parcel, plain bool) ([]api.BadObject, error) {
 	if p.spool == nil {
-		return o.forward(ctx, at, p, missing)
+		return o.forward(ctx, at, p, at.missing)
 	}
-	objects := make([]release.File, 0, len(missing))
+	// What an object may refer to are objects of the release before.
+	plain = plain || !slices.Contains(at.staged, o.plan.Previous)
+	objects := make([]release.File, 0, len(at.missing))
 	var total int64
-	for _, name := range missing {
+	for _, name := range at.missing {
 		h, err := release.ParseHash(name)
 		if err != nil {
 			return nil, fmt.Errorf("%s lacks what is no object: %w", at.agent.pop.Name, err)
@@ -215,7 +242,7 @@ func (o *operation) sendOnce(ctx context.Context, at *begun, p *parcel, missing 
 	var wait sync.WaitGroup
 	var ours error // what went wrong here, and not at the POP
 	wait.Go(func() {
-		ours = p.pack(ctx, out, objects, func(f release.File) {
+		ours = p.pack(ctx, out, objects, plain, func(f release.File) {
 			watch.done.Add(f.Size)
 			at.sent.Objects, at.sent.Bytes = at.sent.Objects+1, at.sent.Bytes+f.Size
 		})

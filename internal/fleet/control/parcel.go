@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/bits"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -19,33 +21,61 @@ import (
 // A parcel is a release, ready to be sent: from here, if this machine has its files, or
 // from POPs that have them.
 type parcel struct {
-	id       string
-	manifest *release.Manifest
-	offered  offered
-	files    map[release.Hash]release.File // one for each object
-	spool    *spool                        // nil: the files are not here
-	donors   []*agentClient                // POPs that have it
+	id        string
+	manifest  *release.Manifest // nil: it is not here yet
+	text      []byte            // the manifest's canonical form
+	statement *keys.Statement
+	files     map[release.Hash]release.File // one for each object
+	spool     *spool                        // nil: the files are not here
+	donors    []*agentClient                // POPs that have it
+
+	coding sync.Mutex        // guards coded
+	coded  map[string][]byte // the manifest in zstd, by the release that it is against
 }
 
 // newParcel makes a parcel of a manifest and the statement about it.
-func newParcel(id string, m *release.Manifest, statement *keys.Statement) (*parcel, error) {
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(manifestWindow), zstd.WithEncoderLevel(zstd.SpeedDefault))
-	if err != nil {
-		return nil, fmt.Errorf("encode the manifest: %w", err)
-	}
-	defer encoder.Close()
-	p := &parcel{
-		id: id, manifest: m, offered: offered{coded: encoder.EncodeAll(m.Encode(), nil), statement: statement},
-		files: make(map[release.Hash]release.File, len(m.Files)),
-	}
+func newParcel(id string, m *release.Manifest, statement *keys.Statement) *parcel {
+	p := &parcel{id: id, manifest: m, text: m.Encode(), statement: statement, files: make(map[release.Hash]release.File, len(m.Files)), coded: make(map[string][]byte)}
 	for _, f := range m.Files {
 		p.files[f.Hash] = f
 	}
-	return p, nil
+	return p
 }
 
-// manifestWindow is the most that an agent gives a manifest's decoder, in bytes.
-const manifestWindow = 8 << 20
+// offer returns the manifest as it is sent to a POP that has a release, or none: most of
+// a manifest is the same as in the one before.
+func (p *parcel) offer(base string, of *release.Manifest) (offered, error) {
+	p.coding.Lock()
+	defer p.coding.Unlock()
+	o := offered{base: base, coded: p.coded[base], statement: p.statement}
+	if o.coded != nil {
+		return o, nil
+	}
+	options := []zstd.EOption{zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(manifestWindow), zstd.WithEncoderLevel(zstd.SpeedDefault)}
+	if base != "" {
+		dictionary := of.Encode()
+		window := 1 << max(bits.Len(uint(len(p.text)+len(dictionary))), 10)
+		options = []zstd.EOption{
+			zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(min(window, manifestBaseWindow)),
+			zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderDictRaw(0, dictionary),
+		}
+	}
+	encoder, err := zstd.NewWriter(nil, options...)
+	if err != nil {
+		return o, fmt.Errorf("encode the manifest: %w", err)
+	}
+	defer encoder.Close()
+	o.coded = encoder.EncodeAll(p.text, nil)
+	p.coded[base] = o.coded
+	return o, nil
+}
+
+// What an agent gives a manifest's decoder at most, in bytes: without a base, and with
+// one.
+const (
+	manifestWindow     = 8 << 20
+	manifestBaseWindow = 32 << 20
+)
 
 // manifest returns the manifest of a release and the statement about it: from here, or
 // from one of the POPs that have it.
@@ -138,10 +168,10 @@ func (f *Fleet) state(m *release.Manifest, id string) (*keys.Statement, error) {
 }
 
 // pack writes objects as a pack.
-func (p *parcel) pack(ctx context.Context, w io.Writer, objects []release.File, sent func(release.File)) error {
+func (p *parcel) pack(ctx context.Context, w io.Writer, objects []release.File, plain bool, sent func(release.File)) error {
 	pack := release.NewPackWriter(w)
 	for _, file := range objects {
-		if err := p.spool.send(ctx, pack, file); err != nil {
+		if err := p.spool.send(ctx, pack, file, plain); err != nil {
 			return err
 		}
 		sent(file)

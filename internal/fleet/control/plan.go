@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,33 +22,19 @@ type Intent struct {
 	Wait bool
 	// Generation is the highest that we know to have been given away, on whichever POP.
 	Generation uint64
+	// Hint is what to do where no POP can be reached.
+	Hint string
 }
 
 // A Kind is what kind of change is wanted.
-type Kind uint8
+type Kind string
 
 // The kinds.
 const (
-	Deploy   Kind = iota + 1 // a release becomes what is served
-	Rollback                 // one that was served before does
-	CatchUp                  // POPs that are behind get what the others serve
+	Deploy   Kind = "deploy"   // a release becomes what is served
+	Rollback Kind = "rollback" // one that was served before does
+	CatchUp  Kind = "catch-up" // POPs that are behind get what the others serve
 )
-
-// String names the kind.
-func (k Kind) String() string {
-	switch k {
-	case Deploy:
-		return "deploy"
-	case Rollback:
-		return "rollback"
-	case CatchUp:
-		return "catch up"
-	}
-	return fmt.Sprintf("Kind(%d)", uint8(k))
-}
-
-// MarshalText writes the name.
-func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // A POPState is what is known of one POP before anything is done.
 type POPState struct {
@@ -149,6 +136,19 @@ const (
 // Nothing reports whether the plan has nothing to do.
 func (p *Plan) Nothing() bool { return len(p.Waves) == 0 }
 
+// targets are the POPs that are activated.
+func (p *Plan) targets() []string {
+	var all []string
+	for _, w := range p.Waves {
+		for _, l := range w.Lanes {
+			if w.Name == WaveActivate {
+				all = append(all, l.POP)
+			}
+		}
+	}
+	return all
+}
+
 // Make decides what to do. It returns an error when nothing should be: nobody can be
 // reached, somebody else holds the lease, or a POP has no room.
 func Make(in Intent, pops []POPState) (*Plan, error) {
@@ -188,7 +188,7 @@ func reachable(in Intent, behind []Behind, up []POPState) error {
 	case len(up) == 0 && len(behind) == 0:
 		return &mistake.Error{What: "the fleet has no POPs", Hint: "add one to penny.toml, or run penny up"}
 	case len(up) == 0:
-		return &mistake.Error{What: "no POP can be reached: " + reasons(behind), Hint: "penny status asks them all"}
+		return &mistake.Error{What: "no POP can be reached: " + reasons(behind), Hint: cmp.Or(in.Hint, "penny status asks them all")}
 	case in.All && len(behind) > 0:
 		return &mistake.Error{What: "not every POP can be reached: " + reasons(behind), Hint: "without --all the others go ahead"}
 	}

@@ -35,6 +35,8 @@ type POPs struct {
 	// Roots is a file of certificates, PEM, by which visitors know the POPs' sites
 	// beside the system's; "" for none.
 	Roots string `json:"roots,omitempty"`
+
+	up bool // penny up has written it
 }
 
 // A POP says where a POP is.
@@ -49,6 +51,9 @@ type POP struct {
 func FindPOPs(stateDir, name string, fleet *config.Fleet) (*POPs, error) {
 	file := filepath.Join(keys.FleetDir(stateDir, name), POPsFile)
 	pops, err := readPOPs(file)
+	if err == nil {
+		pops.up = true
+	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return pops, err
 	}

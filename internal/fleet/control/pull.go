@@ -30,7 +30,7 @@ func (f *Fleet) Diff(ctx context.Context, o DeployOptions) (*Differences, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := noneAnswers(p.pops); err != nil {
+	if err := f.noneAnswers(p.pops); err != nil {
 		return nil, err
 	}
 	d := &Differences{Site: o.Site, Release: p.new.id, Changes: release.Diff(p.live, p.new.manifest)}
@@ -62,14 +62,14 @@ func (f *Fleet) Pull(ctx context.Context, site, prefix, dir string) (_ *Pulled, 
 	pops := states(seen, site)
 	top := topOf(pops)
 	if top == nil && prefix == "" {
-		return nil, cmp.Or(noneAnswers(pops), error(&mistake.Error{What: site + " was never deployed", Hint: "penny deploy " + site}))
+		return nil, cmp.Or(f.noneAnswers(pops), error(&mistake.Error{What: site + " was never deployed", Hint: "penny deploy " + site}))
 	}
 	if prefix == "" {
 		prefix = top.Release
 	}
 	id, err := findRelease(pops, site, prefix)
 	if err != nil {
-		return nil, cmp.Or(noneAnswers(pops), err)
+		return nil, cmp.Or(f.noneAnswers(pops), err)
 	}
 	donors := f.donors(pops, id)
 	m, _, err := f.manifest(ctx, site, id, donors)

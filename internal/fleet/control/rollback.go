@@ -66,9 +66,10 @@ func (f *Fleet) move(ctx context.Context, o RollbackOptions, decide func([]POPSt
 	pops := states(seen, o.Site)
 	intent, err := decide(pops)
 	if err != nil {
-		return nil, cmp.Or(noneAnswers(pops), err)
+		return nil, cmp.Or(f.noneAnswers(pops), err)
 	}
 	intent.Site, intent.Holder, intent.All, intent.Wait, intent.Generation = o.Site, f.holder, o.All, o.Wait, f.recall(o.Site).Generation
+	intent.Hint = f.whereAll()
 	if intent.Release == "" { // nothing to catch up with
 		_, err := Make(intent, pops)
 		return nil, err
@@ -95,22 +96,27 @@ func (f *Fleet) move(ctx context.Context, o RollbackOptions, decide func([]POPSt
 	if err != nil {
 		return nil, err
 	}
-	box, err := newParcel(intent.Release, m, statement)
-	if err != nil {
-		return nil, err
-	}
+	box := newParcel(intent.Release, m, statement)
 	check := f.newVerifier(m, live, lay, false)
 	report.Left = check.left
 	return f.carryOut(ctx, plan, pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
 }
 
 // noneAnswers is the error of a fleet of which no POP can be reached.
-func noneAnswers(pops []POPState) error {
-	_, err := Make(Intent{Kind: CatchUp}, pops)
+func (f *Fleet) noneAnswers(pops []POPState) error {
+	_, err := Make(Intent{Kind: CatchUp, Hint: f.whereAll()}, pops)
 	if slices.ContainsFunc(pops, func(s POPState) bool { return s.Unreachable == "" }) {
 		return nil
 	}
 	return err
+}
+
+// whereAll says what to do where no POP can be reached.
+func (f *Fleet) whereAll() string {
+	if f.POPs.up {
+		return "penny up in another terminal starts them again"
+	}
+	return ""
 }
 
 // servedBefore is the manifest of what is served before a plan, or nil: then everything
@@ -153,7 +159,7 @@ func (f *Fleet) Verify(ctx context.Context, site string, all bool) (*Checked, er
 	pops := states(seen, site)
 	top := topOf(pops)
 	if top == nil {
-		return nil, cmp.Or(noneAnswers(pops), error(&mistake.Error{What: site + " was never deployed", Hint: "penny deploy " + site}))
+		return nil, cmp.Or(f.noneAnswers(pops), error(&mistake.Error{What: site + " was never deployed", Hint: "penny deploy " + site}))
 	}
 	donors := f.donors(pops, top.Release)
 	m, _, err := f.manifest(ctx, site, top.Release, donors)
@@ -232,7 +238,7 @@ func (f *Fleet) Releases(ctx context.Context, site string) ([]ReleaseInfo, []Beh
 		}
 	}
 	if len(behind) == len(pops) {
-		return nil, nil, noneAnswers(pops)
+		return nil, nil, f.noneAnswers(pops)
 	}
 	all := []ReleaseInfo{}
 	for _, info := range found {

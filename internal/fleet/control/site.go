@@ -14,11 +14,9 @@ import (
 
 	"pennyfarthing/internal/fleet/api"
 	"pennyfarthing/internal/fleet/release"
+	"pennyfarthing/internal/lockfile"
 	"pennyfarthing/internal/mistake"
 )
-
-// errHeld says that another process has a lock.
-var errHeld = errors.New("another process has the lock")
 
 // siteFile is a file that is kept for a site on this machine.
 func (f *Fleet) siteFile(site, name string) string { return f.in("cache", "sites", site, name) }
@@ -31,8 +29,8 @@ func (f *Fleet) lockSite(ctx context.Context, site string, wait bool) (unlock fu
 		return nil, fmt.Errorf("lock %s: %w", site, err)
 	}
 	for told := false; ; told = true {
-		unlock, err := tryLock(file)
-		if !errors.Is(err, errHeld) {
+		unlock, err := lockfile.Take(file)
+		if !errors.Is(err, lockfile.ErrLocked) {
 			return unlock, err
 		}
 		if !wait {

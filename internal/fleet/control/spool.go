@@ -1,8 +1,8 @@
 package control
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"sync"
 
-	"pennyfarthing/internal/encode"
 	"pennyfarthing/internal/fleet/release"
 )
 
@@ -21,15 +20,19 @@ type content interface {
 }
 
 const (
-	// maxSpooled is the largest object that is held in memory and coded, in bytes.
-	// Larger ones are sent as they are, from where they lie.
-	maxSpooled = release.MaxCoded
+	// maxSpooled is the largest object whose form goes into the spool, in bytes; for
+	// larger ones the packer makes files of its own.
+	maxSpooled = release.MaxDictionary
 	// aheadBytes bounds what is being coded at one time, in bytes of identity forms.
 	aheadBytes = 64 << 20
-	// worthCoding is the smallest file that coding makes smaller by more than a
-	// header.
-	worthCoding = 128
 )
+
+// A shape is one object in the form for one kind of POP: against an older version of the
+// file, for those that have it, or on its own.
+type shape struct {
+	object release.Hash
+	plain  bool
+}
 
 // A spool makes the form in which each object travels, once for all POPs, and keeps it
 // in a file of its own: memory is bounded by what is being coded, a POP that is slow
@@ -38,27 +41,29 @@ const (
 // It is safe for concurrent use.
 type spool struct {
 	from    content
+	bases   map[release.Hash]release.Source // older versions, by the object that has taken their place
+	packer  release.Packer
 	file    *os.File
 	workers chan struct{} // who may compute
 	memory  *budget
 
 	mu      sync.Mutex // guards what follows
 	end     int64
-	objects map[release.Hash]*spooled
+	objects map[shape]*spooled
 }
 
 // A spooled is one object: coded, being coded, or to be sent as it is.
 type spooled struct {
-	file  release.File
 	ready chan struct{} // closed when what follows is there
 
-	header release.Header
-	at     int64 // where in the spool's file; -1: as it is, from where it lies
-	err    error
+	header   release.Header
+	at       int64             // where in the spool's file; -1: as it is, from where it lies
+	prepared *release.Prepared // of what is too large for the spool's file
+	err      error
 }
 
 // newSpool makes a spool, whose file lies in a directory and is gone when it is closed.
-func newSpool(dir string, from content) (*spool, error) {
+func newSpool(dir string, from content, bases map[release.Hash]release.Source) (*spool, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make a place for what is sent: %w", err)
 	}
@@ -68,30 +73,41 @@ func newSpool(dir string, from content) (*spool, error) {
 		return nil, fmt.Errorf("make a place for what is sent: %w", err)
 	}
 	return &spool{
-		from: from, file: f, workers: make(chan struct{}, runtime.GOMAXPROCS(0)), memory: newBudget(aheadBytes), objects: make(map[release.Hash]*spooled),
+		from: from, bases: bases, packer: release.Packer{Spool: dir}, file: f, workers: make(chan struct{}, runtime.GOMAXPROCS(0)), memory: newBudget(aheadBytes), objects: make(map[shape]*spooled),
 	}, nil
 }
 
 // removeLeft removes spools of runs that were killed. Who calls it has the site's lock.
 func removeLeft(dir string) {
-	left, err := filepath.Glob(filepath.Join(dir, "spool-*"))
-	if err != nil {
-		return // the pattern is right
-	}
-	for _, file := range left {
-		_ = os.Remove(file) // it is in nobody's way but the disk's
+	for _, pattern := range []string{"spool-*", "penny-*"} { // ours, and the packer's
+		left, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return // the patterns are right
+		}
+		for _, file := range left {
+			_ = os.Remove(file) // it is in nobody's way but the disk's
+		}
 	}
 }
 
 // close gives the disk back.
 func (s *spool) close() error {
-	return errors.Join(s.file.Close(), os.Remove(s.file.Name()))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	errs := []error{s.file.Close(), os.Remove(s.file.Name())}
+	for _, o := range s.objects {
+		if o.prepared != nil {
+			errs = append(errs, o.prepared.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // get returns an object, made now if nobody has begun to.
-func (s *spool) get(ctx context.Context, f release.File) (*spooled, error) {
+func (s *spool) get(ctx context.Context, f release.File, plain bool) (*spooled, error) {
+	_, based := s.bases[f.Hash]
 	for {
-		o, err := s.getOnce(ctx, f)
+		o, err := s.getOnce(ctx, f, plain || !based)
 		if err == nil || !cut(err) || ctx.Err() != nil {
 			return o, err
 		}
@@ -99,19 +115,20 @@ func (s *spool) get(ctx context.Context, f release.File) (*spooled, error) {
 	}
 }
 
-func (s *spool) getOnce(ctx context.Context, f release.File) (*spooled, error) {
+func (s *spool) getOnce(ctx context.Context, f release.File, plain bool) (*spooled, error) {
+	key := shape{f.Hash, plain}
 	s.mu.Lock()
-	o, begun := s.objects[f.Hash]
+	o, begun := s.objects[key]
 	if !begun {
-		o = &spooled{file: f, ready: make(chan struct{})}
-		s.objects[f.Hash] = o
+		o = &spooled{ready: make(chan struct{})}
+		s.objects[key] = o
 	}
 	s.mu.Unlock()
 	if !begun {
-		o.err = s.make(ctx, o)
+		o.err = s.make(ctx, o, f, plain)
 		if o.err != nil { // whoever asks next may have more luck
 			s.mu.Lock()
-			delete(s.objects, f.Hash)
+			delete(s.objects, key)
 			s.mu.Unlock()
 		}
 		close(o.ready)
@@ -131,7 +148,7 @@ func (s *spool) ahead(ctx context.Context, files []release.File) {
 	for range cap(s.workers) {
 		wait.Go(func() {
 			for f := range next {
-				_, _ = s.get(ctx, f) // who sends it learns what is wrong
+				_, _ = s.get(ctx, f, false) // who sends it learns what is wrong
 			}
 		})
 	}
@@ -146,13 +163,8 @@ func (s *spool) ahead(ctx context.Context, files []release.File) {
 	}
 }
 
-// make decides on the form of an object and makes it.
-func (s *spool) make(ctx context.Context, o *spooled) error {
-	f := o.file
-	o.header = release.Header{Hash: f.Hash, Size: f.Size, Coding: release.Identity, Length: f.Size}
-	if o.at = -1; f.Size > maxSpooled || f.Size < worthCoding || !encode.Compressible(f.Type) {
-		return nil
-	}
+// make makes the form of an object.
+func (s *spool) make(ctx context.Context, o *spooled, f release.File, plain bool) error {
 	if err := s.memory.take(ctx, f.Size); err != nil {
 		return err
 	}
@@ -163,37 +175,49 @@ func (s *spool) make(ctx context.Context, o *spooled) error {
 		return context.Cause(ctx)
 	}
 	defer func() { <-s.workers }()
-	plain, err := s.read(f)
+	var base *release.Source
+	if b, ok := s.bases[f.Hash]; ok && !plain {
+		base = &b
+	}
+	source := release.Source{Hash: f.Hash, Size: f.Size, Open: func() (*os.File, error) { return s.open(f) }}
+	prepared, err := s.packer.Prepare(ctx, source, f.Type, base)
+	if errors.Is(err, release.ErrChanged) {
+		return &ChangedError{Path: f.Path}
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", f.Path, err)
 	}
-	coded, err := encode.Encode(nil, plain, encode.Brotli, encode.Quick)
-	if err != nil {
-		return err
+	o.header = prepared.Header
+	switch {
+	case f.Size > maxSpooled:
+		o.prepared = prepared
+	case prepared.Coding == release.Identity:
+		o.at = -1
+	default:
+		o.at, err = s.spool(prepared)
 	}
-	if len(coded) >= len(plain) {
-		return nil
-	}
-	o.header.Coding, o.header.Level, o.header.Length = release.Brotli, encode.Quick.String(), int64(len(coded))
-	o.at, err = s.write(coded)
 	return err
 }
 
-// read returns a file's content, if it is still what the manifest says.
-func (s *spool) read(f release.File) ([]byte, error) {
+// spool writes a prepared object into the spool's file, and returns where.
+func (s *spool) spool(p *release.Prepared) (int64, error) {
+	var pack bytes.Buffer
+	w := release.NewPackWriter(&pack)
+	if err := errors.Join(w.Send(p), w.Flush()); err != nil {
+		return 0, err
+	}
+	return s.write(pack.Bytes()[int64(pack.Len())-p.Length:]) // the last in the pack is the object's form
+}
+
+func (s *spool) open(f release.File) (*os.File, error) {
 	in, err := s.from.Open(f)
+	if errors.Is(err, release.ErrChanged) {
+		return nil, &ChangedError{Path: f.Path}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", f.Path, err)
 	}
-	defer in.Close()
-	plain := make([]byte, f.Size)
-	if _, err := io.ReadFull(in, plain); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, fmt.Errorf("read %s: %w", f.Path, err)
-	}
-	if sha256.Sum256(plain) != [sha256.Size]byte(f.Hash) {
-		return nil, &ChangedError{Path: f.Path}
-	}
-	return plain, nil
+	return in, nil
 }
 
 // write appends to the spool's file, and returns where.
@@ -208,18 +232,21 @@ func (s *spool) write(data []byte) (int64, error) {
 	return at, nil
 }
 
-// send adds an object to a pack.
-func (s *spool) send(ctx context.Context, p *release.PackWriter, f release.File) error {
-	o, err := s.get(ctx, f)
+// send adds an object to a pack, plain if the receiver may lack what it refers to.
+func (s *spool) send(ctx context.Context, p *release.PackWriter, f release.File, plain bool) error {
+	o, err := s.get(ctx, f, plain)
 	if err != nil {
 		return err
+	}
+	if o.prepared != nil {
+		return p.Send(o.prepared)
 	}
 	if o.at >= 0 {
 		return p.Add(o.header, io.NewSectionReader(s.file, o.at, o.header.Length))
 	}
-	in, err := s.from.Open(f)
+	in, err := s.open(f)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", f.Path, err)
+		return err
 	}
 	defer in.Close()
 	return p.Add(o.header, in)

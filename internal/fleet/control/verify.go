@@ -107,16 +107,16 @@ type verifier struct {
 	left    int  // URLs that are not among the targets, by choice
 	all     bool // every target, however long it takes, over every protocol
 
-	mu     sync.Mutex // guards what follows
-	knocks map[string]map[probe.Protocol]knocked
-	done   map[string]*Verified
+	mu       sync.Mutex               // guards what follows
+	knocking map[string]chan struct{} // closed when it is over
+	knocks   map[string]map[probe.Protocol]knock
+	done     map[string]*Verified
 }
 
-// A knocked is what a POP's edge answered before anything was activated.
-type knocked struct {
-	verdict     verdict.Code
-	certificate verdict.Code
-	why         string
+// A knock is what a POP's edge answered before anything was activated.
+type knock struct {
+	verdict verdict.Code
+	why     string
 }
 
 // hostOf is the name by which visitors know a site. A name without a dot is not a
@@ -155,7 +155,7 @@ func layout(m *release.Manifest, open func(release.File) (io.ReadCloser, error))
 // newVerifier decides what to ask for: what is new against another release, which may be
 // nil, and what is gone; everything, if all is set.
 func (f *Fleet) newVerifier(m, before *release.Manifest, l *site.Layout, all bool) *verifier {
-	v := &verifier{fleet: f, host: hostOf(m.Site), all: all, knocks: make(map[string]map[probe.Protocol]knocked), done: make(map[string]*Verified)}
+	v := &verifier{fleet: f, host: hostOf(m.Site), all: all, knocking: make(map[string]chan struct{}), knocks: make(map[string]map[probe.Protocol]knock), done: make(map[string]*Verified)}
 	var names []string
 	if all {
 		for _, file := range m.Files {
@@ -184,8 +184,8 @@ func (f *Fleet) newVerifier(m, before *release.Manifest, l *site.Layout, all boo
 	for _, name := range names {
 		if at, served := l.Path(name); served {
 			add(at)
-		} else if _, there := m.File(name); !there {
-			add((&url.URL{Path: "/" + name}).EscapedPath()) // gone
+		} else if _, there := m.File(name); !there && !site.Fingerprinted(name) { // which stay reachable for a while
+			add((&url.URL{Path: "/" + name}).EscapedPath())
 		}
 	}
 	if !all {
@@ -263,6 +263,42 @@ func (v *verifier) url(pop POP, at string) *url.URL {
 	return &url.URL{Scheme: "https", Host: host, Path: unescaped, RawPath: at}
 }
 
+// knockLimit is how long a POP's edge has to answer before anything is activated.
+const knockLimit = 4 * time.Second
+
+// knockAll begins to knock at POPs, and returns a function that waits for the end of it.
+func (v *verifier) knockAll(ctx context.Context, pops []string) (wait func()) {
+	var all sync.WaitGroup
+	for _, pop := range pops {
+		over := make(chan struct{})
+		v.mu.Lock()
+		v.knocking[pop] = over
+		v.mu.Unlock()
+		all.Go(func() {
+			defer close(over)
+			v.knock(ctx, pop)
+		})
+	}
+	return all.Wait
+}
+
+// knocked waits until it is known over which protocols a POP's edge answers.
+func (v *verifier) knocked(ctx context.Context, pop string) error {
+	v.mu.Lock()
+	over := v.knocking[pop]
+	v.mu.Unlock()
+	if over == nil {
+		v.knock(ctx, pop)
+		return ctx.Err()
+	}
+	select {
+	case <-over:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // knock sees over which protocols a POP's edge answers, before anything is activated:
 // for what does not work now a release is not to blame.
 func (v *verifier) knock(ctx context.Context, name string) {
@@ -272,15 +308,15 @@ func (v *verifier) knock(ctx context.Context, name string) {
 		wait.Go(func() {
 			c := v.client(pop, protocol)
 			defer c.Close()
-			ctx, cancel := context.WithTimeout(ctx, ActionKnock.limit()/2)
+			ctx, cancel := context.WithTimeout(ctx, knockLimit)
 			defer cancel()
 			a := c.Ask(ctx, probe.Request{URL: v.url(pop, "/")})
 			v.mu.Lock()
 			defer v.mu.Unlock()
 			if v.knocks[name] == nil {
-				v.knocks[name] = make(map[probe.Protocol]knocked)
+				v.knocks[name] = make(map[probe.Protocol]knock)
 			}
-			v.knocks[name][protocol] = knocked{a.Verdict, a.Certificate, cmp.Or(a.Err, a.Verdict.Text())}
+			v.knocks[name][protocol] = knock{a.Verdict, cmp.Or(a.Err, a.Verdict.Text())}
 		})
 	}
 	wait.Wait()
@@ -288,7 +324,7 @@ func (v *verifier) knock(ctx context.Context, name string) {
 
 // answered reports whether somebody was there before. Where nobody knocked it is taken
 // for granted.
-func (v *verifier) answered(pop string, protocol probe.Protocol) (knocked, bool) {
+func (v *verifier) answered(pop string, protocol probe.Protocol) (knock, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	k, was := v.knocks[pop][protocol]
@@ -330,6 +366,10 @@ func (v *verifier) verify(ctx context.Context, name string) error {
 func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, out *Verified) {
 	c := v.client(pop, protocol)
 	defer c.Close()
+	if d, certificate := v.one(ctx, c, pop, protocol, v.targets[0]); d != nil && unreachable(d.Verdict) {
+		out.note(d, certificate, v.all)
+		return // and so would be the others
+	}
 	everything := v.all || protocol == probe.HTTP2
 	var until time.Time
 	if !v.all {
@@ -379,6 +419,12 @@ func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, o
 	} else {
 		out.Others += int(well.Load())
 	}
+}
+
+// unreachable reports whether a verdict is about a server, whatever it is asked for.
+func unreachable(v verdict.Code) bool {
+	class := v.Class()
+	return class == verdict.TCP || class == verdict.TLS
 }
 
 // note takes up what came of one request. A certificate is a difference only where

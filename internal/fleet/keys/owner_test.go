@@ -45,7 +45,7 @@ func initFleet(t *testing.T, o keys.InitOptions) keys.Fleet {
 }
 
 func withClock(o keys.InitOptions) keys.InitOptions {
-	o.Fleet, o.Now, o.Random = fleet, time.Now, rand.Reader
+	o.Fleet, o.Now, o.Random, o.Work = fleet, time.Now, rand.Reader, 1 // or the race detector takes seconds
 	return o
 }
 
@@ -279,8 +279,16 @@ func TestAnotherOwnersKeyIsRefused(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	first := initFleet(t, keys.InitOptions{StateDir: dir})
 	writeFile(t, first.KeyFile, readFile(t, initFleet(t, keys.InitOptions{StateDir: other}).KeyFile))
-	if _, err := keys.OpenFleet(dir, fleet, unasked(t), time.Now); err == nil || !strings.Contains(err.Error(), "is not the key of this fleet's owner") {
-		t.Errorf("opened: %v", err)
+	if err := os.Remove(filepath.Join(first.Dir, "roster.json")); err != nil {
+		t.Fatal(err)
+	}
+	_, initErr := keys.InitFleet(withClock(keys.InitOptions{StateDir: dir}))
+	_, openErr := keys.OpenFleet(dir, fleet, unasked(t), time.Now)
+	_, findErr := keys.FindIdentity(keys.FindOptions{Getenv: func(string) string { return "" }, StateDir: dir, Fleet: fleet, Passphrase: unasked(t)})
+	for _, err := range []error{initErr, openErr, findErr} {
+		if err == nil || !strings.Contains(err.Error(), "is not the key of this fleet's owner") {
+			t.Errorf("error %v", err)
+		}
 	}
 }
 
@@ -296,6 +304,11 @@ func TestAFleetWithoutKeysSaysHowToMakeThem(t *testing.T) {
 	}
 	if _, err := os.Stat(keys.FleetDir(dir, fleet)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("looking made something: %v", err)
+	}
+	o := withClock(keys.InitOptions{StateDir: dir})
+	o.Work = 21
+	if _, err := keys.InitFleet(o); err == nil {
+		t.Error("a key was to be encrypted so that it cannot be read again")
 	}
 	for _, name := range []string{"", "../x", "a/b", "A", "a_b", strings.Repeat("a", 64)} {
 		o := withClock(keys.InitOptions{StateDir: dir})
@@ -467,7 +480,7 @@ func TestANewCAIsInTheRosterBesideTheOldOne(t *testing.T) {
 		t.Errorf("roster %d has %d CAs", r.Number, n)
 	}
 	roster := func() *keys.Roster { return r }
-	clientErr, serverErr, _ := shake(t, keys.ClientTLS(owner.Identity(), "au", roster, later), keys.ServerTLS(func() *tls.Certificate { return leaf }, roster))
+	_, clientErr, serverErr := shake(t, keys.ClientTLS(owner.Identity(), "au", roster, later), keys.ServerTLS(func() *tls.Certificate { return leaf }, roster))
 	if err := errors.Join(clientErr, serverErr); err != nil {
 		t.Errorf("a POP with a certificate of the old CA: %v", err)
 	}

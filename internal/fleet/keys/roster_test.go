@@ -57,14 +57,14 @@ func TestWhoMayDoWhat(t *testing.T) {
 		"a stranger":             {actor(t).Public(), "000000"},
 		"nobody":                 {keys.PublicKey{}, "000000"},
 	} {
-		got := ""
+		var got strings.Builder
 		for _, right := range rights {
-			got += map[bool]string{true: "1", false: "0"}[s.roster.May(tc.key, right)]
+			got.WriteString(map[bool]string{true: "1", false: "0"}[s.roster.May(tc.key, right)])
 		}
-		if got != tc.may {
-			t.Errorf("%s: %s, want %s", name, got, tc.may)
+		if got.String() != tc.may {
+			t.Errorf("%s: %s, want %s", name, got.String(), tc.may)
 		}
-		if known := strings.Contains(got, "1"); s.roster.Knows(tc.key) != known {
+		if known := strings.Contains(got.String(), "1"); s.roster.Knows(tc.key) != known {
 			t.Errorf("%s: known is %v", name, !known)
 		}
 	}

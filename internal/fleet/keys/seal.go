@@ -28,8 +28,9 @@ const (
 var errPassphrase = errors.New("the passphrase is another")
 
 // seal encrypts a secret with a passphrase, as an age file in ASCII
-// (age-encryption.org/v1), so that the age command can open it without us.
-func seal(plain []byte, passphrase string) ([]byte, error) {
+// (age-encryption.org/v1), so that the age command can open it without us. Work is
+// the binary logarithm of scrypt's N.
+func seal(plain []byte, passphrase string, work int) ([]byte, error) {
 	if len(passphrase) < minPassphrase || len(passphrase) > maxPassphrase {
 		return nil, &mistake.Error{
 			What: fmt.Sprintf("this passphrase has %d bytes", len(passphrase)),
@@ -40,7 +41,7 @@ func seal(plain []byte, passphrase string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	recipient.SetWorkFactor(sealWork)
+	recipient.SetWorkFactor(work)
 	var out bytes.Buffer
 	text := armor.NewWriter(&out)
 	w, err := age.Encrypt(text, recipient)
@@ -62,8 +63,8 @@ func sealed(data []byte) bool {
 }
 
 // unseal decrypts what seal has made. The error is errPassphrase if it was made
-// with another passphrase.
-func unseal(data []byte, passphrase string) ([]byte, error) {
+// with another passphrase. Most is the most work that the file may ask for.
+func unseal(data []byte, passphrase string, most int) ([]byte, error) {
 	if passphrase == "" || len(passphrase) > maxPassphrase {
 		return nil, errPassphrase
 	}
@@ -71,7 +72,7 @@ func unseal(data []byte, passphrase string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	identity.SetMaxWorkFactor(openWork)
+	identity.SetMaxWorkFactor(most)
 	r, err := age.Decrypt(armor.NewReader(bytes.NewReader(data)), identity)
 	if _, wrong := errors.AsType[*age.NoIdentityMatchError](err); wrong {
 		return nil, errPassphrase

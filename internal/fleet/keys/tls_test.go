@@ -50,7 +50,7 @@ func leafFrom(t *testing.T, ca *keys.CA, name string, key *keys.Key) *tls.Certif
 // shake connects a client with a server over loopback and lets each say a word,
 // because in TLS 1.3 a client learns only then that it was refused. It returns
 // both sides' errors, and whom the server saw.
-func shake(t *testing.T, client, server *tls.Config) (clientErr, serverErr error, seen keys.PublicKey) {
+func shake(t *testing.T, client, server *tls.Config) (seen keys.PublicKey, clientErr, serverErr error) {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -88,7 +88,8 @@ func shake(t *testing.T, client, server *tls.Config) (clientErr, serverErr error
 		_, clientErr = io.ReadFull(c, make([]byte, 1))
 	}
 	_ = conn.Close()
-	return clientErr, <-done, seen
+	serverErr = <-done // which comes after seen
+	return seen, clientErr, serverErr
 }
 
 func TestWhoMayConnectToWhom(t *testing.T) {
@@ -128,6 +129,9 @@ func TestWhoMayConnectToWhom(t *testing.T) {
 		{name: "a day before a leaf's end", later: 28 * 24 * time.Hour},
 		{name: "an expired leaf whose key is pinned", later: 300 * 24 * time.Hour},
 		{name: "an expired leaf and a CA that has expired too", later: 20 * 365 * 24 * time.Hour},
+
+		// What is left to a thief of the CA's key: docs/keys.md. The roster shows it then.
+		{name: "a new key in a certificate of the fleet's CA, and no roster", none: true, pop: stranger},
 
 		{name: "an expired leaf, and no roster", none: true, later: 31 * 24 * time.Hour, client: "expired"},
 		{name: "a leaf of the future", later: -2 * time.Hour, client: "not yet valid"},
@@ -172,7 +176,7 @@ func TestWhoMayConnectToWhom(t *testing.T) {
 			leaf := leafFrom(t, ca, certFor, popKey)
 			client := keys.ClientTLS(s.identity(t, key), "au", func() *keys.Roster { return roster }, at(begin.Add(tc.later)))
 			server := keys.ServerTLS(func() *tls.Certificate { return leaf }, func() *keys.Roster { return agent })
-			clientErr, serverErr, seen := shake(t, client, server)
+			seen, clientErr, serverErr := shake(t, client, server)
 			switch {
 			case tc.client == "" && tc.server == "":
 				if clientErr != nil || serverErr != nil || seen != key.Public() {
@@ -225,7 +229,7 @@ func TestClientsThatAreNotOursAreRefused(t *testing.T) {
 		"a certificate it stole": {with(plain, &tls.Certificate{Certificate: shown.Certificate, PrivateKey: wrongKey}), "invalid signature"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			clientErr, serverErr, _ := shake(t, tc.client, server)
+			_, clientErr, serverErr := shake(t, tc.client, server)
 			if clientErr == nil || serverErr == nil || !strings.Contains(serverErr.Error(), tc.want) {
 				t.Errorf("client: %v, server: %v, want %q", clientErr, serverErr, tc.want)
 			}
@@ -243,7 +247,7 @@ func with(c *tls.Config, pair *tls.Certificate) *tls.Config {
 func TestAnAgentWithoutACertificateSaysSo(t *testing.T) {
 	s := newSmall(t, time.Now)
 	roster := func() *keys.Roster { return s.roster }
-	_, serverErr, _ := shake(t, keys.ClientTLS(s.identity(t, s.owner), "au", roster, time.Now),
+	_, _, serverErr := shake(t, keys.ClientTLS(s.identity(t, s.owner), "au", roster, time.Now),
 		keys.ServerTLS(func() *tls.Certificate { return nil }, roster))
 	if serverErr == nil || !strings.Contains(serverErr.Error(), "no certificate yet") {
 		t.Errorf("server: %v", serverErr)
@@ -257,7 +261,7 @@ func TestAServerThatShowsNoIdentityIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	roster := func() *keys.Roster { return s.roster }
-	clientErr, _, _ := shake(t, keys.ClientTLS(s.identity(t, s.owner), "au", roster, time.Now),
+	_, clientErr, _ := shake(t, keys.ClientTLS(s.identity(t, s.owner), "au", roster, time.Now),
 		keys.ServerTLS(func() *tls.Certificate { return pair }, roster))
 	if !errors.Is(clientErr, keys.ErrNotEd25519) {
 		t.Errorf("client: %v", clientErr)

@@ -1,10 +1,13 @@
 package release
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"pennyfarthing/internal/encode"
 )
 
 // manyFiles makes a directory of n small files, a hundred to a directory.
@@ -101,4 +104,58 @@ func BenchmarkManifest(b *testing.B) {
 			Diff(m, m)
 		}
 	})
+}
+
+// BenchmarkReadPack is a first deploy of 2,000 pages and pictures of 1 to 64 KiB.
+func BenchmarkReadPack(b *testing.B) {
+	var objects []sent
+	size := int64(0)
+	for i := range 2000 {
+		content := randomText(uint64(i), 1024+i*32)
+		if i%2 == 0 {
+			objects = append(objects, brotliOf(b, content, encode.Quick))
+		} else {
+			objects = append(objects, identity(string(content)))
+		}
+		size += int64(len(content))
+	}
+	stream := pack(b, objects...)
+	b.SetBytes(size)
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		st, err := OpenStore(b.TempDir())
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		got, err := ReadPack(b.Context(), bytes.NewReader(stream), st, PackOptions{})
+		if err != nil || got.Stored != len(objects) {
+			b.Fatalf("%+v, %v", got, err)
+		}
+		b.StopTimer()
+		if err := st.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}
+
+func BenchmarkMissing(b *testing.B) {
+	st := openStore(b)
+	m := benchManifest()
+	for i := range m.Files { // as a store with all of a release has them, but for the content
+		if err := os.WriteFile(st.objectPath(m.Files[i].Hash), nil, 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	hashes := make([]Hash, len(m.Files))
+	for i := range m.Files {
+		hashes[i] = m.Files[i].Hash
+	}
+	for b.Loop() {
+		if missing := st.Missing(hashes); len(missing) > 0 {
+			b.Fatalf("%d are missing", len(missing))
+		}
+	}
 }

@@ -7,13 +7,15 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+	"slices"
 )
 
 // What travels as blocks is a zstd frame with a window of up to 8 MiB, without a
 // dictionary, of instructions: how many new bytes follow, the bytes, how many
 // bytes to copy from the base, and from where, counted from where the copy before
 // ended. Numbers are varints of encoding/binary, the last one signed; where
-// nothing is copied it is left out. They go on until the object has its size.
+// nothing is copied it is left out. They go on until the object has its size, and
+// each makes at least a byte.
 const (
 	blocksWindow = 8 << 20
 	// minCopy is the shortest copy, so that copying costs no more than the bytes.
@@ -35,6 +37,7 @@ type blocksReader struct {
 	copying int64
 	from    int64 // in the base
 	started bool  // the length of the copy is still to be read
+	empty   bool  // there were no literals before it
 }
 
 func newBlocksReader(in io.Reader, base io.ReaderAt, size int64) *blocksReader {
@@ -85,10 +88,13 @@ func (r *blocksReader) next() error {
 		return fmt.Errorf("%w: its instructions make more than its size", errContent)
 	}
 	if r.started = !r.started; r.started {
-		r.literal = int64(n)
+		r.literal, r.empty = int64(n), n == 0
 		return nil
 	}
 	if n == 0 {
+		if r.empty { // a small form could say that for hours
+			return fmt.Errorf("%w: an instruction makes nothing", errContent)
+		}
 		return nil
 	}
 	by, err := binary.ReadVarint(r.in)
@@ -125,8 +131,11 @@ func unexpected(err error) error {
 // bytes, out of a base. It looks for blocks of the base in the file: a block of
 // the base begins at a multiple of the block size, and is found wherever in the
 // file it is by a hash that rolls over it byte by byte.
-func writeBlocks(w io.Writer, file io.Reader, base io.ReaderAt, baseSize int64) error {
-	b := &blocksWriter{w: bufio.NewWriterSize(w, 32<<10), file: file, base: pages{r: base, size: baseSize}}
+func writeBlocks(w io.Writer, file io.Reader, size int64, base io.ReaderAt, baseSize int64) error {
+	b := &blocksWriter{
+		w: bufio.NewWriterSize(w, 32<<10), file: io.LimitReader(file, size), left: size,
+		base: pages{r: base, size: baseSize},
+	}
 	if err := b.index(baseSize); err != nil {
 		return err
 	}
@@ -139,6 +148,7 @@ func writeBlocks(w io.Writer, file io.Reader, base io.ReaderAt, baseSize int64) 
 type blocksWriter struct {
 	w    *bufio.Writer
 	file io.Reader
+	left int64 // bytes of the file that were not read
 	base pages
 
 	block int // bytes
@@ -261,13 +271,14 @@ func (b *blocksWriter) fill() error {
 	}
 	kept := copy(b.buf, b.buf[b.literal:])
 	b.buf, b.at, b.literal = b.buf[:kept], b.at-b.literal, 0
-	if want := b.at + max(2*readAhead, 2*b.block); cap(b.buf) < want {
+	// A byte more than there should be shows the end.
+	if want := b.at + int(min(int64(max(2*readAhead, 2*b.block)), int64(kept-b.at)+b.left+1)); cap(b.buf) < want {
 		grown := make([]byte, kept, want)
 		copy(grown, b.buf)
 		b.buf = grown
 	}
 	n, err := io.ReadFull(b.file, b.buf[kept:cap(b.buf)])
-	b.buf = b.buf[:kept+n]
+	b.buf, b.left = b.buf[:kept+n], b.left-int64(n)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		b.ended, err = true, nil
 	}
@@ -276,9 +287,11 @@ func (b *blocksWriter) fill() error {
 
 // extend makes the copy longer as far as the file goes on as the base does.
 func (b *blocksWriter) extend() error {
-	for b.copying > 0 && b.literal == b.at && b.at < len(b.buf) {
+	// A short match is the rule in a file whose pieces were moved, so that reading
+	// far ahead would be in vain.
+	for ahead := int64(4 << 10); b.copying > 0 && b.literal == b.at && b.at < len(b.buf); ahead = min(2*ahead, readAhead) {
 		from := b.from + b.copying
-		want := min(int64(len(b.buf)-b.at), b.base.size-from, readAhead)
+		want := min(int64(len(b.buf)-b.at), b.base.size-from, ahead)
 		if want <= 0 {
 			return nil
 		}
@@ -389,7 +402,7 @@ func (b *blocksWriter) finish() error {
 	return b.flushCopy()
 }
 
-// pages reads a base in any order, a piece at a time.
+// pages reads a base in any order, and ahead where it is read in order.
 type pages struct {
 	r     io.ReaderAt
 	size  int64
@@ -399,12 +412,14 @@ type pages struct {
 
 // slice returns bytes of the base, which are valid until the next call.
 func (p *pages) slice(offset int64, n int) ([]byte, error) {
-	if offset < p.start || offset+int64(n) > p.start+int64(len(p.page)) {
-		if cap(p.page) < n+readAhead {
-			p.page = make([]byte, 0, n+readAhead)
+	end := p.start + int64(len(p.page))
+	if offset < p.start || offset+int64(n) > end {
+		length := n
+		if p.start <= offset && offset <= end { // it goes on from here
+			length += readAhead
 		}
-		length := min(int64(cap(p.page)), p.size-offset)
-		p.start, p.page = offset, p.page[:length]
+		length = int(min(int64(length), p.size-offset))
+		p.start, p.page = offset, slices.Grow(p.page[:0], length)[:length]
 		if _, err := p.r.ReadAt(p.page, offset); err != nil {
 			p.page = p.page[:0]
 			return nil, fmt.Errorf("read base: %w", unexpected(err))

@@ -3,6 +3,7 @@ package release
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -248,4 +249,23 @@ func FuzzParseManifest(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestTheManifestInTheDocumentationIsOne(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/release-format.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, ok := strings.Cut(string(text), "```json\n")
+	if !ok {
+		t.Fatal("there is no example")
+	}
+	example, _, _ := strings.Cut(after, "```")
+	m, err := ParseManifest([]byte(example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Files) != 2 || m.Files[0].Hash != HashOf([]byte("hello")) {
+		t.Errorf("it lists %+v", m.Files)
+	}
 }

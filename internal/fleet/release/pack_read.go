@@ -61,9 +61,9 @@ const (
 // megabytes, and no object is written any further than its announced size.
 func ReadPack(ctx context.Context, r io.Reader, st *Store, o PackOptions) (PackResult, error) {
 	counted := &countingReader{r: &contextReader{ctx: ctx, r: r}}
-	p := &packReader{ctx: ctx, in: bufio.NewReaderSize(counted, 64<<10), st: st, batch: st.newBatch(), accept: o.Accept}
+	p := &packReader{in: bufio.NewReaderSize(counted, 64<<10), st: st, batch: st.newBatch(), accept: o.Accept}
 	defer p.batch.drop()
-	err := p.run()
+	err := p.run(ctx)
 	if e := p.commit(); e != nil {
 		err = errors.Join(err, fmt.Errorf("store objects of a pack: %w", e))
 	}
@@ -83,7 +83,6 @@ func (c *countingReader) Read(p []byte) (int, error) {
 }
 
 type packReader struct {
-	ctx     context.Context //nolint:containedctx // it lives as long as the call that it is for
 	in      *bufio.Reader
 	st      *Store
 	batch   *batch
@@ -94,8 +93,8 @@ type packReader struct {
 	plain   []byte // scratch: what it says
 }
 
-func (p *packReader) run() error {
-	head, err := p.line()
+func (p *packReader) run(ctx context.Context) error {
+	head, err := p.line(ctx)
 	if err != nil {
 		return err
 	}
@@ -103,7 +102,7 @@ func (p *packReader) run() error {
 		return fmt.Errorf("read pack: it begins with %.40q, not with %s: %w", head, packHead, ErrPack)
 	}
 	for n := 0; ; n++ {
-		line, err := p.line()
+		line, err := p.line(ctx)
 		if err != nil {
 			return err
 		}
@@ -113,7 +112,7 @@ func (p *packReader) run() error {
 		if n == maxPackObjects {
 			return fmt.Errorf("read pack: there are more than %d objects: %w", maxPackObjects, ErrPack)
 		}
-		if err := p.object(n+1, line); err != nil {
+		if err := p.object(ctx, n+1, line); err != nil {
 			return err
 		}
 	}
@@ -132,20 +131,20 @@ func readEnd(line []byte, n int) error {
 }
 
 // line reads one line without its end.
-func (p *packReader) line() ([]byte, error) {
+func (p *packReader) line(ctx context.Context) ([]byte, error) {
 	line, err := p.in.ReadSlice('\n')
 	switch {
 	case errors.Is(err, bufio.ErrBufferFull), err == nil && len(line) > maxHeaderLine:
 		return nil, fmt.Errorf("read pack: a header is longer than %d bytes: %w", maxHeaderLine, ErrPack)
 	case err != nil:
-		return nil, p.cut(err)
+		return nil, p.cut(ctx, err)
 	}
 	return line[:len(line)-1], nil
 }
 
 // cut says that the stream ended, or could not be read.
-func (p *packReader) cut(err error) error {
-	if ctxErr := context.Cause(p.ctx); ctxErr != nil {
+func (p *packReader) cut(ctx context.Context, err error) error {
+	if ctxErr := context.Cause(ctx); ctxErr != nil {
 		return fmt.Errorf("read pack: %w", ctxErr)
 	}
 	if errors.Is(err, io.EOF) {
@@ -156,7 +155,7 @@ func (p *packReader) cut(err error) error {
 
 // object reads the object of a header. The error is one after which the stream
 // can't be read on; a bad object is none.
-func (p *packReader) object(n int, line []byte) error {
+func (p *packReader) object(ctx context.Context, n int, line []byte) error {
 	var h Header
 	if err := parseLine(line, &h); err != nil {
 		return fmt.Errorf("read pack: the header of object %d: %w: %w", n, ErrPack, err)
@@ -165,12 +164,12 @@ func (p *packReader) object(n int, line []byte) error {
 		return fmt.Errorf("read pack: object %d has %d bytes: %w", n, h.Length, ErrPack)
 	}
 	body := &io.LimitedReader{R: streamReader{p.in}, N: h.Length}
-	bad, err := p.take(h, body)
+	bad, err := p.take(ctx, h, body)
 	if err != nil {
 		return err
 	}
 	if _, err := io.Copy(io.Discard, body); err != nil || body.N > 0 {
-		return p.cut(cmp.Or(err, io.EOF))
+		return p.cut(ctx, cmp.Or(err, io.EOF))
 	}
 	if bad != nil {
 		if len(p.result.Bad) == maxBad {
@@ -186,7 +185,7 @@ func (p *packReader) object(n int, line []byte) error {
 
 // take stores an object, if it is wanted. What is bad about the object is the
 // first result, what keeps the stream from being read on is the second.
-func (p *packReader) take(h Header, body *io.LimitedReader) (bad, err error) {
+func (p *packReader) take(ctx context.Context, h Header, body *io.LimitedReader) (bad, err error) {
 	if what := h.wrong(); what != "" {
 		return errors.New(what), nil
 	}
@@ -199,16 +198,16 @@ func (p *packReader) take(h Header, body *io.LimitedReader) (bad, err error) {
 		p.result.Had++
 		return nil, nil
 	}
-	err = p.store(h, body)
+	err = p.store(ctx, h, body)
 	switch {
 	case err == nil:
 		return nil, nil
-	case context.Cause(p.ctx) != nil:
-		return nil, fmt.Errorf("read pack: %w", context.Cause(p.ctx))
+	case context.Cause(ctx) != nil:
+		return nil, fmt.Errorf("read pack: %w", context.Cause(ctx))
 	case errors.Is(err, errContent):
 		return err, nil
 	case errors.Is(err, errStream):
-		return nil, p.cut(err)
+		return nil, p.cut(ctx, err)
 	}
 	return nil, fmt.Errorf("store object %s of a pack: %w", h.Hash.Short(), err)
 }
@@ -241,10 +240,10 @@ func (p *packReader) has(h Header) bool {
 
 // store writes an object. Its errors wrap errContent if the object is at fault,
 // and errStream if the stream is.
-func (p *packReader) store(h Header, body *io.LimitedReader) error {
+func (p *packReader) store(ctx context.Context, h Header, body *io.LimitedReader) error {
 	switch h.Coding {
 	case Identity:
-		err := p.batch.write(p.ctx, h.Hash, h.Size, body)
+		err := p.batch.write(ctx, h.Hash, h.Size, body)
 		if err != nil && body.N > 0 && errors.Is(err, errContent) {
 			return errStream // it ended early
 		}
@@ -252,11 +251,11 @@ func (p *packReader) store(h Header, body *io.LimitedReader) error {
 			return err
 		}
 	case Brotli:
-		if err := p.brotli(h, body); err != nil {
+		if err := p.brotli(ctx, h, body); err != nil {
 			return err
 		}
 	case Zstd, Blocks:
-		if err := p.based(h, body); err != nil {
+		if err := p.based(ctx, h, body); err != nil {
 			return err
 		}
 	}
@@ -264,7 +263,7 @@ func (p *packReader) store(h Header, body *io.LimitedReader) error {
 	return nil
 }
 
-func (p *packReader) brotli(h Header, body *io.LimitedReader) error {
+func (p *packReader) brotli(ctx context.Context, h Header, body *io.LimitedReader) error {
 	var err error
 	if p.coded, err = readBody(p.coded[:0], body); err != nil {
 		return err
@@ -272,7 +271,7 @@ func (p *packReader) brotli(h Header, body *io.LimitedReader) error {
 	if p.plain, err = encode.Decode(p.plain[:0], p.coded, encode.Brotli, h.Size); err != nil {
 		return fmt.Errorf("%w: %w", errContent, err)
 	}
-	if err := p.plainObject(h); err != nil {
+	if err := p.plainObject(ctx, h); err != nil {
 		return err
 	}
 	level, _ := parseLevel(h.Level)
@@ -281,7 +280,7 @@ func (p *packReader) brotli(h Header, body *io.LimitedReader) error {
 }
 
 // based writes an object whose form may refer to a base.
-func (p *packReader) based(h Header, body io.Reader) error {
+func (p *packReader) based(ctx context.Context, h Header, body io.Reader) error {
 	base, err := p.openBase(h)
 	if err != nil {
 		return err
@@ -294,12 +293,12 @@ func (p *packReader) based(h Header, body io.Reader) error {
 		return err
 	}
 	defer content.Close()
-	err = p.batch.write(p.ctx, h.Hash, h.Size, content)
+	err = p.batch.write(ctx, h.Hash, h.Size, content)
 	if base == nil || !errors.Is(err, errContent) {
 		return err
 	}
 	// The base may be what is wrong, and then whoever needs it should know.
-	if corrupt, ok := errors.AsType[*CorruptError](p.st.Verify(p.ctx, *h.Base)); ok {
+	if corrupt, ok := errors.AsType[*CorruptError](p.st.Verify(ctx, *h.Base)); ok {
 		return fmt.Errorf("%w: its base %w", errContent, corrupt)
 	}
 	return err
@@ -386,14 +385,14 @@ func (f faultReader) Read(p []byte) (int, error) {
 }
 
 // plainObject writes the object that is in plain.
-func (p *packReader) plainObject(h Header) error {
+func (p *packReader) plainObject(ctx context.Context, h Header) error {
 	if p.st.Has(h.Hash) {
 		if HashOf(p.plain) != h.Hash { // then the coded form is of something else
 			return fmt.Errorf("%w: its hash is %s", errContent, HashOf(p.plain).Short())
 		}
 		return nil
 	}
-	return p.batch.write(p.ctx, h.Hash, h.Size, bytes.NewReader(p.plain))
+	return p.batch.write(ctx, h.Hash, h.Size, bytes.NewReader(p.plain))
 }
 
 // readBody appends all of an object to buf.

@@ -202,16 +202,13 @@ func (p *Packer) code(best *Prepared, content []byte) error {
 // against replaces the best form so far by one that refers to the base, if that
 // is shorter.
 func against(ctx context.Context, best *Prepared, content []byte, base *Source) error {
-	f, err := base.Open()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // there is no base to refer to any more
-	}
-	if err != nil {
-		return fmt.Errorf("open base: %w", err)
+	f, err := openBase(base)
+	if f == nil {
+		return err
 	}
 	defer f.Close()
 	var instructions bytes.Buffer
-	if err := writeBlocks(&instructions, &contextReader{ctx: ctx, r: bytes.NewReader(content)}, f, base.Size); err != nil {
+	if err := writeBlocks(&instructions, &contextReader{ctx: ctx, r: bytes.NewReader(content)}, best.Size, f, base.Size); err != nil {
 		return err
 	}
 	data, err := encode.Encode(nil, instructions.Bytes(), encode.Zstd, encode.Best)
@@ -231,6 +228,25 @@ func against(ctx context.Context, best *Prepared, content []byte, base *Source) 
 	}
 	best.take(Zstd, base.Hash, data)
 	return nil
+}
+
+// openBase opens a base, or returns nil if there is none to refer to any more.
+func openBase(base *Source) (*os.File, error) {
+	f, err := base.Open()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open base: %w", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open base: %w", err), f.Close())
+	}
+	if info.Size() != base.Size {
+		return nil, f.Close() // damaged; the receiver's is not
+	}
+	return f, nil
 }
 
 // take replaces a form by another against a base, if that is shorter.
@@ -303,13 +319,13 @@ func (p *Packer) spool(ctx context.Context, w *os.File, o Source, base *Source) 
 	var from io.ReaderAt = bytes.NewReader(nil)
 	size := int64(0)
 	if base != nil {
-		b, err := base.Open()
-		switch {
-		case err == nil:
+		b, err := openBase(base)
+		if err != nil {
+			return nil, err
+		}
+		if b != nil {
 			defer b.Close()
 			from, size, form.Base = b, base.Size, &base.Hash
-		case !errors.Is(err, fs.ErrNotExist):
-			return nil, fmt.Errorf("open base: %w", err)
 		}
 	}
 	e, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1),
@@ -318,7 +334,7 @@ func (p *Packer) spool(ctx context.Context, w *os.File, o Source, base *Source) 
 		return nil, fmt.Errorf("encode zstd: %w", err)
 	}
 	sum := sha256.New()
-	if err := errors.Join(writeBlocks(e, io.TeeReader(&contextReader{ctx: ctx, r: f}, sum), from, size), e.Close()); err != nil {
+	if err := errors.Join(writeBlocks(e, io.TeeReader(&contextReader{ctx: ctx, r: f}, sum), o.Size, from, size), e.Close()); err != nil {
 		return nil, err
 	}
 	if Hash(sum.Sum(nil)) != o.Hash {

@@ -45,8 +45,9 @@ func TestAnObjectTravelsInTheFormThatIsShortest(t *testing.T) {
 	edited := slices.Concat(page[:20_000], []byte("something that was not there"), page[20_100:])
 	noise := make([]byte, 100_000)
 	for i := range noise {
-		noise[i] = byte(HashOf([]byte{byte(i), byte(i >> 8), byte(i >> 16)})[0])
+		noise[i] = HashOf([]byte{byte(i), byte(i >> 8), byte(i >> 16)})[0]
 	}
+	st := openStore(t)
 	// Words of the base in another order: no long run is as it was.
 	var shuffled []byte
 	for i := 0; i+12 <= len(noise); i += 12 {
@@ -68,15 +69,18 @@ func TestAnObjectTravelsInTheFormThatIsShortest(t *testing.T) {
 		"a picture that was edited":       {slices.Concat(noise[:5000], noise[5001:]), "image/png", noise, Blocks, 100},
 		"a page with a base of nothing":   {page, "text/html", []byte{}, Brotli, int64(len(page)) / 2},
 		"a page with a base that differs": {page, "text/html", noise, Zstd, int64(len(page)) / 2},
+		"a page whose base is cut":        {edited, "text/html", page[:100], Brotli, int64(len(page)) / 2},
 		"noise of short pieces of it":     {shuffled, "image/png", noise, Zstd, int64(len(shuffled)) / 2},
 		"a text too large for a coding":   {randomText(4, MaxCoded+1), "text/html", nil, Zstd, MaxCoded / 2},
 	} {
 		t.Run(what, func(t *testing.T) {
-			st := openStore(t)
 			var base *Source
 			if tt.base != nil {
 				base = new(source(t, tt.base))
 				put(t, st, string(tt.base))
+				if what == "a page whose base is cut" {
+					base.Size++
+				}
 			}
 			p := &Packer{}
 			o, err := p.Prepare(t.Context(), source(t, tt.content), tt.mediaType, base)
@@ -248,7 +252,11 @@ func TestABombAgainstABaseIsOneBadObject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := HashOf(base)
+	// RFC 8878 §3.1.1: a frame with a window of 2 GiB, and one block of a byte,
+	// repeated 100 times.
+	hugeWindow := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, (31 - 10) << 3, 0x23, 0x03, 0x00, 'x'}
+	st := openStore(t)
+	h := put(t, st, string(base))
 	for what, s := range map[string]sent{
 		"zstd":                      {Header{Hash: HashOf(zeros), Size: 100, Coding: Zstd, Base: &h}, bomb},
 		"zstd of another object":    {Header{Hash: Hash{1}, Size: 16 << 20, Coding: Zstd, Base: &h}, bomb},
@@ -256,14 +264,14 @@ func TestABombAgainstABaseIsOneBadObject(t *testing.T) {
 		"blocks that make nothing":  {Header{Hash: Hash{1}, Size: 100_000, Coding: Blocks, Base: &h}, long},
 		"blocks of another object":  {Header{Hash: Hash{1}, Size: int64(len(base)) * 200, Coding: Blocks, Base: &h}, nested},
 		"zstd with a base too many": {Header{Hash: HashOf(zeros), Size: 16 << 20, Coding: Zstd}, bomb},
+		"zstd of a huge window":     {Header{Hash: Hash{1}, Size: 16 << 20, Coding: Zstd}, hugeWindow},
+		"blocks of a huge window":   {Header{Hash: Hash{1}, Size: 16 << 20, Coding: Blocks}, hugeWindow},
 		"zstd that is cut":          {Header{Hash: HashOf(zeros), Size: 16 << 20, Coding: Zstd, Base: &h}, bomb[:len(bomb)-4]},
 	} {
 		t.Run(what, func(t *testing.T) {
-			st := openStore(t)
-			put(t, st, string(base))
 			s.header.Length = int64(len(s.body))
 			got, err := receive(t, st, pack(t, s, identity("after")))
-			if err != nil || got.Stored != 1 || len(got.Bad) != 1 {
+			if err != nil || got.Stored+got.Had != 1 || len(got.Bad) != 1 {
 				t.Errorf("ReadPack: %+v, %v", got, err)
 			}
 		})

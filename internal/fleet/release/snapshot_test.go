@@ -442,9 +442,7 @@ func TestWalkingADirectoryOfManyFilesKeepsTheOrderOfThePaths(t *testing.T) {
 	for i := range 2*statChunk + 5 {
 		want = append(want, fmt.Sprintf("f%05d", i))
 	}
-	for _, name := range []string{"f00001-a", "f00001.d/a", "f00001.d/b/c", "g", "g-", "h/a", "h0", "h-"} {
-		want = append(want, name)
-	}
+	want = append(want, "f00001-a", "f00001.d/a", "f00001.d/b/c", "g", "g-", "h/a", "h0", "h-")
 	for _, name := range want {
 		path := filepath.Join(dir, name)
 		if strings.Contains(name, "/") {

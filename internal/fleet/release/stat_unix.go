@@ -27,7 +27,7 @@ func lstatAt(dir *os.File, name string) (fileStat, fs.FileMode, error) {
 	var st unix.Stat_t
 	for {
 		err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
-		if err == unix.EINTR { //nolint:errorlint // it is a bare number, compared 100,000 times
+		if err == unix.EINTR { // a bare number, compared 100,000 times
 			continue
 		}
 		if err != nil {
@@ -53,7 +53,7 @@ func lstatAt(dir *os.File, name string) (fileStat, fs.FileMode, error) {
 func openDirAt(dir *os.File, name, path string) (*os.File, error) {
 	for {
 		fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err == unix.EINTR { //nolint:errorlint // as above
+		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {

@@ -92,6 +92,7 @@ type iotestError struct{}
 func (iotestError) Read([]byte) (int, error) { return 0, errors.New("read") }
 
 func TestWhatIsPutMustBeWhatItsNameSays(t *testing.T) {
+	st := openStore(t)
 	for what, tt := range map[string]struct {
 		content string
 		size    int64
@@ -102,7 +103,6 @@ func TestWhatIsPutMustBeWhatItsNameSays(t *testing.T) {
 		"a lie":       {"hello!", 6},
 	} {
 		t.Run(what, func(t *testing.T) {
-			st := openStore(t)
 			h := HashOf([]byte("hello"))
 			if err := st.Put(t.Context(), h, tt.size, strings.NewReader(tt.content)); !errors.Is(err, errContent) {
 				t.Errorf("Put: %v", err)
@@ -182,13 +182,13 @@ func TestAWriteThatWasCutIsRemovedWhenTheStoreIsOpenedAgain(t *testing.T) {
 }
 
 func TestADamagedObjectIsReportedRemovedAndAskedForAnew(t *testing.T) {
+	st := openStore(t)
 	for what, damage := range map[string]string{"a bit": "hellp", "its end": "hel", "more": "hello!"} {
 		for how, read := range map[string]func(*Store, Hash) error{
 			"Read":   func(st *Store, h Hash) error { _, err := st.Read(h, 100); return err },
 			"Verify": func(st *Store, h Hash) error { return st.Verify(t.Context(), h) },
 		} {
 			t.Run(what+" found by "+how, func(t *testing.T) {
-				st := openStore(t)
 				h := put(t, st, "hello")
 				if err := st.Verify(t.Context(), h); err != nil {
 					t.Fatal(err)

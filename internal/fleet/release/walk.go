@@ -44,7 +44,6 @@ type walkEntry struct {
 // A walker reads directories. Whatever can be done beside the rest is, as long as
 // there is a free slot; otherwise it is done at once.
 type walker struct {
-	ctx   context.Context //nolint:containedctx // it lives as long as the call that it is for
 	slots chan struct{}
 	work  sync.WaitGroup
 
@@ -62,9 +61,9 @@ func walkTree(ctx context.Context, dir string) ([]found, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	w := &walker{ctx: ctx, slots: make(chan struct{}, runtime.GOMAXPROCS(0)-1)} // and this goroutine
+	w := &walker{slots: make(chan struct{}, runtime.GOMAXPROCS(0)-1)} // and this goroutine
 	top := &node{}
-	w.dir(root, top, 0)
+	w.dir(ctx, root, top, 0)
 	w.work.Wait()
 	if w.err != nil {
 		return nil, nil, w.err
@@ -111,7 +110,7 @@ func (w *walker) aside(do func()) {
 }
 
 // dir reads an open directory into n, and closes it.
-func (w *walker) dir(f *os.File, n *node, depth int) {
+func (w *walker) dir(ctx context.Context, f *os.File, n *node, depth int) {
 	defer f.Close()
 	names, err := f.Readdirnames(-1)
 	if err != nil {
@@ -127,20 +126,20 @@ func (w *walker) dir(f *os.File, n *node, depth int) {
 	var chunks sync.WaitGroup
 	for chunk := range slices.Chunk(n.entries, statChunk) {
 		if len(n.entries) <= statChunk {
-			w.stat(f, n, chunk)
+			w.stat(ctx, f, n, chunk)
 			continue
 		}
 		chunks.Add(1)
 		w.aside(func() {
 			defer chunks.Done()
-			w.stat(f, n, chunk)
+			w.stat(ctx, f, n, chunk)
 		})
 	}
 	chunks.Wait()
 	slices.SortFunc(n.entries, func(a, b walkEntry) int { return compareNames(a.name, a.sub != nil, b.name, b.sub != nil) })
 	for i := range n.entries {
 		if sub := n.entries[i].sub; sub != nil {
-			w.sub(f, n.entries[i].name, sub, depth+1)
+			w.sub(ctx, f, n.entries[i].name, sub, depth+1)
 		}
 	}
 }
@@ -167,8 +166,8 @@ func next(name string, isDir bool, i int) int {
 }
 
 // stat looks at some entries of a directory.
-func (w *walker) stat(dir *os.File, n *node, entries []walkEntry) {
-	if err := context.Cause(w.ctx); err != nil {
+func (w *walker) stat(ctx context.Context, dir *os.File, n *node, entries []walkEntry) {
+	if err := context.Cause(ctx); err != nil {
 		w.fail(err)
 		return
 	}
@@ -222,7 +221,7 @@ func (w *walker) count(files int) {
 }
 
 // sub reads a directory of an open directory.
-func (w *walker) sub(parent *os.File, name string, n *node, depth int) {
+func (w *walker) sub(ctx context.Context, parent *os.File, name string, n *node, depth int) {
 	if w.failed() {
 		return
 	}
@@ -238,7 +237,7 @@ func (w *walker) sub(parent *os.File, name string, n *node, depth int) {
 		w.fail(fmt.Errorf("read directory: %w", err))
 		return
 	}
-	w.aside(func() { w.dir(f, n, depth) })
+	w.aside(func() { w.dir(ctx, f, n, depth) })
 }
 
 // hidden reports whether a name in a directory is a dotfile's, other than
