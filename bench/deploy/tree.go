@@ -151,7 +151,7 @@ func (t *tree) writeLarge(at time.Time) error {
 		if err != nil {
 			return err
 		}
-		w, err := z.CreateHeader(&zip.FileHeader{Name: fmt.Sprintf("picture-%03d.jpg", i), Method: zip.Store, Modified: at})
+		w, err := z.CreateHeader(&zip.FileHeader{Name: fmt.Sprintf("picture-%03d.jpg", i), Method: zip.Store, Modified: time.Unix(seed, 0).UTC()})
 		if err != nil {
 			return err
 		}
