@@ -35,6 +35,7 @@ type options struct {
 	performance string
 	penny       string
 	install     bool
+	hold        bool
 	list        bool
 	command     string // as it was typed, for the page
 }
@@ -84,6 +85,7 @@ func parseOptions(args []string) (options, error) {
 	fs.StringVar(&opts.performance, "performance", "", "also write a page of Markdown about the run to this file, such as docs/performance-deploy.md")
 	fs.StringVar(&opts.penny, "penny", "", "a penny binary (default: built from ./cmd/penny)")
 	fs.BoolVar(&opts.install, "install", false, "install the Debian packages that are missing (as root)")
+	fs.BoolVar(&opts.hold, "hold", false, "after the last row keep all running until Ctrl-C, and say where it is: to profile")
 	fs.BoolVar(&opts.list, "list", false, "list the rows and stop")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

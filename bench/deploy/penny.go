@@ -108,7 +108,7 @@ func (s *pennySide) startAgent(ctx context.Context, owner *keys.Owner, name stri
 		return err
 	}
 	defer log.Close() // the child has its own
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), s.binary, "agent", "--json", "--state", dir, "--api", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--http", "", "--admin", "")
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), s.binary, "agent", "--json", "--state", dir, "--api", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--http", "")
 	cmd.Stderr = log
 	said, out, err := os.Pipe()
 	if err != nil {
@@ -282,6 +282,13 @@ func (s *pennySide) version() string {
 	}
 	first, _, _ := strings.Cut(string(out), "\n")
 	return first
+}
+
+func (s *pennySide) tell(out io.Writer) {
+	for _, a := range s.agents {
+		fmt.Fprintf(out, "penny: agent %s is process %d, its profiles are at %s/debug/pprof/\n", a.name, a.cmd.Process.Pid, a.Admin)
+	}
+	fmt.Fprintf(out, "penny: %s deploy --state %s -f %s\n", s.binary, s.state(), filepath.Join(s.dir, "penny.toml"))
 }
 
 func (s *pennySide) stopAgents() {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -208,6 +209,10 @@ func (s *rsyncSide) version() string {
 	fields := strings.Fields(first)
 	secure, _, _ := strings.Cut(string(ssh), ",")
 	return strings.Join(fields[:min(len(fields), 3)], " ") + " over " + secure
+}
+
+func (s *rsyncSide) tell(out io.Writer) {
+	fmt.Fprintf(out, "rsync: ssh -F %s a; destinations in %s\n", filepath.Join(s.dir, "ssh_config"), filepath.Join(s.dir, "to"))
 }
 
 func (s *rsyncSide) close() {

@@ -87,7 +87,21 @@ func run(ctx context.Context, opts options, cases []benchCase, out io.Writer) (e
 	if err := b.all(ctx, cases); err != nil {
 		return err
 	}
-	return b.finish()
+	err = b.finish()
+	if opts.hold {
+		b.hold(ctx)
+	}
+	return err
+}
+
+// hold keeps everything running, so that somebody can look at it.
+func (b *bench) hold(ctx context.Context) {
+	for _, s := range b.sides {
+		_ = s.pause(false) // whoever has ended cannot be looked at
+		s.tell(b.out)
+	}
+	fmt.Fprintf(b.out, "the tree is %s; Ctrl-C ends it all\n", b.tree.dir)
+	<-ctx.Done()
 }
 
 // start starts both sides.

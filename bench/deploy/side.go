@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 )
 
@@ -29,6 +30,8 @@ type side interface {
 	// pause keeps it from doing anything of its own.
 	pause(paused bool) error
 	version() string
+	// tell says where everything is and how it is asked to deploy once more.
+	tell(out io.Writer)
 	close()
 }
 
