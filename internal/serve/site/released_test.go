@@ -340,7 +340,7 @@ func TestReleasesAreNeverMixed(t *testing.T) {
 }
 
 func TestNoCodingIsBegunWhileSomethingIsMoreUrgent(t *testing.T) {
-	s := compileRelease(t, Options{}, newObjects(t).release(t, files{"a.txt": text(1, 4000)}), nil)
+	s := compileRelease(t, Options{Store: body.NewStore("")}, newObjects(t).release(t, files{"a.txt": text(1, 4000)}), nil)
 	synctest.Test(t, func(t *testing.T) {
 		var busy, published atomic.Bool
 		busy.Store(true)
@@ -363,7 +363,7 @@ func TestNoCodingIsBegunWhileSomethingIsMoreUrgent(t *testing.T) {
 }
 
 func TestAnImproverThatRestsCanBeStopped(t *testing.T) {
-	s := compileRelease(t, Options{}, newObjects(t).release(t, files{"a.txt": text(1, 4000)}), nil)
+	s := compileRelease(t, Options{Store: body.NewStore("")}, newObjects(t).release(t, files{"a.txt": text(1, 4000)}), nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	im := &improver{site: s, slots: newSlots(), ready: make(map[int]*asset), busy: func() bool { return true }}
