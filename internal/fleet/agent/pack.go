@@ -58,16 +58,18 @@ func (a *Agent) postPack(c *call) error {
 		return err
 	}
 	meter := a.disk.meter(c.r.Body)
+	came := make(map[release.Hash]bool)
 	accept := func(h release.Hash, size int64) error {
 		if want, ok := sizes[h]; !ok || want != size {
 			return fmt.Errorf("no release of %s that is on its way has this object", s.name)
 		}
+		came[h] = true
 		meter.full = errors.Join(meter.full, a.disk.check(size))
 		return meter.full
 	}
 	result, err := release.ReadPack(c.r.Context(), meter, a.store, release.PackOptions{Accept: accept})
 	if result.Stored > 0 {
-		a.improve(c.r.Context(), s)
+		a.improve(c.r.Context(), s, came)
 	}
 	switch {
 	case meter.full != nil:
@@ -87,15 +89,25 @@ func (a *Agent) postPack(c *call) error {
 	return c.answer(answer)
 }
 
-// improve shows codings that came for what is being served.
-func (a *Agent) improve(ctx context.Context, s *hostedSite) {
+// improve shows codings that came for what is being served. Nothing else is looked
+// at: most packs are for a release that is not served yet.
+func (a *Agent) improve(ctx context.Context, s *hostedSite, came map[release.Hash]bool) {
 	s.mu.Lock()
 	src, serving := s.source, s.serving
 	s.mu.Unlock()
 	if !serving {
 		return
 	}
-	if err := s.live.Improve(ctx, src); err != nil && ctx.Err() == nil {
+	better := &source{store: src.store}
+	for _, f := range src.files {
+		if came[release.Hash(f.Hash)] {
+			better.files = append(better.files, f)
+		}
+	}
+	if len(better.files) == 0 {
+		return
+	}
+	if err := s.live.Improve(ctx, better); err != nil && ctx.Err() == nil {
 		a.log.LogAttrs(ctx, slog.LevelWarn, "codings not taken", slog.String("site", s.name), slog.Any("err", err))
 	}
 }
