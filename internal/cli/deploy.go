@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -24,6 +25,7 @@ type deployOptions struct {
 	wait    bool
 	dryRun  bool
 	catchUp bool
+	best    bool
 }
 
 func newDeploy(g *globals, env Env) *cobra.Command {
@@ -50,6 +52,7 @@ In CI all that is needed is a fleet file and a key in PENNY_KEY: see penny key a
 	o.add(flags)
 	flags.StringVar(&o.dir, "dir", "", "`directory` to deploy instead of the fleet file's; for one site")
 	addMove(flags, &o.all, &o.wait, &o.dryRun)
+	flags.BoolVar(&o.best, "best", false, "make the best codings here, once it is live, and send them to every POP")
 	flags.BoolVar(&o.catchUp, "catch-up", false, "bring POPs that are behind up to what the others serve, and deploy nothing new")
 	return cmd
 }
@@ -61,17 +64,19 @@ func runDeploy(ctx context.Context, o deployOptions, args []string, env Env) err
 	case o.dir != "" && o.catchUp:
 		return &usageError{what: "--catch-up deploys no directory", hint: "leave --dir out, or --catch-up"}
 	}
-	var need keys.Right
-	if len(args) == 1 {
-		need = mayDeploy(args[0])
-	} else {
-		need = keys.Right{What: keys.Deploy}
+	file, err := o.load()
+	if err != nil {
+		return err
 	}
-	return o.withFleet(ctx, o.globals, env, need, func(ctx context.Context, fleet *control.Fleet, file *config.Fleet) error {
-		sites, err := o.sites(file, args)
-		if err != nil {
-			return err
-		}
+	sites, err := o.sites(file, args)
+	if err != nil {
+		return err
+	}
+	need := keys.Right{What: keys.Deploy}
+	if len(sites) == 1 { // who may deploy this one need not be allowed all
+		need = mayDeploy(sites[0].Name)
+	}
+	return o.withFleet(ctx, o.globals, env, need, func(ctx context.Context, fleet *control.Fleet, _ *config.Fleet) error {
 		for _, s := range sites {
 			if err := o.deploy(ctx, fleet, s, env); err != nil {
 				return err
@@ -114,7 +119,7 @@ func (o *deployOptions) deploy(ctx context.Context, fleet *control.Fleet, s conf
 	if o.catchUp {
 		r, err = fleet.CatchUp(ctx, control.RollbackOptions{Site: s.Name, All: o.all, Wait: o.wait, DryRun: o.dryRun})
 	} else {
-		r, err = fleet.Deploy(ctx, control.DeployOptions{Site: s.Name, Dir: s.Files, Dialect: string(s.Dialect), All: o.all, Wait: o.wait, DryRun: o.dryRun})
+		r, err = fleet.Deploy(ctx, control.DeployOptions{Site: s.Name, Dir: s.Files, Dialect: string(s.Dialect), All: o.all, Wait: o.wait, DryRun: o.dryRun, Best: o.best})
 	}
 	if r != nil {
 		err = errors.Join(err, printReport(o.globals, env.Stdout, r, err == nil))
@@ -156,6 +161,11 @@ func printReport(g *globals, w io.Writer, r *control.Report, well bool) error {
 		return errors.Join(err, printBehind(w, r))
 	}
 	_, _ = fmt.Fprintf(w, "%s: %s changed, %d added, %d removed, of %s (%s)\n", r.Site, count(r.Changed, "file"), r.Added, r.Removed, count(r.Files, "file"), bytes(r.Bytes))
+	for _, note := range r.Notes {
+		if !g.quiet {
+			_, _ = fmt.Fprintf(w, "note: %s\n", note)
+		}
+	}
 	if !g.quiet {
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, p := range r.POPs {
@@ -167,6 +177,9 @@ func printReport(g *globals, w io.Writer, r *control.Report, well bool) error {
 	}
 	_, _ = fmt.Fprintf(w, "%s: live on %d of %d in %s, %s\n", control.Short(r.Release), r.Live(), len(r.POPs), seconds(r.Took), verified(r))
 	err := printBehind(w, r)
+	if r.Refined.Objects > 0 {
+		_, err = fmt.Fprintf(w, "the best codings of %s (%s) were sent behind, in %s\n", count(r.Refined.Objects, "file"), bytes(r.Refined.Bytes), seconds(r.Refining))
+	}
 	if r.Previous != "" && r.Kind != control.CatchUp && !g.quiet {
 		_, err = fmt.Fprintf(w, "to go back to %s: penny rollback %s\n", control.Short(r.Previous), r.Site)
 	}
@@ -230,7 +243,7 @@ func printPlan(w io.Writer, r *control.Report) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	waves := p.Waves
 	if p.Undo != nil {
-		waves = append(waves[:len(waves):len(waves)], *p.Undo)
+		waves = append(slices.Clip(waves), *p.Undo)
 	}
 	for _, wave := range waves {
 		for i, lane := range wave.Lanes {
@@ -266,7 +279,7 @@ func stepText(s control.Step) string {
 		return fmt.Sprintf("send about %s (%s)", count(s.Expected.Objects, "file"), bytes(s.Expected.Bytes))
 	case control.ActionActivate:
 		return fmt.Sprintf("activate %s", control.Short(s.Release))
-	case control.ActionLease, control.ActionOffer, control.ActionStage, control.ActionKnock, control.ActionVerify, control.ActionUnlease:
+	case control.ActionLease, control.ActionOffer, control.ActionStage, control.ActionKnock, control.ActionVerify, control.ActionUnlease, control.ActionRefine:
 	}
 	return string(s.Do)
 }

@@ -153,6 +153,9 @@ func (p *eventPrinter) progress(e control.Event) string {
 	if e.Do == control.ActionVerify {
 		return fmt.Sprintf("verifying at %s: %s of %s URLs", count(pops, "POP"), thousands(done), thousands(total))
 	}
+	if e.Do == control.ActionRefine {
+		return fmt.Sprintf("making the best codings: %s of %s files", thousands(done), thousands(total))
+	}
 	text := fmt.Sprintf("sending to %s: %s of %s", count(pops, "POP"), bytes(done), bytes(total))
 	if took := e.Time.Sub(p.began); took > time.Second && done > 0 {
 		rate := float64(done) / took.Seconds()
@@ -197,5 +200,6 @@ func (f *fleetFlags) withFleet(ctx context.Context, g *globals, env Env, need ke
 	}
 	err = do(ctx, fleet, file)
 	printer.end()
+	fleet.Finish(ctx)
 	return errors.Join(err, fleet.Close())
 }

@@ -66,7 +66,7 @@ func TestEveryCommandWorksWithAFleetThatRunsInAnotherTerminal(t *testing.T) {
 	term.write("index.html", "two")
 	wantEverywhere(t, r, "/", "200 OK one")
 	term.wants("diff "+site, "index.html", "1 changed")
-	term.wants("deploy --dry-run", "would deploy release")
+	term.wants("deploy --dry-run", "activate, first")
 	wantEverywhere(t, r, "/", "200 OK one")
 	term.wants("deploy", "live on 3 of 3", "penny rollback "+site)
 	wantEverywhere(t, r, "/", "200 OK two")
@@ -86,6 +86,12 @@ func TestEveryCommandWorksWithAFleetThatRunsInAnotherTerminal(t *testing.T) {
 	term.reads(&status, "status")
 	if len(status.POPs) != 3 {
 		t.Errorf("penny status knows of %+v", status.POPs)
+	}
+	term.wants("pull " + site + " --dir pulled")
+	for name, want := range map[string]string{"index.html": "one", "kept.txt": "kept"} {
+		if got, err := os.ReadFile(filepath.Join(term.dir, "pulled", name)); err != nil || string(got) != want {
+			t.Errorf("the %s that was pulled has %q, %v, want %q", name, got, err, want)
+		}
 	}
 }
 

@@ -146,3 +146,11 @@ func (term *terminal) reads(v any, command string) {
 		term.t.Fatalf("penny %s --json prints %q: %v", command, stdout, err)
 	}
 }
+
+// interrupt is Ctrl-C.
+func interrupt(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+}

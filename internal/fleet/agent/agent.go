@@ -97,11 +97,12 @@ func (o *Options) validate() error {
 // What may be under way at once. Members are few; a stranger must not take their
 // places.
 const (
-	apiConnections = 256
-	apiStreams     = 64 // of one connection
-	packsAtOnce    = 8
-	manifestsAt    = 1 // each may need some hundred megabytes
-	followersAt    = 16
+	apiConnections      = 256
+	apiConnectionsOfOne = 64 // from one address
+	apiStreams          = 64 // of one connection
+	packsAtOnce         = 8
+	manifestsAt         = 1 // each may need some hundred megabytes
+	followersAt         = 16
 )
 
 // An Agent is the daemon of a POP. [Agent.Run] does all the work and waits for all
@@ -120,6 +121,7 @@ type Agent struct {
 	roster atomic.Pointer[rosterState]
 	config atomic.Pointer[configState]
 	leaf   atomic.Pointer[tls.Certificate] // nil: none yet
+	certs  atomic.Pointer[certificateSet]
 	seen   *seen
 	store  *release.Store
 	disk   *disk
@@ -135,9 +137,8 @@ type Agent struct {
 	// what removes them.
 	collecting sync.RWMutex
 	// changing makes changes of the roster, the configuration, certificates and the
-	// set of sites one after the other. It guards certificates.
-	changing     sync.Mutex
-	certificates map[string]*siteCertificate
+	// set of sites one after the other.
+	changing sync.Mutex
 
 	mu    sync.Mutex // guards sites
 	sites map[string]*hostedSite

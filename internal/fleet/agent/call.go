@@ -227,7 +227,11 @@ type patientBody struct {
 // Read gives the other side some time for it.
 func (b *patientBody) Read(p []byte) (int, error) {
 	_ = b.control.SetReadDeadline(time.Now().Add(stallTime)) // HTTP/1.1 and 2 have it
-	return b.ReadCloser.Read(p)
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		_ = b.control.SetReadDeadline(time.Time{}) // what follows may take its time
+	}
+	return n, err
 }
 
 // A patientWriter waits for a reader as long as it takes something.

@@ -34,6 +34,9 @@ type siteCertificate struct {
 	pair *tls.Certificate
 }
 
+// A certificateSet has certificates by name. It is immutable.
+type certificateSet map[string]*siteCertificate
+
 // loadCertificates reads what the directory has. What is damaged is told and left
 // out, so that it costs its own names only.
 func (a *Agent) loadCertificates(ctx context.Context) error {
@@ -41,7 +44,7 @@ func (a *Agent) loadCertificates(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all := make(map[string]*siteCertificate)
+	all := make(certificateSet)
 	for _, file := range names {
 		name, ok := certNameOf(file)
 		if !ok {
@@ -56,7 +59,7 @@ func (a *Agent) loadCertificates(ctx context.Context) error {
 			a.log.LogAttrs(ctx, slog.LevelWarn, "certificate left out", slog.String("name", name), slog.Any("err", err))
 		}
 	}
-	a.certificates = all
+	a.certs.Store(&all)
 	return nil
 }
 
@@ -97,8 +100,9 @@ func (a *Agent) putCertificate(c *call) error {
 	}
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	if _, has := a.certificates[name]; !has && len(a.certificates) >= maxCertificates {
-		return &api.Error{Status: http.StatusUnprocessableEntity, Code: api.CodeInvalid, Message: fmt.Sprintf("the POP has %d certificates, and keeps no more", len(a.certificates))}
+	all := maps.Clone(*a.certs.Load())
+	if _, has := all[name]; !has && len(all) >= maxCertificates {
+		return &api.Error{Status: http.StatusUnprocessableEntity, Code: api.CodeInvalid, Message: fmt.Sprintf("the POP has %d certificates, and keeps no more", len(all))}
 	}
 	if err := a.dir.makeDir(certsDir); err != nil {
 		return err
@@ -106,9 +110,8 @@ func (a *Agent) putCertificate(c *call) error {
 	if err := a.dir.write(raw, certsDir, certFileName(name)); err != nil {
 		return err
 	}
-	all := maps.Clone(a.certificates)
 	all[name] = cert
-	a.certificates = all
+	a.certs.Store(&all)
 	if err := a.showCertificates(); err != nil {
 		return err
 	}
@@ -161,7 +164,7 @@ func (a *Agent) showCertificates() error {
 }
 
 func (a *Agent) edgeCertificates() (*edge.Certificates, error) {
-	sorted := slices.SortedFunc(maps.Values(a.certificates), func(x, y *siteCertificate) int { return strings.Compare(x.name, y.name) })
+	sorted := slices.SortedFunc(maps.Values(*a.certs.Load()), func(x, y *siteCertificate) int { return strings.Compare(x.name, y.name) })
 	pairs := make([]*tls.Certificate, 0, len(sorted)+1)
 	for _, c := range sorted {
 		pairs = append(pairs, c.pair)

@@ -78,10 +78,10 @@ func (a *Agent) retain(ctx context.Context, s *hostedSite) (map[release.Hash]boo
 		s.mu.Lock()
 		delete(s.records, id)
 		s.mu.Unlock()
-		delete(s.retained, id)
 		if s.compiled != nil && s.compiled.id == id {
 			s.compiled = nil
 		}
 	}
+	a.recallRetained(ctx, s)
 	return keep, a.refresh(ctx, s)
 }

@@ -253,6 +253,7 @@ func (a *Agent) reconfigure(ctx context.Context, before *configState) error {
 		}
 		s.changing.Unlock()
 		if err != nil {
+			s.fail(err)
 			a.log.LogAttrs(ctx, slog.LevelWarn, "site not served as configured", slog.String("site", s.name), slog.Any("err", err))
 		}
 	}

@@ -30,6 +30,9 @@ func (a *Agent) wanted(s *hostedSite) (map[release.Hash]int64, error) {
 	sizes := make(map[release.Hash]int64)
 	for _, id := range ids {
 		m, err := a.store.Manifest(id)
+		if isLost(err) {
+			continue // it is asked for anew when somebody stages it
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -168,6 +171,9 @@ func (a *Agent) sizesOf(s *hostedSite, hashes []release.Hash) (map[release.Hash]
 			break
 		}
 		m, err := a.store.Manifest(id)
+		if isLost(err) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

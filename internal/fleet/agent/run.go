@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"pennyfarthing/internal/fleet/keys"
 )
 
@@ -41,7 +39,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	tending.Go(func() { a.tend(accepting, behind, &sites, fail) })
 	server := a.apiServer()
 	serving.Go(func() {
-		err := server.ServeTLS(netutil.LimitListener(a.o.API, apiConnections), "", "") // TLSConfig has the certificate
+		err := server.ServeTLS(newCrowdListener(a.o.API, apiConnections, apiConnectionsOfOne), "", "") // TLSConfig has the certificate
 		if !errors.Is(err, http.ErrServerClosed) {
 			fail(fmt.Errorf("serve the API of the POP %s: %w", a.enrolment.POP, err))
 		}

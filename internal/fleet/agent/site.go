@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -51,8 +52,9 @@ type hostedSite struct {
 
 	// What only who holds changing uses:
 
-	// retained has the fingerprinted files of every staged release.
-	retained map[release.Hash][]site.SourceFile
+	// retained has the fingerprinted files of all staged releases, those of the newest
+	// first. Most are in many releases, and there once.
+	retained []site.SourceFile
 	// compiled is the site of the release that was staged last, so that its
 	// activation has nothing left to do, if inputs is still what it was.
 	compiled *compiledSite
@@ -77,10 +79,9 @@ const compiledTime = 15 * time.Minute
 // newSite returns a site that serves nothing yet.
 func (a *Agent) newSite(name string) *hostedSite {
 	return &hostedSite{
-		name:     name,
-		live:     site.NewReleased(a.siteOptions(name, rules.Netlify), site.LiveOptions{Name: name, Codings: a.o.Codings, Busy: a.leases.any, Log: a.log}),
-		records:  make(map[release.Hash]*record),
-		retained: make(map[release.Hash][]site.SourceFile),
+		name:    name,
+		live:    site.NewReleased(a.siteOptions(name, rules.Netlify), site.LiveOptions{Name: name, Codings: a.o.Codings, Busy: a.leases.any, Log: a.log}),
+		records: make(map[release.Hash]*record),
 	}
 }
 
@@ -100,12 +101,20 @@ func (a *Agent) loadSites(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	stored, err := a.store.Manifests()
+	if err != nil {
+		return err
+	}
+	have := make(map[release.Hash]bool, len(stored))
+	for _, r := range stored {
+		have[r.ID] = true
+	}
 	for _, name := range names {
 		if !isSiteName(name) {
 			continue
 		}
 		s := a.newSite(name)
-		if err := a.loadRecords(ctx, s); err != nil {
+		if err := a.loadRecords(ctx, s, have); err != nil {
 			return err
 		}
 		if s.head, err = a.loadHead(name); err != nil {
@@ -166,7 +175,7 @@ func readHead(st *keys.Statement, raw []byte, fleet, siteName string) (*headStat
 
 // loadRecords reads what is known of a site's releases. Records whose manifest is
 // gone are removed: a killed process was collecting.
-func (a *Agent) loadRecords(ctx context.Context, s *hostedSite) error {
+func (a *Agent) loadRecords(ctx context.Context, s *hostedSite, have map[release.Hash]bool) error {
 	names, err := a.dir.list(sitesDir, s.name, releasesDir)
 	if err != nil {
 		return err
@@ -181,9 +190,8 @@ func (a *Agent) loadRecords(ctx context.Context, s *hostedSite) error {
 		if err == nil {
 			err = json.Unmarshal(data, rec)
 		}
-		var m *release.Manifest
-		if err == nil {
-			m, err = a.store.Manifest(id)
+		if err == nil && !have[id] {
+			err = fmt.Errorf("its manifest is gone: %w", fs.ErrNotExist)
 		}
 		if err != nil {
 			a.log.LogAttrs(ctx, slog.LevelWarn, "release forgotten", slog.String("site", s.name), slog.String("release", id.Short()), slog.Any("err", err))
@@ -193,11 +201,43 @@ func (a *Agent) loadRecords(ctx context.Context, s *hostedSite) error {
 			continue
 		}
 		s.records[id] = rec
-		if !rec.Staged.IsZero() {
-			s.retained[id] = fingerprinted(m)
+	}
+	a.recallRetained(ctx, s)
+	return nil
+}
+
+// recallRetained finds the fingerprinted files of all staged releases anew. The
+// caller holds the site's changing, or is alone.
+func (a *Agent) recallRetained(ctx context.Context, s *hostedSite) {
+	s.mu.Lock()
+	staged := slices.SortedFunc(maps.Keys(s.records), func(x, y release.Hash) int { return s.newestFirst(y, x) })
+	staged = slices.DeleteFunc(staged, func(id release.Hash) bool { return s.records[id].Staged.IsZero() })
+	s.mu.Unlock()
+	s.retained = nil
+	for _, id := range staged {
+		m, err := a.store.Manifest(id)
+		if err != nil { // its files are not reachable, and all others are
+			a.log.LogAttrs(ctx, slog.LevelWarn, "manifest lost", slog.String("site", s.name), slog.String("release", id.Short()), slog.Any("err", err))
+			continue
+		}
+		s.retain(m)
+	}
+}
+
+// retain adds the fingerprinted files of a release that is newer than those
+// before. A name with two contents is there twice: it is no fingerprint then.
+func (s *hostedSite) retain(m *release.Manifest) {
+	files := fingerprinted(m)
+	known := make(map[site.SourceFile]bool, len(files))
+	for _, f := range files {
+		known[f] = true
+	}
+	for _, f := range s.retained {
+		if !known[f] {
+			files = append(files, f)
 		}
 	}
-	return nil
+	s.retained = files
 }
 
 const recordExt = ".json"
@@ -329,7 +369,7 @@ func (a *Agent) compile(ctx context.Context, s *hostedSite, id release.Hash) (*c
 		return nil, err
 	}
 	o := a.siteOptions(s.name, dialect)
-	o.Retained = s.retainedFor(id)
+	o.Retained = s.retained
 	prev := s.live.Site()
 	if ready != nil && ready.id == id {
 		prev = ready.site
@@ -342,30 +382,6 @@ func (a *Agent) compile(ctx context.Context, s *hostedSite, id release.Hash) (*c
 	return &compiledSite{id: id, inputs: s.inputs, at: a.o.Now(), site: compiled, source: src}, nil
 }
 
-// retainedFor returns the fingerprinted files of all staged releases but one, the
-// newest release first. The caller holds changing.
-func (s *hostedSite) retainedFor(id release.Hash) []site.SourceFile {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	others := make([]release.Hash, 0, len(s.retained))
-	for other := range s.retained {
-		if other != id && s.records[other] != nil {
-			others = append(others, other)
-		}
-	}
-	slices.SortFunc(others, func(x, y release.Hash) int {
-		if by := s.records[y].last().Compare(s.records[x].last()); by != 0 {
-			return by
-		}
-		return strings.Compare(x.String(), y.String())
-	})
-	var files []site.SourceFile
-	for _, other := range others {
-		files = append(files, s.retained[other]...)
-	}
-	return files
-}
-
 // activate serves a head. The caller holds the site's changing, or is alone.
 func (a *Agent) activate(ctx context.Context, s *hostedSite, head *headState) error {
 	ready, err := a.compile(ctx, s, head.release)
@@ -374,6 +390,13 @@ func (a *Agent) activate(ctx context.Context, s *hostedSite, head *headState) er
 	}
 	s.show(ready, a.o.Now())
 	return nil
+}
+
+// fail says why a site is not served as it should.
+func (s *hostedSite) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failure = err.Error()
 }
 
 // show swaps what is served.

@@ -268,14 +268,14 @@ func (a *Agent) postStage(c *call) error {
 		if err := a.saveRecord(s, id, rec); err != nil {
 			return err
 		}
-		s.retained[id] = fingerprinted(m)
+		s.retain(m)
 		s.compiled = ready
 		if err := a.refresh(c.r.Context(), s); err != nil { // what is served goes on being served
 			a.log.LogAttrs(c.r.Context(), slog.LevelWarn, "fingerprinted files not reachable yet", slog.String("site", s.name), slog.String("release", id.Short()), slog.Any("err", err))
 		}
 		a.log.LogAttrs(c.r.Context(), slog.LevelInfo, "release staged", slog.String("site", s.name), slog.String("release", id.Short()), slog.Int("files", rec.Files), slog.Int64("bytes", rec.Bytes))
 	}
-	ready.inputs = s.inputs // a release is not retained beside itself
+	ready.inputs = s.inputs // that its own files are retained changes nothing
 	s.compiled = ready
 	notes := ready.site.Summary().Skipped
 	if notes == nil {
@@ -308,12 +308,18 @@ func (a *Agent) verify(ctx context.Context, m *release.Manifest) error {
 // lostManifest forgets a release whose manifest the disk has damaged, so that it
 // can be sent again.
 func (a *Agent) lostManifest(c *call, s *hostedSite, id release.Hash, err error) error {
-	_, corrupt := errors.AsType[*release.CorruptError](err)
-	if !corrupt && !errors.Is(err, fs.ErrNotExist) {
+	if !isLost(err) {
 		return err
 	}
 	a.log.LogAttrs(c.r.Context(), slog.LevelWarn, "manifest lost", slog.String("site", s.name), slog.String("release", id.Short()), slog.Any("err", err))
 	return noRelease(s.name, id)
+}
+
+// isLost reports whether an error says that the disk has lost something, which
+// can be sent again.
+func isLost(err error) bool {
+	_, corrupt := errors.AsType[*release.CorruptError](err)
+	return corrupt || errors.Is(err, fs.ErrNotExist)
 }
 
 // notCompiled tells why a release cannot be served.
@@ -325,7 +331,7 @@ func (a *Agent) notCompiled(ctx context.Context, s *hostedSite, err error) error
 	switch list := mistake.Of(err); {
 	case len(list) > 0:
 		told.Hint = list[0].Hint
-	case errors.Is(err, fs.ErrNotExist):
+	case isLost(err):
 		return &api.Error{Status: http.StatusPreconditionFailed, Code: api.CodeIncomplete, Message: err.Error(), Hint: "penny deploy " + s.name + " sends what is missing"}
 	}
 	a.log.LogAttrs(ctx, slog.LevelWarn, "release does not compile", slog.String("site", s.name), slog.Any("err", err))

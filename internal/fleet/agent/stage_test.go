@@ -351,3 +351,33 @@ func TestReleasesAreListedNewestFirst(t *testing.T) {
 	c.refused(http.StatusNotFound, api.CodeNoRelease, "GET", sitePath("releases", strings.Repeat("0", 64)), nil)
 	c.refused(http.StatusNotFound, api.CodeNoRelease, "POST", sitePath("releases", strings.Repeat("0", 64), "stage"), nil)
 }
+
+func TestALostManifestIsSentAgain(t *testing.T) {
+	f := newFleet(t)
+	p := f.ready("au")
+	c := p.owner()
+	content := tree{"index.html": "one"}
+	id := c.deploy(1, content)
+	next := tree{"index.html": "two"}
+	lost := c.stage(next)
+	path := filepath.Join(p.dir, "store", "manifests", lost)
+	if err := os.WriteFile(path, []byte("rot"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.refused(http.StatusNotFound, api.CodeNoRelease, "POST", sitePath("releases", lost, "stage"), nil)
+	if again := c.deploy(2, next); again != lost {
+		t.Errorf("the release is %s, was %s", again, lost)
+	}
+	p.serves("/", "two")
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(p.dir, "store", "manifests", id)); err != nil { // of a release that is not served
+		t.Fatal(err)
+	}
+	p.start()
+	p.serves("/", "two")
+	if s := p.owner().status().Sites[0]; len(s.Staged) != 1 {
+		t.Errorf("staged are %q", s.Staged)
+	}
+}

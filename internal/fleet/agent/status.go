@@ -47,9 +47,7 @@ func (a *Agent) status() *api.Status {
 			s.Sites = append(s.Sites, hosted.status(configured, a.leases.of(hosted.name)))
 		}
 	}
-	a.changing.Lock()
-	certificates := a.certificates // is replaced, never changed
-	a.changing.Unlock()
+	certificates := *a.certs.Load()
 	for _, name := range slices.Sorted(maps.Keys(certificates)) {
 		s.Certificates = append(s.Certificates, certificates[name].status())
 	}

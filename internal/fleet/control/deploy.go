@@ -26,6 +26,7 @@ type DeployOptions struct {
 	All     bool   // every POP has to be reached
 	Wait    bool   // wait for another deploy to end
 	DryRun  bool   // make the plan, and do nothing
+	Best    bool   // make the best codings here, and send them behind the release
 }
 
 // A Report is what has become of a deploy or a rollback.
@@ -55,7 +56,11 @@ type Report struct {
 	// to the last one's verification.
 	Took   time.Duration `json:"took_ns"`
 	Switch time.Duration `json:"switch_ns"`
-	Notes  []string      `json:"notes,omitempty"`
+	// Refined is what was sent behind to each POP: best codings, and their size. It
+	// took Refining.
+	Refined  Amount        `json:"refined,omitzero"`
+	Refining time.Duration `json:"refining_ns,omitempty"`
+	Notes    []string      `json:"notes,omitempty"`
 }
 
 // A POPReport is what has become of one POP.
@@ -160,6 +165,9 @@ func (f *Fleet) manifestHere(id string) *release.Manifest {
 
 // Deploy makes a directory what a site's visitors see.
 func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
+	if err := checkSite(o.Site); err != nil {
+		return nil, err
+	}
 	began := f.Now()
 	unlock, err := f.lockSite(ctx, o.Site, o.Wait)
 	if err != nil {
@@ -188,7 +196,11 @@ func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 	}
 	if o.DryRun || plan.Nothing() {
 		report.finish(f, plan, nil, nil, nil, f.Now().Sub(began))
-		return report, f.looked(o.Site, plan.Release)
+		err := f.looked(o.Site, plan.Release)
+		if err == nil && o.Best && !o.DryRun {
+			err = f.refineLive(ctx, p.new, report)
+		}
+		return report, err
 	}
 	statement, err := f.state(p.new.manifest, p.new.id)
 	if err != nil {
@@ -205,8 +217,12 @@ func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 	check := f.newVerifier(p.new.manifest, p.live, lay, false)
 	report.Left = check.left
 	report, err = f.carryOut(ctx, plan, p.pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
+	if err == nil && o.Best {
+		err = f.refineLive(ctx, p.new, report)
+	}
 	if err == nil {
-		f.shelve(ctx, p.new)
+		f.unshelved = append(f.unshelved, p.new)
+		p.new = nil // it is closed when it has been shelved
 	}
 	return report, err
 }

@@ -55,6 +55,7 @@ func (f *testFleet) deploy(c *control.Fleet, tr tree) *control.Report {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	c.Finish(f.t.Context())
 	return r
 }
 
@@ -434,5 +435,34 @@ func TestALittleChangeIsLittleOnTheWire(t *testing.T) {
 	third := f.deploy(f.openAs(f.owner.Identity(), t.TempDir()), tr)
 	if third.POPs[0].Sent.Objects != 1 || third.POPs[0].Wire < 30_000 {
 		t.Errorf("from elsewhere %+v", third.POPs[0])
+	}
+}
+
+func TestTheBestCodingsAreSentBehind(t *testing.T) {
+	f := newFleet(t, "au", "fr")
+	c := f.open()
+	tr := pages("one")
+	r, err := c.Deploy(t.Context(), control.DeployOptions{Site: site, Dir: tr.dir(t), Best: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Refined.Objects == 0 || r.Refined.Bytes == 0 || r.Live() != 2 {
+		t.Errorf("reported %+v", r)
+	}
+	for _, p := range f.pops {
+		found := false
+		err := filepath.WalkDir(p.dir, func(path string, _ os.DirEntry, err error) error {
+			found = found || strings.HasSuffix(path, ".br.best")
+			return err
+		})
+		if err != nil || !found {
+			t.Errorf("%s has no best coding (%v)", p.name, err)
+		}
+	}
+	f.shows("one")
+	// On request also when nothing else is to be done.
+	again, err := c.Deploy(t.Context(), control.DeployOptions{Site: site, Dir: tr.dir(t), Best: true})
+	if err != nil || !again.Nothing || again.Refined.Objects != r.Refined.Objects {
+		t.Errorf("once more: %+v, %v", again, err)
 	}
 }

@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"pennyfarthing/internal/fleet/api"
 	"pennyfarthing/internal/fleet/keys"
 	"pennyfarthing/internal/fleet/release"
@@ -35,7 +37,7 @@ type Options struct {
 	Now func() time.Time
 }
 
-// A Fleet is a fleet that somebody works with from here.
+// A Fleet is a fleet that somebody works with from here, doing one thing at a time.
 type Fleet struct {
 	Options
 	dir    string // the fleet's, in the state directory
@@ -44,6 +46,8 @@ type Fleet struct {
 	store  *release.Store // manifests that we have seen
 	holder string
 	roots  *x509.CertPool // of visitors
+
+	unshelved []*snapshot // what Finish has to do
 
 	learning sync.Mutex // one roster is learnt at a time
 	telling  sync.Mutex // one event is told at a time
@@ -91,6 +95,9 @@ func Open(o Options) (_ *Fleet, err error) {
 
 // Close ends the connections.
 func (f *Fleet) Close() error {
+	for _, s := range f.unshelved {
+		s.close()
+	}
 	for _, a := range f.agents {
 		a.close()
 	}
@@ -172,13 +179,20 @@ type Observation struct {
 // part of what is observed; the error is the context's.
 func (f *Fleet) Observe(ctx context.Context) ([]Observation, error) {
 	all := make([]Observation, len(f.agents))
-	var wait sync.WaitGroup
+	var g errgroup.Group
+	g.SetLimit(observedAtOnce)
 	for i, a := range f.agents {
-		wait.Go(func() { all[i] = f.observe(ctx, a) })
+		g.Go(func() error {
+			all[i] = f.observe(ctx, a)
+			return nil
+		})
 	}
-	wait.Wait()
+	_ = g.Wait() // it is in all
 	return all, ctx.Err()
 }
+
+// observedAtOnce bounds how many POPs are asked at a time.
+const observedAtOnce = 64
 
 // observeLimit is how long a POP has to say how it is.
 const observeLimit = 15 * time.Second

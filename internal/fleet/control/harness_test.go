@@ -154,7 +154,7 @@ func (p *testPOP) start(change ...func(*agent.Options)) {
 		c(&o)
 	}
 	p.agent, p.edge = l.Addr().String(), listeners.TLS[0].Addr().String()
-	p.proxy.to.Store(&p.agent)
+	p.proxy.to.Store(new(p.agent))
 	a, err := agent.New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

@@ -85,6 +85,8 @@ func (o *operation) Do(ctx context.Context, s Step) error {
 		return o.activate(ctx, at, s)
 	case ActionVerify:
 		return o.check.verify(ctx, s.POP)
+	case ActionRefine:
+		return errors.New("codings are sent behind a release, and not by a plan")
 	}
 	return nil
 }

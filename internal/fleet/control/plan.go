@@ -131,6 +131,7 @@ const (
 	ActionActivate Action = "activate" // sends the head: visitors see the release
 	ActionVerify   Action = "verify"   // asks as a visitor, and compares
 	ActionUnlease  Action = "unlease"  // gives the right back
+	ActionRefine   Action = "refine"   // sends the best codings behind; in no plan, for it changes nothing
 )
 
 // Nothing reports whether the plan has nothing to do.

@@ -25,6 +25,9 @@ type Differences struct {
 
 // Diff compares a directory with what a site serves.
 func (f *Fleet) Diff(ctx context.Context, o DeployOptions) (*Differences, error) {
+	if err := checkSite(o.Site); err != nil {
+		return nil, err
+	}
 	p, err := f.prepare(ctx, o)
 	defer func() { p.new.close() }()
 	if err != nil {
@@ -52,6 +55,9 @@ type Pulled struct {
 // Pull brings the files of a site's release, "" for the one that is served, back from
 // POPs into a directory, which must be empty or not be there.
 func (f *Fleet) Pull(ctx context.Context, site, prefix, dir string) (_ *Pulled, err error) {
+	if err := checkSite(site); err != nil {
+		return nil, err
+	}
 	if err := mustBeEmpty(dir); err != nil {
 		return nil, err
 	}

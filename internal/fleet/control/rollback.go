@@ -52,6 +52,9 @@ func (f *Fleet) CatchUp(ctx context.Context, o RollbackOptions) (*Report, error)
 
 // move makes a release that POPs have what is served.
 func (f *Fleet) move(ctx context.Context, o RollbackOptions, decide func([]POPState) (Intent, error)) (*Report, error) {
+	if err := checkSite(o.Site); err != nil {
+		return nil, err
+	}
 	began := f.Now()
 	unlock, err := f.lockSite(ctx, o.Site, o.Wait)
 	if err != nil {
@@ -151,6 +154,9 @@ func (c *Checked) OK() bool {
 // Verify asks every POP, as visitors do, whether it serves the release that the newest
 // head of a site names: a sample of its URLs, or all of them over every protocol.
 func (f *Fleet) Verify(ctx context.Context, site string, all bool) (*Checked, error) {
+	if err := checkSite(site); err != nil {
+		return nil, err
+	}
 	began := f.Now()
 	seen, err := f.Observe(ctx)
 	if err != nil {
@@ -202,6 +208,9 @@ type ReleaseInfo struct {
 
 // Releases lists the releases that POPs have of a site, the newest first.
 func (f *Fleet) Releases(ctx context.Context, site string) ([]ReleaseInfo, []Behind, error) {
+	if err := checkSite(site); err != nil {
+		return nil, nil, err
+	}
 	seen, err := f.Observe(ctx)
 	if err != nil {
 		return nil, nil, err

@@ -67,7 +67,7 @@ func (a Action) limit() time.Duration {
 		return 15 * time.Second
 	case ActionVerify:
 		return 2 * time.Minute
-	case ActionSend:
+	case ActionSend, ActionRefine:
 	}
 	return 0
 }
@@ -88,7 +88,8 @@ type Result struct {
 
 // Run carries a plan out. If it fails before a POP was activated nothing that a visitor
 // sees has changed; if it fails after that, or the context ends, every POP goes back and
-// the error is an [*UndoneError].
+// the error is an [*UndoneError]. Only where somebody else has deployed meanwhile, an
+// [*OvertakenError], nothing is taken back: it is theirs now.
 func Run(ctx context.Context, p *Plan, d Doer, o RunOptions) (*Result, error) {
 	r := &runner{
 		plan: p, doer: d, RunOptions: o.withDefaults(), gone: make(map[string]bool),
@@ -100,7 +101,7 @@ func Run(ctx context.Context, p *Plan, d Doer, o RunOptions) (*Result, error) {
 			break
 		}
 	}
-	if err != nil && r.touched {
+	if _, overtaken := errors.AsType[*OvertakenError](err); err != nil && r.touched && !overtaken { // going back would undo another's deploy
 		err = r.undo(ctx, err)
 	}
 	if err != nil && r.leased {

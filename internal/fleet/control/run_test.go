@@ -359,3 +359,26 @@ func TestAStepThatHangsIsGivenUp(t *testing.T) {
 		}
 	})
 }
+
+func TestWhoIsOvertakenDoesNotUndoWhatTheOtherDid(t *testing.T) {
+	for _, pop := range []string{"au", "ny"} {
+		w := three()
+		overtaken := &control.OvertakenError{Site: site, Head: *head(5, "theirs", "old"), Err: errors.New("stale")}
+		w.before = func(_ context.Context, s control.Step) error {
+			if s.Do != control.ActionActivate || s.POP != pop {
+				return nil
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.pops[pop].Head, w.pops[pop].Active = head(5, "theirs", "old"), "theirs"
+			return overtaken
+		}
+		_, err := control.Run(t.Context(), w.plan(t, deploy("new")), w, control.RunOptions{})
+		if got, ok := errors.AsType[*control.OvertakenError](err); !ok || got != overtaken {
+			t.Errorf("got %v", err)
+		}
+		if !strings.Contains(w.active(), pop+"=theirs") || strings.Contains(strings.Join(w.trace, " "), "offer old") || len(w.holds) > 0 {
+			t.Errorf("they serve %s, leases %v", w.active(), w.holds)
+		}
+	}
+}

@@ -18,6 +18,18 @@ import (
 	"pennyfarthing/internal/mistake"
 )
 
+// checkSite refuses what is no name of a site, and would be a path elsewhere.
+func checkSite(site string) error {
+	other := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
+	}
+	const most = 253 // bytes of a host name
+	if site == "" || len(site) > most || site[0] == '.' || strings.ContainsFunc(site, other) {
+		return &mistake.Error{What: fmt.Sprintf("%.260q is no name of a site", site), Hint: "write it as in the fleet file, such as example.org"}
+	}
+	return nil
+}
+
 // siteFile is a file that is kept for a site on this machine.
 func (f *Fleet) siteFile(site, name string) string { return f.in("cache", "sites", site, name) }
 

@@ -102,6 +102,7 @@ type target struct {
 // A verifier asks POPs as visitors do, and compares what they answer with a manifest.
 type verifier struct {
 	fleet   *Fleet
+	site    string
 	host    string
 	targets []target
 	left    int  // URLs that are not among the targets, by choice
@@ -155,7 +156,7 @@ func layout(m *release.Manifest, open func(release.File) (io.ReadCloser, error))
 // newVerifier decides what to ask for: what is new against another release, which may be
 // nil, and what is gone; everything, if all is set.
 func (f *Fleet) newVerifier(m, before *release.Manifest, l *site.Layout, all bool) *verifier {
-	v := &verifier{fleet: f, host: hostOf(m.Site), all: all, knocking: make(map[string]chan struct{}), knocks: make(map[string]map[probe.Protocol]knock), done: make(map[string]*Verified)}
+	v := &verifier{fleet: f, site: m.Site, host: hostOf(m.Site), all: all, knocking: make(map[string]chan struct{}), knocks: make(map[string]map[probe.Protocol]knock), done: make(map[string]*Verified)}
 	var names []string
 	if all {
 		for _, file := range m.Files {
@@ -411,7 +412,7 @@ func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, o
 		case <-ended:
 			done = true
 		case <-progress.C:
-			v.fleet.tell(Event{Kind: EventProgress, POP: pop.Name, Do: ActionVerify, Done: min(next.Load(), int64(len(v.targets))), Total: int64(len(v.targets))})
+			v.fleet.tell(Event{Kind: EventProgress, Site: v.site, POP: pop.Name, Do: ActionVerify, Done: min(next.Load(), int64(len(v.targets))), Total: int64(len(v.targets))})
 		}
 	}
 	if protocol == probe.HTTP2 {

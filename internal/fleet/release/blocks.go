@@ -313,6 +313,10 @@ func (b *blocksWriter) extend() error {
 // scan goes on byte by byte until a block of the base is found, or the buffer
 // ends.
 func (b *blocksWriter) scan() error {
+	if b.base.size < int64(b.block) { // there is nothing to find
+		b.at = len(b.buf) - b.block + 1
+		return nil
+	}
 	hash := hashBlock(b.buf[b.at : b.at+b.block])
 	for {
 		if offset, ok := b.find(hash); ok {

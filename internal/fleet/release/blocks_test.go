@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"slices"
 	"testing"
 )
@@ -26,11 +25,7 @@ func fromBlocks(instructions, base []byte, size int) ([]byte, error) {
 
 func TestBlocksMakeTheFileAgainAndAreShortWhereItIsTheBase(t *testing.T) {
 	text := randomText(1, 3<<20+17)
-	noise := make([]byte, 1<<20)
-	r := rand.New(rand.NewPCG(1, 2))
-	for i := range noise {
-		noise[i] = byte(r.Uint32())
-	}
+	noise := noise(1 << 20)
 	edit := func(at, remove int, insert string) []byte {
 		return slices.Concat(text[:at], []byte(insert), text[at+remove:])
 	}
@@ -71,7 +66,7 @@ func TestBlocksMakeTheFileAgainAndAreShortWhereItIsTheBase(t *testing.T) {
 }
 
 func TestALargeBaseHasLargerBlocks(t *testing.T) {
-	base := randomText(1, minCopy*(maxIndexed+1))
+	base := noise(minCopy * (maxIndexed + 1))
 	content := slices.Concat(base[:7_000_000], []byte("something new"), base[7_000_001:])
 	instructions := blocksOf(t, content, base)
 	if got, err := fromBlocks(instructions, base, len(content)); err != nil || !bytes.Equal(got, content) {

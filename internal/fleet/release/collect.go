@@ -57,7 +57,7 @@ func (st *Store) collect(ctx context.Context, keep func(Stored) bool, after time
 	var c Collected
 	for _, id := range old {
 		// The manifest first: without it what is left is nobody's.
-		for _, path := range []string{st.manifestPath(id), st.manifestPath(id) + signatureExt} {
+		for _, path := range []string{st.manifestPath(id), st.manifestPath(id) + statementExt} {
 			n, err := st.remove(path)
 			if c.Bytes += n; err != nil {
 				return c, err

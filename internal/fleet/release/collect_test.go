@@ -1,13 +1,17 @@
 package release
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"pennyfarthing/internal/encode"
 )
@@ -67,6 +71,41 @@ func TestCollectingStopsAtAManifestThatItCannotRead(t *testing.T) {
 	c, err := st.Collect(t.Context(), func(Stored) bool { return true }, time.Now().Add(time.Hour))
 	if _, ok := errors.AsType[*CorruptError](err); !ok || c != (Collected{}) || !st.Has(h) {
 		t.Errorf("Collect: %+v, %v", c, err)
+	}
+}
+
+func TestAStoreIsUsedBySeveralAtOnce(t *testing.T) {
+	st := openStore(t)
+	content := randomText(1, 5000)
+	m := manifest(file("a", string(content)))
+	if _, err := st.PutManifest(m, nil); err != nil {
+		t.Fatal(err)
+	}
+	stream := pack(t, brotliOf(t, content, encode.Quick), identity("another"))
+	group, ctx := errgroup.WithContext(t.Context())
+	for range 4 {
+		group.Go(func() error {
+			if err := st.Put(ctx, HashOf(content), int64(len(content)), bytes.NewReader(content)); err != nil {
+				return err
+			}
+			if got, err := ReadPack(ctx, bytes.NewReader(stream), st, PackOptions{}); err != nil || len(got.Bad) > 0 {
+				return fmt.Errorf("ReadPack: %+v, %w", got, err)
+			}
+			if _, err := st.Collect(ctx, func(Stored) bool { return true }, time.Now().Add(time.Hour)); err != nil {
+				return err
+			}
+			if _, err := st.Read(HashOf(content), int64(len(content))); err != nil {
+				return err
+			}
+			_, err := st.Size()
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+	if lacking := st.Lacks(m); lacking != nil {
+		t.Errorf("Lacks: %v", lacking)
 	}
 }
 

@@ -302,6 +302,35 @@ func TestAnObjectThatIsNotWantedIsNotWritten(t *testing.T) {
 	}
 }
 
+func TestALongPackIsStoredInGroups(t *testing.T) {
+	st := openStore(t)
+	var objects []sent
+	for i := range groupFiles + 2 {
+		objects = append(objects, identity(fmt.Sprint(i)))
+	}
+	asked, early := 0, false
+	o := PackOptions{Accept: func(Hash, int64) error {
+		if asked++; asked == len(objects) {
+			early = st.Has(objects[0].header.Hash)
+		}
+		return nil
+	}}
+	got, err := ReadPack(t.Context(), bytes.NewReader(pack(t, objects...)), st, o)
+	if err != nil || got.Stored != len(objects) {
+		t.Fatalf("ReadPack: %+v, %v", got, err)
+	}
+	if !early {
+		t.Error("nothing is stored before the last object is read")
+	}
+	hashes := make([]Hash, len(objects))
+	for i := range objects {
+		hashes[i] = objects[i].header.Hash
+	}
+	if missing := st.Missing(hashes); missing != nil {
+		t.Errorf("%d objects are missing", len(missing))
+	}
+}
+
 func TestTooManyBadObjectsEndAPack(t *testing.T) {
 	st := openStore(t)
 	bad := identity("bad")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,13 @@ func source(t testing.TB, content []byte) Source {
 		t.Fatal(err)
 	}
 	return Source{Hash: HashOf(content), Size: int64(len(content)), Open: func() (*os.File, error) { return os.Open(path) }}
+}
+
+// noise returns bytes that nothing makes smaller.
+func noise(size int) []byte {
+	b := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(b) // it never fails
+	return b
 }
 
 // deliver sends prepared objects to a store, which must take them all.
@@ -43,10 +51,7 @@ func deliver(t testing.TB, st *Store, objects ...*Prepared) {
 func TestAnObjectTravelsInTheFormThatIsShortest(t *testing.T) {
 	page := randomText(1, 50_000)
 	edited := slices.Concat(page[:20_000], []byte("something that was not there"), page[20_100:])
-	noise := make([]byte, 100_000)
-	for i := range noise {
-		noise[i] = HashOf([]byte{byte(i), byte(i >> 8), byte(i >> 16)})[0]
-	}
+	noise := noise(100_000)
 	st := openStore(t)
 	// Words of the base in another order: no long run is as it was.
 	var shuffled []byte
@@ -100,7 +105,8 @@ func TestAnObjectTravelsInTheFormThatIsShortest(t *testing.T) {
 }
 
 func TestAnObjectTooLargeForMemoryTravelsInBlocksThatAreSpooled(t *testing.T) {
-	base := randomText(1, MaxDictionary+100)
+	base := noise(MaxDictionary + 100)
+	text := bytes.Repeat(randomText(3, 1<<20), MaxDictionary>>20+1)
 	edited := slices.Concat(base[:10_000_000], []byte("new"), base[10_000_005:])
 	st, spool := openStore(t), t.TempDir()
 	put(t, st, string(base))
@@ -112,10 +118,10 @@ func TestAnObjectTooLargeForMemoryTravelsInBlocksThatAreSpooled(t *testing.T) {
 		want      Coding
 		most      int64
 	}{
-		"edited":              {edited, "video/mp4", new(source(t, base)), Blocks, 200},
-		"new text":            {randomText(3, MaxDictionary+5), "text/csv", nil, Blocks, MaxDictionary / 2},
-		"a film":              {edited[1:], "video/mp4", nil, Identity, int64(len(edited))},
-		"with a base that is": {edited[2:], "video/mp4", &Source{Hash: Hash{1}, Size: 5, Open: func() (*os.File, error) { return nil, fs.ErrNotExist }}, Blocks, MaxDictionary / 2},
+		"edited":                   {edited, "video/mp4", new(source(t, base)), Blocks, 200},
+		"new text":                 {text, "text/csv", nil, Blocks, MaxDictionary / 2},
+		"a film":                   {edited[1:], "video/mp4", nil, Identity, int64(len(edited))},
+		"with a base that is gone": {text[2:], "video/mp4", &Source{Hash: Hash{1}, Size: 5, Open: func() (*os.File, error) { return nil, fs.ErrNotExist }}, Blocks, MaxDictionary / 2},
 	} {
 		t.Run(what, func(t *testing.T) {
 			o, err := p.Prepare(t.Context(), source(t, tt.content), tt.mediaType, tt.base)
@@ -141,7 +147,7 @@ func TestAnObjectTooLargeForMemoryTravelsInBlocksThatAreSpooled(t *testing.T) {
 
 func TestAFileThatChangedMeanwhileIsNotPrepared(t *testing.T) {
 	for _, size := range []int{1000, MaxDictionary + 1} {
-		content := randomText(1, size)
+		content := make([]byte, size)
 		o := source(t, content)
 		o.Hash = HashOf([]byte("what it was"))
 		spool := t.TempDir()

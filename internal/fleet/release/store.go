@@ -13,17 +13,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 const (
 	objectsDir   = "objects"
 	manifestsDir = "manifests"
 	tmpDir       = "tmp"
-	signatureExt = ".sig"
-
-	// MaxStatement bounds what is kept beside a manifest, in bytes.
-	MaxStatement = 64 << 10
 )
 
 // A Store is a directory of objects and manifests. Everything in it is written
@@ -323,6 +318,15 @@ func readFile(f *os.File, limit int64) ([]byte, error) {
 	return data, err
 }
 
+func readPath(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readFile(f, limit)
+}
+
 // Verify reads an object through and compares its hash. One that the disk has
 // damaged is removed and a *[CorruptError].
 func (st *Store) Verify(ctx context.Context, h Hash) error {
@@ -388,113 +392,6 @@ func (st *Store) Put(ctx context.Context, h Hash, size int64, r io.Reader) error
 		return fmt.Errorf("store object %s: %w", h.Short(), err)
 	}
 	return nil
-}
-
-// PutManifest stores a manifest and what somebody states about it, which may be
-// nil, and returns the release's name. A statement takes the place of an earlier
-// one.
-func (st *Store) PutManifest(m *Manifest, statement []byte) (Hash, error) {
-	if err := m.Check(); err != nil {
-		return Hash{}, fmt.Errorf("store manifest: %w", err)
-	}
-	if len(statement) > MaxStatement {
-		return Hash{}, fmt.Errorf("store manifest: its statement has %d bytes, more than %d", len(statement), MaxStatement)
-	}
-	text := m.Encode()
-	id, path := HashOf(text), ""
-	b := st.newBatch()
-	defer b.drop()
-	path = st.manifestPath(id)
-	if statement != nil {
-		// Before the manifest, which is what makes the release be there.
-		if err := b.writeBytes(path+signatureExt, statement); err != nil {
-			return Hash{}, fmt.Errorf("store manifest %s: %w", id.Short(), err)
-		}
-	}
-	if err := b.writeBytes(path, text); err != nil {
-		return Hash{}, fmt.Errorf("store manifest %s: %w", id.Short(), err)
-	}
-	if err := b.commit(); err != nil {
-		return Hash{}, fmt.Errorf("store manifest %s: %w", id.Short(), err)
-	}
-	return id, nil
-}
-
-// Manifest returns the manifest of a release; the error of one that is not there
-// is fs.ErrNotExist.
-//
-// One that the disk has damaged is removed and a *[CorruptError].
-func (st *Store) Manifest(id Hash) (*Manifest, error) {
-	m, err := st.readManifest(id)
-	if _, ok := errors.AsType[*CorruptError](err); ok {
-		_, removed := st.remove(st.manifestPath(id))
-		err = errors.Join(err, removed)
-	}
-	return m, err
-}
-
-func (st *Store) readManifest(id Hash) (*Manifest, error) {
-	text, err := readPath(st.manifestPath(id), MaxManifest)
-	if err != nil {
-		return nil, fmt.Errorf("read manifest %s: %w", id.Short(), err)
-	}
-	if HashOf(text) != id {
-		return nil, &CorruptError{Name: id, Path: st.manifestPath(id)}
-	}
-	m, err := ParseManifest(text)
-	if err != nil {
-		return nil, fmt.Errorf("read manifest %s: %w", id.Short(), err)
-	}
-	return m, nil
-}
-
-// Statement returns what was stored beside a manifest; the error of none is
-// fs.ErrNotExist.
-func (st *Store) Statement(id Hash) ([]byte, error) {
-	data, err := readPath(st.manifestPath(id)+signatureExt, MaxStatement)
-	if err != nil {
-		return nil, fmt.Errorf("read statement about %s: %w", id.Short(), err)
-	}
-	return data, nil
-}
-
-func readPath(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readFile(f, limit)
-}
-
-// A Stored is a release whose manifest is in a store.
-type Stored struct {
-	ID   Hash
-	Time time.Time // when the manifest was last put
-}
-
-// Manifests returns the releases whose manifests are in the store, sorted by ID.
-func (st *Store) Manifests() ([]Stored, error) {
-	entries, err := os.ReadDir(filepath.Join(st.dir, manifestsDir))
-	if err != nil {
-		return nil, fmt.Errorf("list manifests: %w", err)
-	}
-	var all []Stored
-	for _, e := range entries {
-		id, ok := parseHash([]byte(e.Name()))
-		if !ok {
-			continue
-		}
-		info, err := e.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // collected meanwhile
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list manifests: %w", err)
-		}
-		all = append(all, Stored{ID: id, Time: info.ModTime()})
-	}
-	return all, nil
 }
 
 // Size returns how many bytes the store has, as the files say; a file system
