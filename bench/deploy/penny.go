@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/x509"
+	"debug/buildinfo"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -14,7 +15,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"pennyfarthing/internal/fleet/agent"
@@ -276,12 +276,17 @@ func (s *pennySide) pause(paused bool) error {
 }
 
 func (s *pennySide) version() string {
-	out, err := exec.Command(s.binary, "version").Output() //nolint:noctx // it only prints
+	info, err := buildinfo.ReadFile(s.binary)
 	if err != nil {
 		return "unknown"
 	}
-	first, _, _ := strings.Cut(string(out), "\n")
-	return first
+	version := info.Main.Version
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" {
+			version = setting.Value[:min(len(setting.Value), 12)]
+		}
+	}
+	return version + ", " + info.GoVersion
 }
 
 func (s *pennySide) tell(out io.Writer) {
