@@ -62,6 +62,9 @@ destinations together. Medians over the turns; a ratio is ours by rsync's of the
 		rows = append(rows, r.Rows[i].cells())
 	}
 	markdown(out, heads(), rows)
+	if len(r.Rows) < r.Planned {
+		fmt.Fprintf(out, "The run was interrupted: %d rows of %d.\n\n", len(r.Rows), r.Planned)
+	}
 	barTable(out, r)
 	failures(out, r)
 }

@@ -41,6 +41,7 @@ type report struct {
 	Scale    float64           `json:"scale"`
 	Turns    int               `json:"turns"`
 	Trees    []treeReport      `json:"trees"`
+	Planned  int               `json:"planned"` // rows
 	Rows     []rowReport       `json:"rows"`
 }
 
@@ -66,7 +67,7 @@ func run(ctx context.Context, opts options, cases []benchCase, out io.Writer) (e
 	if err := ensurePackages(ctx, missingPackages(), opts.install, out); err != nil {
 		return err
 	}
-	b := &bench{opts: opts, out: out, report: report{Command: opts.command, Date: time.Now(), Machine: thisMachine(), Scale: opts.scale, Turns: opts.turns}}
+	b := &bench{opts: opts, out: out, report: report{Command: opts.command, Date: time.Now(), Machine: thisMachine(), Scale: opts.scale, Turns: opts.turns, Planned: len(cases)}}
 	if b.dir, err = os.MkdirTemp(opts.dir, "bench-deploy-"); err != nil {
 		return err
 	}
@@ -190,7 +191,7 @@ func (b *bench) one(ctx context.Context, c benchCase, turned bool) error {
 	}
 	b.report.Rows = append(b.report.Rows, r)
 	r.print(b.out)
-	return nil
+	return b.write() // a run takes long: what there is by now stays when it is interrupted
 }
 
 // prepare brings both sides to where the row begins, in the row's weather.
@@ -292,6 +293,14 @@ func syncFiles(dir string) error {
 // finish prints what came of it all.
 func (b *bench) finish() error {
 	b.report.print(b.out)
+	if slices.ContainsFunc(b.report.Rows, func(r rowReport) bool { return r.Failed != "" }) {
+		return errFailedRows
+	}
+	return nil
+}
+
+// write writes the files that were asked for.
+func (b *bench) write() error {
 	var errs []error
 	if b.opts.json != "" {
 		data, err := json.MarshalIndent(b.report, "", "\t")
@@ -302,9 +311,6 @@ func (b *bench) finish() error {
 	}
 	if b.opts.performance != "" {
 		errs = append(errs, writePage(b.opts.performance, b.report))
-	}
-	if slices.ContainsFunc(b.report.Rows, func(r rowReport) bool { return r.Failed != "" }) {
-		errs = append(errs, errFailedRows)
 	}
 	return errors.Join(errs...)
 }

@@ -69,6 +69,16 @@ func TestThePageIsAsItWas(t *testing.T) {
 	}
 }
 
+func TestThePageOfARunThatWasInterruptedSaysSo(t *testing.T) {
+	r := testReport()
+	r.Planned = len(r.Rows) + 3
+	var got bytes.Buffer
+	page(&got, r)
+	if !strings.Contains(got.String(), "The run was interrupted: 20 rows of 23.") {
+		t.Error("it does not")
+	}
+}
+
 func TestBarsAreMetAtTheirEdgeAndMissedBeyond(t *testing.T) {
 	r := rowReport{Penny: samples(0.2), Rsync: samples(1), plan: benchCase{row: nothing(), far: &barFar{0.2, 2199}}}
 	var got []string
