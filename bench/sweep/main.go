@@ -6,7 +6,8 @@
 // It builds penny, starts penny simnet as a child, and has each client ask the same
 // names in a process of its own. It prints targets a second, CPU a target (user and
 // system, of the client alone), the peak of resident memory, and how many rows are
-// wrong, as penny simnet truth knows them. Wall times on a shared machine are noisy:
+// wrong, as penny simnet truth knows them. In the end penny alone asks with limits for
+// addresses and networks, and it is counted whether they were kept. Wall times on a shared machine are noisy:
 // compare CPU and ratios.
 package main
 
@@ -64,7 +65,7 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	fs.IntVar(&o.targets, "targets", 100_000, "targets over plain HTTP; a fifth of them over TLS")
 	fs.StringVar(&inFlight, "in-flight", "200,2000,15000", "how many are to be under way")
 	fs.StringVar(&clients, "clients", "penny,nethttp,fasthttp", "penny, penny-plain, nethttp, fasthttp")
-	fs.StringVar(&kinds, "kinds", "plain,tls", "plain, tls, dns (penny alone)")
+	fs.StringVar(&kinds, "kinds", "plain,tls,paced", "plain, tls; penny alone: dns, paced")
 	fs.StringVar(&o.profile, "profile", "quick", "of the simulated internet")
 	fs.StringVar(&o.latency, "latency", "none", "of the simulated internet")
 	fs.Uint64Var(&o.seed, "seed", 1, "of the simulated internet")
@@ -135,6 +136,7 @@ type measurement struct {
 	PeakMB   float64 `json:"peak_rss_mb"`
 	Wrong    int     `json:"wrong"`
 	Missing  int     `json:"missing"`
+	Pacing   *pacing `json:"pacing,omitempty"`
 }
 
 func bench(ctx context.Context, o *options, w io.Writer) error {
@@ -155,6 +157,15 @@ func bench(ctx context.Context, o *options, w io.Writer) error {
 	_, _ = fmt.Fprintf(w, "%-12s %-6s %9s %11s %8s %8s %8s %9s %7s %8s\n", "client", "kind", "in flight", "targets/s", "user us", "sys us", "CPU us", "peak MB", "wrong", "missing")
 	var all []measurement
 	for _, kind := range o.kinds {
+		if kind == "paced" {
+			m, err := net.paced(ctx, o, penny)
+			if err != nil {
+				return fmt.Errorf("paced: %w", err)
+			}
+			all = append(all, m)
+			m.write(w)
+			continue
+		}
 		for _, n := range o.inFlight {
 			for _, client := range o.clients {
 				if kind == "dns" && !strings.HasPrefix(client, "penny") {
@@ -171,7 +182,7 @@ func bench(ctx context.Context, o *options, w io.Writer) error {
 				slices.SortFunc(rounds, func(a, b measurement) int { return int(math.Copysign(1, a.CPU-b.CPU)) })
 				m := rounds[len(rounds)/2]
 				all = append(all, m)
-				_, _ = fmt.Fprintf(w, "%-12s %-6s %9d %11.0f %8.1f %8.1f %8.1f %9.1f %7d %8d\n", m.Client, m.Kind, m.InFlight, m.PerSec, m.User, m.System, m.CPU, m.PeakMB, m.Wrong, m.Missing)
+				m.write(w)
 			}
 		}
 	}
@@ -179,7 +190,17 @@ func bench(ctx context.Context, o *options, w io.Writer) error {
 		return json.NewEncoder(w).Encode(all)
 	}
 	ratios(w, all)
+	for i := range all {
+		if all[i].Pacing != nil {
+			all[i].writePacing(w, all)
+		}
+	}
 	return nil
+}
+
+// write is the measurement as a line of the table.
+func (m *measurement) write(w io.Writer) {
+	_, _ = fmt.Fprintf(w, "%-12s %-6s %9d %11.0f %8.1f %8.1f %8.1f %9.1f %7d %8d\n", m.Client, m.Kind, m.InFlight, m.PerSec, m.User, m.System, m.CPU, m.PeakMB, m.Wrong, m.Missing)
 }
 
 // ratios compares penny with each peer, case by case.
@@ -279,6 +300,11 @@ func (n *internet) stop() {
 }
 
 func (n *internet) measure(ctx context.Context, o *options, penny, client, kind string, inFlight int) (measurement, error) {
+	return n.measured(ctx, o, penny, client, kind, inFlight, func(string) error { return nil })
+}
+
+// measured is a client's run; look may look at what it has left in its directory.
+func (n *internet) measured(ctx context.Context, o *options, penny, client, kind string, inFlight int, look func(dir string) error) (measurement, error) {
 	list, targets := n.list, o.targets
 	if kind == "tls" {
 		list, targets = n.short, o.targets/5
@@ -289,18 +315,32 @@ func (n *internet) measure(ctx context.Context, o *options, penny, client, kind 
 		return m, err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // temporary
-	cmd := n.command(ctx, penny, client, kind, inFlight, list, dir)
+	cmd := n.command(ctx, penny, client, kind, inFlight, targets, list, dir)
 	cmd.Stderr = os.Stderr
 	began := time.Now()
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Start(); err != nil {
+		return m, err
+	}
+	ended := make(chan struct{})
+	peak := watchPeak(cmd.Process.Pid, ended)
+	err = cmd.Wait()
+	close(ended)
+	if m.PeakMB = <-peak; err != nil {
 		return m, err
 	}
 	m.Seconds = time.Since(began).Seconds()
 	per := func(t time.Duration) float64 { return float64(t.Nanoseconds()) / 1000 / float64(targets) }
 	m.User, m.System = per(cmd.ProcessState.UserTime()), per(cmd.ProcessState.SystemTime())
-	m.CPU, m.PerSec, m.PeakMB = m.User+m.System, float64(targets)/m.Seconds, peakMB(cmd.ProcessState)
+	m.CPU, m.PerSec = m.User+m.System, float64(targets)/m.Seconds
 	if kind == "dns" {
 		return m, nil
+	}
+	if err := look(dir); err != nil {
+		return m, err
+	}
+	truth := n.truth[kind]
+	if kind == "paced" {
+		truth = n.truth["plain"]
 	}
 	got, err := statuses(client, dir)
 	if err != nil {
@@ -315,7 +355,7 @@ func (n *internet) measure(ctx context.Context, o *options, penny, client, kind 
 		switch {
 		case !ok:
 			m.Missing++
-		case status != n.truth[kind][name]:
+		case status != truth[name]:
 			m.Wrong++
 		}
 	}
@@ -324,19 +364,25 @@ func (n *internet) measure(ctx context.Context, o *options, penny, client, kind 
 
 // command is what runs a client. Penny answers the same question as the others: one
 // request a target, nothing followed; its rows are written besides.
-func (n *internet) command(ctx context.Context, penny, client, kind string, inFlight int, list, dir string) *exec.Cmd {
+func (n *internet) command(ctx context.Context, penny, client, kind string, inFlight, targets int, list, dir string) *exec.Cmd {
 	https, port := "never", n.HTTP
 	if kind == "tls" {
 		https, port = "only", n.TLS
 	}
 	if strings.HasPrefix(client, "penny") {
 		args := []string{
-			"sweep", list, "-o", filepath.Join(dir, "run"), "--format", "csv", "--https", https, "--www=false", "--follow", "0", "--retries", "0", "--no-pacing",
-			"--allow-private", "--resolver", n.DNS, "--per-resolver", "0", "--ports", "80=" + n.HTTP + ",443=" + n.TLS, "--concurrency", strconv.Itoa(inFlight),
+			"sweep", list, "-o", filepath.Join(dir, "run"), "--format", "csv", "--https", https, "--www=false", "--follow", "0", "--retries", "0",
+			"--resolver", n.DNS, "--per-resolver", "0", "--ports", "80=" + n.HTTP + ",443=" + n.TLS, "--concurrency", strconv.Itoa(inFlight),
 			"--contact", "mailto:bench@example.org", "--roots", n.ca, "--quiet", "--no-report",
 		}
 		if client == "penny-plain" {
 			args = append(args, "--engine", "plain")
+		}
+		if kind == "paced" {
+			limits := limitsFor(targets)
+			args = append(args, "--per-address", strconv.Itoa(limits.Address), "--per-network", strconv.Itoa(limits.Network))
+		} else {
+			args = append(args, "--no-pacing")
 		}
 		if kind == "dns" {
 			args = append(args, "--dns-only")

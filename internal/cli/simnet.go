@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pennyfarthing/internal/sweep/block"
 	"pennyfarthing/internal/sweep/simnet"
 	"pennyfarthing/internal/verdict"
 )
@@ -256,6 +257,12 @@ type truthOptions struct {
 	www     bool
 	follow  int
 	retries int
+	body    size
+	method  string
+	robots  bool
+	dnsOnly bool
+	block   []string
+	optout  []string
 }
 
 func newSimnetTruth(g *globals, env Env, world *worldFlags) *cobra.Command {
@@ -264,9 +271,9 @@ func newSimnetTruth(g *globals, env Env, world *worldFlags) *cobra.Command {
 		Use:   "truth LIST",
 		Short: "Print what a sweep of the simulated internet must find",
 		Long: `Prints the verdict and the status that a sweep's row about each target of LIST must
-have, when penny sweep asks the simulated internet with the same flags. Nothing is
-asked for it. LIST has a target a line: a name, name:port, or a URL; - is standard
-input.`,
+have, when penny sweep asks the simulated internet with the same flags: it takes
+all of the sweep's that change either. Nothing is asked for it. LIST has a target a
+line: a name, name:port, or a URL; - is standard input.`,
 		Example: "  penny simnet truth names.txt --json\n  penny simnet names 10 | penny simnet truth - --https both",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -287,12 +294,30 @@ input.`,
 	flags.BoolVar(&o.www, "www", d.WWW, "the sweep asks the name with www., or without, before it calls it dead")
 	flags.IntVar(&o.follow, "follow", d.Follow, "`redirects` that the sweep follows")
 	flags.IntVar(&o.retries, "retries", d.Retries, "`times` that the sweep asks again")
+	flags.Var(&o.body, "body", "the sweep's sample of bodies (default what a title needs)")
+	flags.StringVar(&o.method, "method", "GET", "the sweep's `method`: GET or HEAD")
+	flags.BoolVar(&o.robots, "robots", false, "the sweep obeys robots.txt")
+	flags.BoolVar(&o.dnsOnly, "dns-only", false, "the sweep resolves the names, and asks nobody")
+	flags.StringArrayVar(&o.block, "block", nil, "`file` of networks and names that the sweep does not ask")
+	flags.StringArrayVar(&o.optout, "optout", nil, "`file` of names whose owners have opted out")
 	return cmd
 }
 
 func (o *truthOptions) policy() (simnet.Policy, error) {
-	p := simnet.Policy{WWW: o.www, Follow: o.follow, Retries: o.retries}
+	p := simnet.Policy{WWW: o.www, Follow: o.follow, Retries: o.retries, Body: int(o.body), Head: o.method == "HEAD", Robots: o.robots, DNSOnly: o.dnsOnly}
 	var err error
+	if p.Block, err = block.ReadFiles(o.block); err != nil {
+		return p, err
+	}
+	if p.Optout, err = block.ReadFiles(o.optout); err != nil {
+		return p, err
+	}
+	switch {
+	case o.method != "GET" && o.method != "HEAD":
+		return p, &usageError{what: fmt.Sprintf("--method: a sweep does not send %q", o.method), hint: "write GET or HEAD"}
+	case o.body != 0 && (o.body < simnet.LeastBody || o.body > simnet.MostBody):
+		return p, &usageError{what: fmt.Sprintf("--body: there is one truth about samples from %d bytes to %d MiB", simnet.LeastBody, simnet.MostBody>>20), hint: "write --body 64K"}
+	}
 	if p.HTTPS, err = simnet.ParseHTTPSMode(o.https); err != nil {
 		return p, &usageError{what: "--https: " + err.Error(), hint: "write --https first"}
 	}
@@ -313,6 +338,7 @@ type aTruth struct {
 	Target  string       `json:"target"`
 	Verdict verdict.Code `json:"verdict"`
 	Status  int          `json:"status"`
+	Or      string       `json:"or,omitempty"` // what a sweep may find as well
 }
 
 func runTruth(o truthOptions, w *simnet.World, env Env) error {
@@ -341,8 +367,16 @@ func runTruth(o truthOptions, w *simnet.World, env Env) error {
 			continue
 		}
 		t.Verdict, t.Status = w.Truth(p, t.Target)
+		or := simnet.Or(p, t.Target, t.Verdict)
+		if or != verdict.None {
+			t.Or = or.String()
+		}
 		if !o.json {
-			fmt.Fprintf(out, "%s\t%v\t%d\n", t.Target, t.Verdict, t.Status)
+			fmt.Fprintf(out, "%s\t%v\t%d", t.Target, t.Verdict, t.Status)
+			if t.Or != "" {
+				fmt.Fprintf(out, "\tor %s", t.Or)
+			}
+			fmt.Fprintln(out)
 			continue
 		}
 		if err := encode.Encode(t); err != nil {

@@ -66,7 +66,7 @@ func (r *run) list(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := queue.Feed(ctx, &counting{r.queue, l, &r.counters, r.limitUnnamed}, l, codec, time.Now); err != nil {
+	if err := queue.Feed(ctx, &counting{r.queue, l, &r.counters, r.limitUnnamed, r.readable}, l, codec, time.Now); err != nil {
 		return err
 	}
 	stats := l.Stats()
@@ -83,13 +83,26 @@ func (r *run) list(ctx context.Context) error {
 	if p.Targets > manyTargets && !r.Settings.simulated() {
 		r.warnResolvers(p.Targets)
 	}
+	r.isReady.Do(func() { close(r.ready) })
 	close(r.listed)
 	return nil
 }
 
+// readable notes that a target has been read. A list without a contact is ready when
+// it is known to be short.
+func (r *run) readable() {
+	if r.named() {
+		r.isReady.Do(func() { close(r.ready) })
+	}
+}
+
+// named reports whether a list may be long: the owners of targets know whom they hear
+// from, or do not exist.
+func (r *run) named() bool { return r.Settings.Contact != "" || r.Settings.simulated() }
+
 // limitUnnamed refuses long lists to who does not say who they are.
 func (r *run) limitUnnamed(targets int64) error {
-	if targets <= manyTargets || r.Settings.Contact != "" || r.Settings.simulated() {
+	if targets <= manyTargets || r.named() {
 		return nil
 	}
 	return &mistake.Error{
@@ -113,6 +126,7 @@ type counting struct {
 	list     *target.Lister
 	counters *Counters
 	check    func(targets int64) error
+	readable func() // some target has been read
 }
 
 func (c *counting) Add(ctx context.Context, shards ...queue.Shard) error {
@@ -127,17 +141,17 @@ func (c *counting) Add(ctx context.Context, shards ...queue.Shard) error {
 	}
 	c.counters.Listed.Store(stats.Targets)
 	c.counters.Shards.Add(int64(len(shards)))
+	if len(shards) > 0 {
+		c.readable()
+	}
 	return nil
 }
 
-// mayAsk waits until it is known that the list may be asked: one without a contact
-// must be short.
+// mayAsk waits until it is known that the list may be asked, and people have been told
+// what that means.
 func (r *run) mayAsk(ctx context.Context) error {
-	if r.Settings.Contact != "" || r.Settings.simulated() {
-		return nil
-	}
 	select {
-	case <-r.listed:
+	case <-r.told:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

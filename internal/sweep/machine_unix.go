@@ -3,6 +3,9 @@
 package sweep
 
 import (
+	"bytes"
+	"fmt"
+	"os"
 	"runtime"
 	"syscall"
 	"time"
@@ -19,11 +22,25 @@ func usageNow() usage {
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
 		return usage{}
 	}
+	return usage{time.Duration(u.Utime.Nano()), time.Duration(u.Stime.Nano()), peakOf(&u)}
+}
+
+// peakOf is the most memory that was resident, in bytes. On Linux ru_maxrss begins with
+// that of the process that has started us, so that the kernel's other count is taken.
+func peakOf(u *syscall.Rusage) int64 {
+	if status, err := os.ReadFile("/proc/self/status"); err == nil {
+		if _, after, ok := bytes.Cut(status, []byte("\nVmHWM:")); ok { // proc_pid_status(5)
+			var kib int64
+			if n, _ := fmt.Sscanf(string(after), "%d kB", &kib); n == 1 {
+				return kib << 10
+			}
+		}
+	}
 	peak := int64(u.Maxrss) //nolint:unconvert // 32 bits on some systems
 	if runtime.GOOS != "darwin" {
 		peak <<= 10 // it is in KiB
 	}
-	return usage{time.Duration(u.Utime.Nano()), time.Duration(u.Stime.Nano()), peak}
+	return peak
 }
 
 // spareDescriptors are left for files, the journal and resolvers.

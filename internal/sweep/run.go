@@ -76,6 +76,9 @@ type run struct {
 	full     chan *openShard
 	failed   chan error
 	listed   chan struct{} // closed when the list was read
+	ready    chan struct{} // closed when some of it was read, and it may be asked
+	isReady  sync.Once     // closes ready
+	told     chan struct{} // closed when the plan was said
 	finished context.CancelFunc
 	complete atomic.Bool
 	begun    bool        // by this process
@@ -91,7 +94,7 @@ func Run(ctx context.Context, c *Config) (*Manifest, error) {
 	if c.Say == nil {
 		c.Say = func(string) {}
 	}
-	r := &run{Config: c, began: time.Now(), want: make(chan struct{}, aheadShards+1), full: make(chan *openShard, 64), failed: make(chan error, 1), listed: make(chan struct{}), open: map[uint32]queue.Lease{}}
+	r := &run{Config: c, began: time.Now(), want: make(chan struct{}, aheadShards+1), full: make(chan *openShard, 64), failed: make(chan error, 1), listed: make(chan struct{}), ready: make(chan struct{}), told: make(chan struct{}), open: map[uint32]queue.Lease{}}
 	var err error
 	if r.policy, err = c.Settings.policy(); err != nil {
 		return nil, err
@@ -121,6 +124,7 @@ func Run(ctx context.Context, c *Config) (*Manifest, error) {
 	if r.parts, err = result.Open(c.Dir, format, result.Meta{Version: c.Version, Run: r.manifest.ID}); err != nil {
 		return nil, err
 	}
+	defer r.parts.Close()
 	if before.TargetsDone > 0 {
 		c.Say(fmt.Sprintf("going on with %s: %d targets have their row already", c.Dir, before.TargetsDone))
 	}
@@ -353,11 +357,11 @@ func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
 	if paced {
 		w.pacer = pace.New(limits)
 	}
-	blocked, err := lists(s.Block)
+	blocked, err := block.ReadFiles(s.Block)
 	if err != nil {
 		return nil, nil, err
 	}
-	optout, err := lists(s.Optout)
+	optout, err := block.ReadFiles(s.Optout)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -378,23 +382,6 @@ func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
 		Redos: 5, Trouble: w.own,
 	})
 	return w, func() { fetcher.Close(); resolver.Close() }, nil
-}
-
-// lists reads files of networks and names.
-func lists(files []string) (*block.List, error) {
-	l := new(block.List)
-	for _, name := range files {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, &mistake.Error{File: name, What: fmt.Sprintf("cannot be read: %v", errors.Unwrap(err)), Hint: "it must have a network or a name a line"}
-		}
-		err = l.Read(f, name)
-		_ = f.Close()
-		if err != nil {
-			return nil, &mistake.Error{What: err.Error(), Hint: "write a network such as 192.0.2.0/24, or a name, on each line"}
-		}
-	}
-	return l, nil
 }
 
 // session sums up what this process did.

@@ -14,6 +14,7 @@ import (
 
 	"pennyfarthing/internal/loop"
 	"pennyfarthing/internal/sweep"
+	"pennyfarthing/internal/sweep/block"
 	"pennyfarthing/internal/sweep/evidence"
 	"pennyfarthing/internal/sweep/result"
 	"pennyfarthing/internal/sweep/simnet"
@@ -63,7 +64,11 @@ func truth(t *testing.T, w *simnet.World, c *sweep.Config, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy := simnet.Policy{HTTPS: mode, WWW: c.Settings.WWW, Follow: c.Settings.Follow, Retries: c.Settings.Retries}
+	set := &c.Settings
+	policy := simnet.Policy{
+		HTTPS: mode, WWW: set.WWW, Follow: set.Follow, Retries: set.Retries, Body: set.Body, Head: set.Method == "HEAD", Robots: set.Robots, DNSOnly: c.DNSOnly,
+		Block: readLists(t, set.Block), Optout: readLists(t, set.Optout),
+	}
 	seen := map[string]bool{}
 	wrong := map[string]int{}
 	example := map[string]*evidence.Row{}
@@ -75,8 +80,8 @@ func truth(t *testing.T, w *simnet.World, c *sweep.Config, n int) {
 			t.Errorf("%s has two rows", row.Target)
 		}
 		seen[row.Target] = true
-		code, status := w.Truth(policy, row.Target)
-		if row.Verdict != code.String() || int(row.Status) != status {
+		if !w.Agrees(policy, row.Target, row.Verdict, int(row.Status)) {
+			code, status := w.Truth(policy, row.Target)
 			what := fmt.Sprintf("%s %d instead of %s %d", row.Verdict, row.Status, code, status)
 			wrong[what]++
 			example[what] = row
@@ -97,6 +102,15 @@ func truth(t *testing.T, w *simnet.World, c *sweep.Config, n int) {
 		}
 		t.Errorf("%d rows have %s; %s: %s%s", count, what, example[what].Target, example[what].Error, tries.String())
 	}
+}
+
+func readLists(t *testing.T, files []string) *block.List {
+	t.Helper()
+	l, err := block.ReadFiles(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 func sweepAll(t *testing.T, c *sweep.Config) *sweep.Manifest {
@@ -206,6 +220,56 @@ func TestEveryPolicyIsTheTruth(t *testing.T) {
 	}
 }
 
+// Every flag that changes a verdict is one of the truth's, too.
+func TestFlagsThatChangeVerdictsAreTheTruths(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "list.txt")
+	const lines = "127.10.0.0/23 # of a hoster\n127.29.0.0/16 # who refuses\n::1\ncom.br\n"
+	if err := os.WriteFile(list, []byte(lines), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		about, profile string
+		targets        int
+		change         func(*sweep.Config)
+		met            verdict.Code // by some row
+	}{
+		{"robots", "quick", 600, func(c *sweep.Config) { c.Settings.Robots = true }, verdict.SkipRobots},
+		{"block", "quick", 600, func(c *sweep.Config) { c.Settings.Block = []string{list} }, verdict.SkipBlocked},
+		{"optout", "quick", 600, func(c *sweep.Config) { c.Settings.Optout, c.Settings.Block = []string{list}, []string{list} }, verdict.SkipOptout},
+		{"robots and block", "quick", 600, func(c *sweep.Config) { c.Settings.Robots, c.Settings.Block = true, []string{list} }, verdict.SkipRobots},
+		{"DNS only", "quick", 600, func(c *sweep.Config) { c.DNSOnly = true }, verdict.OK},
+		{"DNS only, and block", "quick", 600, func(c *sweep.Config) { c.DNSOnly, c.Settings.Block, c.Settings.WWW = true, []string{list}, false }, verdict.SkipBlocked},
+		{"robots, of many troubles", "hostile", 300, func(c *sweep.Config) { c.Settings.Robots, c.Settings.Block = true, []string{list} }, verdict.SkipRobots},
+		{"a short sample", "hostile", 300, func(c *sweep.Config) { c.Settings.Body = simnet.LeastBody }, verdict.HTTPTruncated},
+		{"HEAD", "hostile", 300, func(c *sweep.Config) { c.Settings.Method = "HEAD" }, verdict.OK},
+	} {
+		t.Run(c.about, func(t *testing.T) {
+			t.Parallel()
+			w, s := internet(t, mustProfile(t, c.profile), simnet.Config{})
+			config := config(t, w, s, c.targets)
+			config.Settings.DNSTimeout = time.Second
+			if c.profile == "hostile" { // half of the waits
+				config.Settings.HTTPS, config.Settings.Retries = "never", 0
+			}
+			c.change(config)
+			sweepAll(t, config)
+			truth(t, w, config, c.targets)
+			met := 0
+			for row, err := range result.Rows(config.Dir) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if row.Verdict == c.met.String() {
+					met++
+				}
+			}
+			if met == 0 {
+				t.Errorf("no row is %v: nothing was tried", c.met)
+			}
+		})
+	}
+}
+
 func TestRobotsAreObeyed(t *testing.T) {
 	w, s := internet(t, mustProfile(t, "hostile"), simnet.Config{})
 	c := config(t, w, s, 500)
@@ -308,6 +372,23 @@ func TestWhatARunWasToldLastIsWhatItSays(t *testing.T) {
 		t.Errorf("the run is by %q", m.Settings.Contact)
 	}
 	truth(t, w, c, 50)
+}
+
+// What is known before anybody is asked is said before.
+func TestHowLongARunTakesAtLeastIsSaidBeforeItBegins(t *testing.T) {
+	w, s := internet(t, mustProfile(t, "quick"), simnet.Config{})
+	c := config(t, w, s, 60)
+	c.Settings.Rate = 40
+	var said []string
+	c.Say = func(text string) { said = append(said, fmt.Sprintf("%d queries: %s", s.Stats().DNS, text)) }
+	sweepAll(t, c)
+	want := []string{
+		"0 queries: asking 40 requests a second, and nobody in particular less",
+		"0 queries: the list takes about 2s at least, because its 60 targets are asked at 40/s in all",
+	}
+	if len(said) < 2 || said[0] != want[0] || said[1] != want[1] {
+		t.Errorf("it says %q, want %q first", said, want)
+	}
 }
 
 func TestMetricsTellHowFarARunIs(t *testing.T) {

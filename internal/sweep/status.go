@@ -29,19 +29,91 @@ func (r *run) plan() string {
 	return text + "; how long that takes is known when names have been resolved"
 }
 
+// known says how long the run takes at least, as far as the list and the caps on
+// everything together tell before any name is resolved. It is empty where that is less
+// than a second, and where nothing tells.
+func (s *Settings) known(targets, names int64) string {
+	limits, _ := s.limits()
+	var least time.Duration
+	var why string
+	for _, c := range []struct {
+		n    int64
+		rate float64
+		why  string
+	}{
+		{targets, limits.All, "targets are asked at %g/s in all"},
+		{names, s.ResolverRate * float64(len(s.Resolvers)), "names are resolved at %g/s"},
+	} {
+		if c.rate <= 0 || c.n <= 0 {
+			continue
+		}
+		if d := time.Duration(float64(c.n) / c.rate * float64(time.Second)); d > least {
+			least, why = d, fmt.Sprintf("its %d "+c.why, c.n, c.rate)
+		}
+	}
+	if least < time.Second {
+		return ""
+	}
+	return fmt.Sprintf("the list takes about %v at least, because %s", least.Round(time.Second), why)
+}
+
+// tellKnown says what is known of the whole list, without what has its row already.
+func (r *run) tellKnown() {
+	list := r.manifest.List
+	if list == nil { // it was read by an earlier process, which was killed
+		return
+	}
+	share := float64(r.counters.Listed.Load()-r.counters.Earlier.Load()) / float64(max(1, r.counters.Listed.Load()))
+	text := r.Settings.known(int64(share*float64(list.Targets)), int64(share*float64(list.Names)))
+	if text != "" {
+		r.Say(text)
+	}
+}
+
 // floorText says how long a polite run takes at least, and why.
 func floorText(p *Progress) string {
 	return fmt.Sprintf("at least %v, because about %d of the targets are in %s", p.Floor.Round(time.Second), p.InBusiest, p.Busiest)
 }
 
+// tell says what the run will do, once there is something to ask: a list that cannot be
+// read is refused before. Nobody is asked until it has been said. It reports whether the
+// list is known as a whole, and what is known of it was said, too.
+func (r *run) tell(ctx context.Context) (all bool) {
+	select {
+	case <-r.ready:
+	case <-ctx.Done():
+		return false
+	}
+	const short = 100 * time.Millisecond // a list that is read by then is known as a whole
+	select {
+	case <-r.listed:
+		all = true
+	case <-time.After(short):
+	case <-ctx.Done():
+		return false
+	}
+	r.Say(r.plan())
+	if all {
+		r.tellKnown()
+	}
+	close(r.told)
+	return all
+}
+
 // report tells the progress.
 func (r *run) report(ctx context.Context) error {
-	r.Say(r.plan())
+	listed := r.listed
+	if r.tell(ctx) {
+		listed = nil
+	}
 	ticker := time.NewTicker(500 * time.Millisecond)
 	defer ticker.Stop()
 	floor := time.Minute // less is not worth a word
 	for {
 		select {
+		case <-listed:
+			listed = nil
+			r.tellKnown()
 		case now := <-ticker.C:
 			p := r.counters.progress(r.began, now)
 			if p.Floor > floor+floor/2 {

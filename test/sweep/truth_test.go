@@ -15,7 +15,7 @@ var engines = []string{"fast", "plain"}
 
 func TestEveryRowOfTheStudysInternetIsTheTruth(t *testing.T) {
 	t.Parallel()
-	const names = 20_000
+	const names = 100_000
 	i := startInternet(t, names, simnet.ChildConfig{Profile: simnet.TonyWang2024})
 	for _, engine := range engines {
 		t.Run(engine, func(t *testing.T) {
@@ -40,10 +40,7 @@ var lossesTolerated = map[int]float64{1: 0, 5: 0.002, 20: 0.02}
 func TestLostPacketsMakeFewRowsWrong(t *testing.T) {
 	t.Parallel()
 	for _, percent := range []int{1, 5, 20} {
-		names := 1500
-		if percent == 20 { // its resolver is taken for an ill one again and again, and waited for
-			names = 400
-		}
+		const names = 10_000
 		i := startInternet(t, names, simnet.ChildConfig{Profile: simnet.Hostile, Loss: float64(percent) / 100})
 		for _, engine := range engines {
 			t.Run(strconv.Itoa(percent)+" percent "+engine, func(t *testing.T) {

@@ -47,6 +47,8 @@ type Bill struct {
 	PerMillion Money `json:"usd_per_million_targets"`
 	// Missing are the parts that the table does not know: start-up, egress.
 	Missing []string `json:"not_in_the_table,omitempty"`
+	// Unverified are the keys of the table that nobody has looked up.
+	Unverified []string `json:"unverified,omitempty"`
 	// Stretched says that the run needed more of the processor than these machines have
 	// in its time, so that it would take longer on them: Running is that longer time.
 	Stretched bool `json:"stretched,omitempty"`
@@ -58,7 +60,7 @@ func Of(u Usage, m Machine) Bill {
 	n := max(1, u.Machines)
 	b := Bill{
 		Key: m.Key, Name: m.Name, Date: m.Date.Format(time.DateOnly), Source: m.Source, Hourly: m.Hourly, Unit: m.Unit.String(),
-		Machines: n, Running: max(0, u.Wall),
+		Machines: n, Running: max(0, u.Wall), Unverified: m.Unverified,
 	}
 	vcpus := max(1, m.VCPUs)
 	cpu := max(0, u.CPU)

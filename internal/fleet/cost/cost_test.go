@@ -139,6 +139,9 @@ func TestABillIsASentenceThatNamesWhatIsBilledFirst(t *testing.T) {
 	if diff := cmp.Diff([]string{"egress", "start-up"}, b.Missing); diff != "" {
 		t.Errorf("what is missing (-want +got):\n%s", diff)
 	}
+	if diff := cmp.Diff([]string{"vcpus", "memory_gb", "billed_per"}, b.Unverified); diff != "" {
+		t.Errorf("what is unverified (-want +got):\n%s", diff)
+	}
 	b = cost.Of(cost.Usage{Wall: 10 * time.Minute, Sent: 10e9, Machines: 40}, machine(t, "rackspace-ch-vs1-large"))
 	if got, want := b.String(), "on 40 × Rackspace Spot ch.vs1.large: 1 hour billed, $0.212, of which your CPU share is $0.00 and egress $0.10"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -199,6 +202,9 @@ func TestMistakesInATableHaveAPlaceAndAHint(t *testing.T) {
 		{"no machine", "# nothing\n", "p.toml:1:1: there is no machine in the table", "[machines.NAME]"},
 		{"a minimum below the unit", "[machines.a]\n" + whole + "minimum='5m'\n", "p.toml:1:2: a has a minimum that is less than one hour, which is billed anyway", "leave out"},
 		{"free traffic without a price", "[machines.a]\n" + whole + "egress_free_gb=5\n", "p.toml:1:2: a has egress_free_gb without egress_per_gb", "beyond"},
+		{"nothing unverified", "[machines.a]\n" + whole + "unverified=''\n", `p.toml:9:12: "" is not a`, "vcpus, billed_per"},
+		{"a key that could not be unverified", "[machines.a]\n" + whole + "unverified='vcpus, speed'\n", "p.toml:1:2: a has no key speed that could be unverified", "name keys"},
+		{"a key that is not there", "[machines.a]\n" + whole + "unverified='startup'\n", "p.toml:1:2: a has no key startup that could be unverified", "name keys"},
 		{"a unit that nobody bills in", "[machines.a]\n" + strings.Replace(whole, "'hour'", "'day'", 1), `p.toml:8:12: "day" is not a billed_per`, "hour"},
 		{"what is no TOML", "[machines.a]\n" + whole + "what is this\n", "p.toml:9:", "key = value"},
 		{"what is no text", "[machines.a]\nname='\xff'\n", "p.toml: is not UTF-8 text", "UTF-8"},

@@ -75,6 +75,15 @@ var keys = []struct {
 		m.Source = s
 		return k == unstable.String && s != "" && len(s) <= 500
 	}},
+	{"unverified", false, `write which keys nobody has looked up, such as "vcpus, billed_per"`, func(m *Machine, k unstable.Kind, s string) bool {
+		if k != unstable.String || s == "" || len(s) > 200 {
+			return false
+		}
+		for name := range strings.SplitSeq(s, ",") {
+			m.Unverified = append(m.Unverified, strings.TrimSpace(name))
+		}
+		return true
+	}},
 	{"vcpus", true, "write a whole number from 1 to 1024", func(m *Machine, k unstable.Kind, s string) bool {
 		var err error
 		m.VCPUs, err = strconv.Atoi(s)
@@ -189,6 +198,11 @@ func (p *parser) close() {
 	for _, k := range keys {
 		if k.need && !p.keys[k.name] {
 			p.add(p.header, fmt.Sprintf("%s has no %s", m.Key, k.name), k.hint)
+		}
+	}
+	for _, name := range m.Unverified {
+		if name == "unverified" || !p.keys[name] {
+			p.add(p.header, fmt.Sprintf("%s has no key %s that could be unverified", m.Key, shorten(name)), "name keys of this machine, with commas between them")
 		}
 	}
 	if p.keys["egress_free_gb"] && !p.keys["egress_per_gb"] {

@@ -48,8 +48,10 @@ type Machine struct {
 	Hourly Money     // for one hour
 	Date   time.Time // the day on which the price was seen
 	Source string    // where
-	VCPUs  int
-	Memory float64 // GB
+	// Unverified are the keys that whoever wrote the table has not looked up.
+	Unverified []string
+	VCPUs      int
+	Memory     float64 // GB
 
 	Unit    Unit
 	Minimum time.Duration // that is billed for a machine; 0: one unit

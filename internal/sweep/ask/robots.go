@@ -3,6 +3,7 @@ package ask
 import (
 	"github.com/temoto/robotstxt"
 
+	"pennyfarthing/internal/sweep/fetch"
 	"pennyfarthing/internal/verdict"
 )
 
@@ -29,17 +30,33 @@ func (r *robotsState) knows(p *place) bool { return r != nil && r.known && r.of 
 func (t *Task) askingRobots() bool { return t.robots != nil && t.robots.asking }
 
 // askRobots asks for robots.txt first. Whatever keeps it from coming will keep the
-// request too, which says so in its own try.
+// request too, which says so in its own tries.
 func (t *Task) askRobots() {
 	t.robots = &robotsState{asking: true, of: site(t.here)}
 	t.startRound()
+}
+
+// fetchedRobots goes on when an address has said what robots.txt is, or has not. Where
+// there is no connection the next address is asked, as the request would.
+func (t *Task) fetchedRobots() {
+	if v := t.exchange.Verdict; v.Class() == verdict.TCP {
+		if t.failure == verdict.None {
+			t.failure = v
+		}
+		t.tryAddress()
+		return
+	}
+	t.gotRobots()
 }
 
 // gotRobots reads the rules, and goes on with the request. Redirects of robots.txt
 // are not followed: it counts as unavailable then, as one that is not there
 // (RFC 9309 §2.3.1.3). A server's failure disallows everything (§2.3.1.4).
 func (t *Task) gotRobots() {
-	x := &t.exchange.Exchange
+	x := new(fetch.Exchange) // nobody was asked: it is unavailable
+	if t.exchange != nil {
+		x = &t.exchange.Exchange
+	}
 	t.robots.asking, t.robots.known = false, true
 	switch {
 	case x.Status >= 500:

@@ -137,6 +137,11 @@ func (t *Task) startRound() {
 	t.begin()
 	if t.here.ip {
 		t.addrs = append(t.buffer[:0], netip.MustParseAddr(t.here.host))
+		if t.a.policy.DNSOnly {
+			t.name = named{}
+			t.found()
+			return
+		}
 		t.tryAddress()
 		return
 	}
@@ -379,7 +384,7 @@ func (t *Task) fetched() {
 	t.trouble = 0
 	t.heard(x.Status > 0 || !silent(x.Verdict))
 	if t.askingRobots() {
-		t.gotRobots()
+		t.fetchedRobots()
 		return
 	}
 	t.a.learn(x)
@@ -415,6 +420,10 @@ func (t *Task) fetched() {
 
 // endRound does it again, or not.
 func (t *Task) endRound() {
+	if t.askingRobots() && t.asked > 0 { // the request will say what keeps it from coming
+		t.gotRobots()
+		return
+	}
 	v := t.failure
 	if v == verdict.None { // there was no address to ask: cannot be, and must not stay
 		v = verdict.DNSNoData

@@ -4,12 +4,16 @@ package block
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"pennyfarthing/internal/mistake"
 )
 
 // Private reports whether an address is not of the public internet: private,
@@ -59,8 +63,9 @@ func prefixes(texts ...string) []netip.Prefix {
 	return list
 }
 
-// A List has networks and names. A name stands for all names below it. The zero
-// value is empty, and so is nil.
+// A List has networks and names. A name stands for all names below it. Networks and
+// addresses of IPv4 that are written in IPv6, below ::ffff:0:0/96 (RFC 4291 §2.5.5.2),
+// are those of IPv4. The zero value is empty, and so is nil.
 type List struct {
 	networks []netip.Prefix
 	names    map[string]bool
@@ -94,10 +99,28 @@ func (l *List) Read(r io.Reader, name string) error {
 	return nil
 }
 
+// ReadFiles reads several lists into one. What is wrong with them is a [mistake.Error].
+func ReadFiles(names []string) (*List, error) {
+	l := new(List)
+	for _, name := range names {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, &mistake.Error{File: name, What: fmt.Sprintf("cannot be read: %v", errors.Unwrap(err)), Hint: "it must have a network or a name a line"}
+		}
+		err = l.Read(f, name)
+		_ = f.Close()
+		if err != nil {
+			return nil, &mistake.Error{What: err.Error(), Hint: "write a network such as 192.0.2.0/24, or a name, on each line"}
+		}
+	}
+	return l, nil
+}
+
 func (l *List) add(text string) error {
 	if p, err := netip.ParsePrefix(text); err == nil {
+		p, err = unmap(p)
 		l.networks = append(l.networks, p.Masked())
-		return nil
+		return err
 	}
 	if a, err := netip.ParseAddr(text); err == nil {
 		a = a.Unmap()
@@ -116,6 +139,20 @@ func (l *List) add(text string) error {
 	}
 	l.names[name] = true
 	return nil
+}
+
+// unmap is the network of IPv4 that a network of IPv6 maps, or the network itself. One
+// that is written so and has fewer bits than all of IPv4 has surely another length than
+// was meant, and would block nobody of IPv4.
+func unmap(p netip.Prefix) (netip.Prefix, error) {
+	const mapped = 96 // bits of ::ffff:0:0/96
+	switch {
+	case !p.Addr().Is4In6():
+		return p, nil
+	case p.Bits() < mapped:
+		return p, fmt.Errorf("%q is no network of IPv4 in IPv6, which have %d bits and more; write it as one of IPv4, such as 192.0.2.0/24", p, mapped)
+	}
+	return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped), nil
 }
 
 // sort makes the list ready to be searched: without networks that lie in others.

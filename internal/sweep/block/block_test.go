@@ -57,11 +57,40 @@ func TestAListCoversWhatLiesWithin(t *testing.T) {
 	}
 }
 
+func TestIPv4WrittenInIPv6IsIPv4(t *testing.T) {
+	for _, c := range []struct {
+		line, addr string
+		want       bool
+	}{
+		{"::ffff:192.0.2.0/120", "192.0.2.9", true},
+		{"::ffff:192.0.2.0/120", "::ffff:192.0.2.9", true},
+		{"::ffff:192.0.2.0/120", "192.0.3.0", false},
+		{"::ffff:c000:200/120", "192.0.2.255", true},
+		{"::ffff:192.0.2.77/120", "192.0.2.1", true}, // the bits of the host do not count
+		{"::ffff:192.0.2.7/128", "192.0.2.7", true},
+		{"::ffff:192.0.2.7/128", "192.0.2.8", false},
+		{"::ffff:192.0.2.7", "192.0.2.7", true},
+		{"::ffff:0:0/96", "198.51.100.1", true}, // all of IPv4
+		{"::ffff:0:0/96", "2001:db8::1", false},
+		{"192.0.2.0/24", "::ffff:192.0.2.1", true},
+		{"::/0", "192.0.2.1", false}, // all of IPv6
+	} {
+		var l List
+		if err := l.Read(strings.NewReader(c.line), "block.txt"); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.Address(netip.MustParseAddr(c.addr)); got != c.want {
+			t.Errorf("%s has %s: %v, want %v", c.line, c.addr, got, c.want)
+		}
+	}
+}
+
 func TestAListsMistakesHaveAPlace(t *testing.T) {
 	for text, want := range map[string]string{
 		"example.com\n192.0.2.0/33": "block.txt:2: ",
 		"http://example.com/":       "block.txt:1: ",
 		"192.0.2":                   "block.txt:1: ",
+		"::ffff:192.0.2.0/24":       "block.txt:1: ",
 		"bücher.example":            "block.txt:1: ",
 		strings.Repeat("a", 300):    "block.txt:1: ",
 		"ok.example\n" + strings.Repeat("a", maxLine+1): "block.txt:2: read: ",
@@ -78,4 +107,29 @@ func TestNoListBlocksNobody(t *testing.T) {
 	if l.Address(netip.MustParseAddr("192.0.2.1")) || l.Name("example.com") || l.Len() != 0 {
 		t.Error("somebody is blocked")
 	}
+}
+
+// Whatever a list has, an address of a network that it names is on it, in either way
+// of writing it.
+func FuzzRead(f *testing.F) {
+	f.Add(list)
+	f.Add("::ffff:192.0.2.0/120\n::/0\n0.0.0.0/0")
+	f.Add("\ufeff192.0.2.0/33\n::ffff:192.0.2.1%eth0")
+	f.Fuzz(func(t *testing.T, text string) {
+		var l List
+		if l.Read(strings.NewReader(text), "block.txt") != nil {
+			return
+		}
+		for line := range strings.Lines(text) {
+			line, _, _ = strings.Cut(line, "#")
+			p, err := netip.ParsePrefix(strings.TrimSpace(line))
+			if err != nil {
+				continue
+			}
+			addr := p.Addr()
+			if !l.Address(addr) || !l.Address(netip.AddrFrom16(addr.As16())) && addr.Is4() {
+				t.Errorf("%q does not have %s", text, addr)
+			}
+		}
+	})
 }

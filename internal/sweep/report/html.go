@@ -25,6 +25,7 @@ type page struct {
 	Identity, Key   []fact
 	Parts           []part
 	Stack           template.HTML
+	More            string // about the classes
 	Classes         []chartLine
 	Verdicts        chartTable
 	Definitions     []chartTable
@@ -81,7 +82,7 @@ func (r *Report) page() *page {
 		Style:  template.CSS(pageStyle), //nolint:gosec // our own file
 		Title:  "Sweep of " + number(s.Targets) + " targets", Subtitle: r.subtitle(),
 		Identity: r.identity(), Key: r.key(), Running: r.running(), Trust: r.trust(), BadLines: r.badLines(),
-		Stack:    stack(r.classes()),
+		Stack: stack(r.classes()), More: r.more(),
 		Verdicts: charted("Verdicts", "verdict", "", r.verdicts()),
 	}
 	for _, l := range r.classes() {
@@ -119,7 +120,7 @@ func (r *Report) page() *page {
 }
 
 func (r *Report) subtitle() string {
-	s := fmt.Sprintf("%s answered.", share(r.Summary.Answered, r.Summary.Targets))
+	s := fmt.Sprintf("%s gave an HTTP answer.", share(r.Summary.Answered, r.Summary.Targets))
 	if r.Summary.Targets == 0 {
 		s = "There are no rows yet."
 	}

@@ -20,6 +20,7 @@ func (r *Report) WriteText(w io.Writer) error {
 			t.add(l.Name, l.Count(), l.Share(), l.Text)
 		}
 		b.WriteString(t.String())
+		b.WriteString(wrapped(r.more()))
 	}
 	section(&b, "Verdicts", r.verdicts(), "")
 	for _, d := range r.definitions() {
@@ -85,9 +86,7 @@ func section(b *strings.Builder, title string, lines []line, note string) {
 		}
 	}
 	b.WriteString(t.String())
-	if note != "" {
-		b.WriteString(wrap(note))
-	}
+	b.WriteString(wrapped(note))
 }
 
 func facts(b *strings.Builder, title string, all []fact) {
@@ -100,6 +99,14 @@ func facts(b *strings.Builder, title string, all []fact) {
 		t.add(f.Name, f.Value)
 	}
 	b.WriteString(t.String())
+}
+
+// wrapped is a note as prose; nothing where there is none.
+func wrapped(note string) string {
+	if note == "" {
+		return ""
+	}
+	return wrap(note)
 }
 
 // wrap breaks prose into lines, with two spaces before each.

@@ -33,9 +33,9 @@ func (l line) Share() string { return share(l.N, l.Of) }
 func classText(c verdict.Class) string {
 	switch c {
 	case verdict.Answered:
-		return "whatever the status"
+		return "whole, with TLS in order"
 	case verdict.HTTP:
-		return "connected, no HTTP"
+		return "no HTTP, or cut short"
 	case verdict.TLS:
 		return "TLS failed or in doubt"
 	case verdict.TCP:
@@ -65,6 +65,17 @@ func (r *Report) classes() []line {
 		}
 	}
 	return all
+}
+
+// more says how many of the classes that are no answers have given one all the same; it
+// is empty where none has.
+func (r *Report) more() string {
+	s := r.Summary
+	n := s.Answered - s.Classes[verdict.Answered.String()]
+	if n <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s of the others gave an HTTP answer too, with its TLS in doubt or its body cut short: %s, or %s, did in all.", number(n), number(s.Answered), share(s.Answered, s.Targets))
 }
 
 // verdicts are in the order of the classes, the more frequent first within one.
@@ -237,7 +248,7 @@ func (r *Report) key() []fact {
 	f := &r.Facts
 	all := []fact{
 		{"targets", number(r.Summary.Targets)},
-		{"answered", share(r.Summary.Answered, r.Summary.Targets)},
+		{"any HTTP answer", share(r.Summary.Answered, r.Summary.Targets)},
 	}
 	if f.Wall > 0 {
 		all = append(all, fact{"time", short(f.Wall)}, fact{"targets a second", strings.TrimSuffix(rate(r.perSecond(r.Summary.Targets)), "/s")})
@@ -378,6 +389,9 @@ func (r *Report) bills() []billLine {
 		l.Terms = fmt.Sprintf("%s an hour on %s, billed by the %s", b.Hourly, plain(b.Date, 10), plain(b.Unit, 10))
 		if len(b.Missing) > 0 {
 			l.Terms += "; not in the table: " + plain(strings.Join(b.Missing, ", "), 40)
+		}
+		if len(b.Unverified) > 0 {
+			l.Terms += "; unverified: " + plain(strings.Join(b.Unverified, ", "), 120)
 		}
 		if b.Stretched {
 			l.Terms += "; the run would take " + short(b.Running) + " there"

@@ -73,7 +73,7 @@ type server struct {
 
 	recentBad, usualBad float64
 	regained            float64 // share of what was held that was good when it was asked again
-	bads                int // failures that may be its own
+	bads                int     // failures that may be its own
 
 	folded int  // answers in a row that did not keep the case
 	plain  bool // it does not know EDNS

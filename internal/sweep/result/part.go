@@ -116,7 +116,9 @@ func (p *Part) flush() error {
 // createTemporary makes a new file that no reader takes for a part.
 func (p *Parts) createTemporary(shard int) (*os.File, error) {
 	name := "." + partName(shard, p.format) + "." + rand.Text() + temporary
-	return os.OpenFile(filepath.Join(p.dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	return p.files.open(func() (*os.File, error) {
+		return os.OpenFile(filepath.Join(p.dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	})
 }
 
 // readBack reads what is in the part's file into buf, if it is not too much.
@@ -193,6 +195,7 @@ func (p *Parts) commit(part *Part) (info Info, err error) {
 	if err != nil {
 		return Info{}, err
 	}
+	defer p.files.fill()
 	defer func() {
 		if err != nil {
 			f.Close()
@@ -222,7 +225,7 @@ func (p *Parts) commit(part *Part) (info Info, err error) {
 	if err := os.Rename(f.Name(), filepath.Join(p.dir, name)); err != nil {
 		return Info{}, err
 	}
-	if err := syncDir(p.dir); err != nil {
+	if err := p.syncDir(); err != nil {
 		return Info{}, err
 	}
 	return Info{File: name, Rows: len(part.where), Bytes: out.size, SHA256: hex.EncodeToString(out.hash.Sum(nil))}, nil
@@ -277,6 +280,7 @@ func newEncoder(format Format, meta Meta) (encoder, error) {
 func (p *Part) Discard() {
 	if p.spill != nil {
 		p.spill.Close()
+		p.parts.files.fill()
 		if p.name != "" {
 			os.Remove(p.name) //nolint:errcheck // Clean looks again
 		}

@@ -75,6 +75,7 @@ type Parts struct {
 	dir    string
 	format Format
 	meta   Meta
+	files  reserve
 
 	writing sync.Mutex // one commit at a time: it guards what follows
 	encoder encoder
@@ -89,8 +90,14 @@ func Open(run string, format Format, meta Meta) (*Parts, error) {
 	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("make the directory of a run's parts: %w", err)
 	}
-	return &Parts{dir: dir, format: format, meta: meta}, nil
+	p := &Parts{dir: dir, format: format, meta: meta}
+	p.files.fill()
+	return p, nil
 }
+
+// Close gives back what was kept so that files can be opened while the process is short
+// of descriptors. No part may be written to afterwards.
+func (p *Parts) Close() { p.files.close() }
 
 const (
 	partsDir  = "parts"
@@ -170,14 +177,15 @@ func listParts(run string) ([]partFile, error) {
 }
 
 // syncDir makes a rename last. Windows has no such thing for a directory.
-func syncDir(dir string) error {
+func (p *Parts) syncDir() error {
 	if runtime.GOOS == "windows" {
 		return nil
 	}
-	d, err := os.Open(dir)
+	d, err := p.files.open(func() (*os.File, error) { return os.Open(p.dir) })
 	if err != nil {
 		return err
 	}
+	defer p.files.fill()
 	defer d.Close()
 	return d.Sync()
 }

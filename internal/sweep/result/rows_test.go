@@ -93,6 +93,7 @@ func open(t testing.TB, format result.Format) (string, *result.Parts) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(parts.Close)
 	return run, parts
 }
 

@@ -138,6 +138,9 @@ var hostileKinds = []hostileKind{
 	{"IPv4 refuses, IPv6 answers", func(f *Fate, d *dice, _ bool) {
 		f.Lookup.v4[0], f.Lookup.IPv6 = among(d, closed), true
 	}},
+	{"IPv4 never accepts, IPv6 answers", func(f *Fate, d *dice, _ bool) {
+		f.Lookup.v4[0], f.Lookup.IPv6 = among(d, blackhole), true
+	}},
 
 	{"refused", grouped(closed)},
 	{"HTTP refused", grouped(onlyHTTPS)},
@@ -149,6 +152,7 @@ var hostileKinds = []hostileKind{
 	{"HTTP never answers", grouped(hungHTTP)},
 	{"HTTPS never answers", grouped(hungHTTPS)},
 	{"reset at the first word", grouped(slam)},
+	{"reset as soon as accepted", grouped(resets)},
 	{"unreachable", func(f *Fate, _ *dice, _ bool) { f.Lookup.v4[0] = unreachable }},
 
 	{"certificate expired", handshakes(Expired)},

@@ -247,19 +247,31 @@ func title(p Page, path string) (before, after string) {
 	return "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Welcome to ", "</title></head><body>\n"
 }
 
+// What a page begins with that is sent in part. It has no title: who looks for one has
+// to read on.
+const (
+	part      = "<!doctype html>\n<html>\n<head>\n<meta charset=\"utf-8\">\n"
+	firstPart = "<!doctype html>\n" // is a chunk
+)
+
+// sentOf is how much of a body, in bytes, is sent before it turns out to be cut short.
+func sentOf(m Manner) int {
+	if m == BadChunk {
+		return len(firstPart)
+	}
+	return len(part)
+}
+
 // odd appends the answers that are not what they should be.
 func (s *web) odd(dst []byte, p Page, out reply) reply {
-	const (
-		ok   = "HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: text/html\r\n"
-		part = "<!doctype html>\n<html>\n<head>\n<meta charset=\"utf-8\">\n" // no title: who looks for one has to read on
-	)
+	const ok = "HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: text/html\r\n"
 	switch p.Manner {
 	case LengthShort:
 		dst = append(dst, ok+"Content-Length: 60\r\n\r\n<!doctype html><title>Short</title> and this goes on and on, further than said.\n"...)
 	case LengthLong:
 		dst = append(dst, ok+"Content-Length: 5000\r\n\r\n"+part...)
 	case BadChunk:
-		dst = append(dst, ok+"Transfer-Encoding: chunked\r\n\r\n10\r\n<!doctype html>\n\r\nmany\r\n"+part...)
+		dst = append(dst, ok+"Transfer-Encoding: chunked\r\n\r\n10\r\n"+firstPart+"\r\nmany\r\n"+part...)
 	case CutChunk:
 		dst = append(dst, ok+"Transfer-Encoding: chunked\r\n\r\n1000\r\n"+part...)
 	case Endless:

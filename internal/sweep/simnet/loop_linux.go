@@ -235,9 +235,8 @@ func (l *plainLoop) accept(listener int) {
 	}
 }
 
-// slam resets whom it accepts. The kernel shows it those who have said something: a
-// reset before that may meet a client that is still connecting, or not any more, and
-// nobody could say which of two verdicts is the truth.
+// slam resets whom it accepts: where it is to be at the first word, the kernel shows it
+// those who have said something.
 func (l *plainLoop) slam(listener int) {
 	for range mostAccept {
 		fd, ok := l.take(listener)

@@ -13,6 +13,7 @@ const (
 	Hangs                    // accepted, and never served
 	Slams                    // accepted, and reset at the first word, which nobody reads
 	Unreachable              // no route
+	Resets                   // accepted, and reset before a word
 )
 
 // A Scheme is one of the two that a host is asked by.
@@ -52,6 +53,8 @@ const (
 	slam         = 28
 	closed       = 29 // nobody listens
 	control      = 30
+	resets       = 31
+	withoutHTTPS = 30 // added to a hoster's group: the same hoster's addresses where HTTPS refuses
 )
 
 // reach is what becomes of a connection to a host's port at an address. The
@@ -63,7 +66,7 @@ func (a address) reach(s Scheme) Reach {
 	var both [2]Reach
 	switch a[1] {
 	case bigHoster, middleHoster, smallHoster, smallHoster + 1, smallHoster + 2, control:
-	case onlyHTTP:
+	case onlyHTTP, bigHoster + withoutHTTPS, middleHoster + withoutHTTPS, smallHoster + withoutHTTPS:
 		both[HTTPS] = Refuses
 	case onlyHTTPS:
 		both[HTTP] = Refuses
@@ -81,6 +84,8 @@ func (a address) reach(s Scheme) Reach {
 		both = [2]Reach{Hangs, Hangs}
 	case slam:
 		both = [2]Reach{Slams, Slams}
+	case resets:
+		both = [2]Reach{Resets, Resets}
 	default:
 		both = [2]Reach{Refuses, Refuses}
 	}
@@ -132,6 +137,12 @@ func (p Profile) hosted(d *dice) address {
 	return addressOf(smallHoster, int(d.roll(uint64(h.small)))) //nolint:gosec // small
 }
 
+// plain is the address of the same hoster that refuses HTTPS.
+func (a address) plain() address {
+	a[1] += withoutHTTPS
+	return a
+}
+
 // among draws an address of another group.
 func among(d *dice, group byte) address {
 	if group == closed {
@@ -144,10 +155,11 @@ func among(d *dice, group byte) address {
 func (p Profile) listening() []address {
 	h := p.hosters()
 	var all []address
-	for _, g := range []struct {
+	type group struct {
 		group byte
 		count int
-	}{
+	}
+	groups := []group{
 		{bigHoster, h.big},
 		{middleHoster, h.middle},
 		{smallHoster, h.small},
@@ -161,9 +173,15 @@ func (p Profile) listening() []address {
 		{hung, others},
 		{slam, others},
 		{control, numControls},
-	} {
+		{resets, others},
+	}
+	for _, g := range groups {
 		for i := range g.count {
-			all = append(all, addressOf(g.group, i))
+			a := addressOf(g.group, i)
+			all = append(all, a)
+			if p == Quick && g.group <= smallHoster {
+				all = append(all, a.plain())
+			}
 		}
 	}
 	return all

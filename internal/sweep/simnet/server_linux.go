@@ -183,6 +183,12 @@ func (s *Server) listen(ip netip.Addr, scheme Scheme, reach Reach) error {
 			return err
 		}
 		return s.plain.watch(fd, isSlammer)
+	case Resets:
+		fd, _, err := bindTCP(at, false)
+		if err != nil {
+			return err
+		}
+		return s.plain.watch(fd, isSlammer)
 	case Blackholes:
 		fd, _, err := bindTCP(at, false)
 		if err != nil {

@@ -220,7 +220,7 @@ func (w *World) rescued(d *dice) Fate {
 	f.Front[HTTPS] = final(d)
 	f.Front[HTTP] = f.Front[HTTPS]
 	if w.profile == Quick && d.chance(9000) {
-		f.Lookup.v4[0] = among(d, onlyHTTP)
+		f.Lookup.v4[0] = f.Lookup.v4[0].plain()
 		return f
 	}
 	if d.chance(7500) {
@@ -392,7 +392,7 @@ func (w *World) forced(d *dice, f *Fate) {
 // unforced draws HTTPS of a site that does not send visitors to it.
 func (w *World) unforced(d *dice, f *Fate, last Page) {
 	if w.profile == Quick && d.chance(9500) {
-		f.Lookup.v4[0] = among(d, onlyHTTP)
+		f.Lookup.v4[0] = f.Lookup.v4[0].plain()
 		return
 	}
 	switch r := d.roll(10_000); {

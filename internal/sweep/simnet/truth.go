@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pennyfarthing/internal/sweep/block"
 	"pennyfarthing/internal/verdict"
 )
 
@@ -46,14 +47,27 @@ type Policy struct {
 	WWW     bool
 	Follow  int // redirects
 	Retries int
+	Body    int // bytes of the sample; 0: what a title needs
+	Head    bool
+	Robots  bool
+	DNSOnly bool
+	Block   *block.List
+	Optout  *block.List
 }
+
+// LeastBody and MostBody are between what samples there is a truth: a site that sends a
+// byte each second has sent some when the sweep's patience ends, and no site sends more
+// than 64 MiB.
+const (
+	LeastBody = 32       // bytes
+	MostBody  = 16 << 20 // bytes
+)
 
 // DefaultPolicy is a sweep's without flags.
 func DefaultPolicy() Policy { return Policy{HTTPS: First, WWW: true, Follow: 5, Retries: 1} }
 
 // Truth is the verdict and the status that a sweep's row about a target must have,
-// when its line loses nothing and its body sample is the default. A target that is
-// none comes to skip.invalid.
+// when its line loses nothing. A target that is none comes to skip.invalid.
 //
 // It goes through docs/sweep-policy.md from top to bottom, one question after the
 // other, as a patient person would.
@@ -83,6 +97,27 @@ func (w *World) Truth(p Policy, target string) (code verdict.Code, status int) {
 		}
 	}
 	return first.code, first.status
+}
+
+// Or is what a row about a target may say as well where its truth is tcp.reset, and none
+// elsewhere. A host that resets whom it accepts meets a client that has not yet seen that
+// it is connected, or one that has begun to speak: whichever of the two is quicker.
+func Or(p Policy, target string, truth verdict.Code) verdict.Code {
+	groups, ok := chainsOf(p, target)
+	switch {
+	case !ok || truth != verdict.TCPReset:
+		return verdict.None
+	case groups[0][0].Scheme == "https":
+		return verdict.TLSClosed
+	}
+	return verdict.HTTPReset
+}
+
+// Agrees reports whether a row's verdict and status are the truth about its target.
+func (w *World) Agrees(p Policy, target, code string, status int) bool {
+	truth, want := w.Truth(p, target)
+	or := Or(p, target, truth)
+	return status == want && (code == truth.String() || or != verdict.None && code == or.String())
 }
 
 // chainsOf are the URLs that the chains begin with, in groups: each is asked when
@@ -156,6 +191,8 @@ type asker struct {
 	policy     Policy
 	flaked     map[string]bool // what fails every other time has failed the last time
 	unresolved map[string]verdict.Code
+	site       string // whose robots.txt is known
+	forbidden  bool   // by it
 }
 
 // chain is what a chain's first request came to, and what a row says of the chain.
@@ -201,15 +238,26 @@ func (a *asker) chain(start *url.URL) (first, row outcome) {
 	return first, now
 }
 
-// request is a request with its retries.
+// request is a request with its retries, and with the robots.txt before it.
 func (a *asker) request(u *url.URL) outcome {
 	host := u.Hostname()
+	switch {
+	case a.policy.Optout.Name(host):
+		return outcome{code: verdict.SkipOptout}
+	case a.policy.Block.Name(host):
+		return outcome{code: verdict.SkipBlocked}
+	}
 	if code, known := a.unresolved[host]; known {
 		return outcome{code: code}
 	}
+	if a.policy.Robots {
+		if code := a.robots(u); code != verdict.None {
+			return outcome{code: code}
+		}
+	}
 	var o outcome
 	for round := 0; round <= a.policy.Retries; round++ {
-		o = a.round(u)
+		o, _ = a.round(u)
 		if o.answered || !o.code.Passing() {
 			break
 		}
@@ -220,45 +268,85 @@ func (a *asker) request(u *url.URL) outcome {
 	return o
 }
 
-// round is one round of a request: the name, and up to three addresses.
-func (a *asker) round(u *url.URL) outcome {
+// robots is why robots.txt, or what keeps it from coming, forbids a request; none where
+// nothing does. The rules of the last site are known.
+func (a *asker) robots(u *url.URL) verdict.Code {
+	site := u.Scheme + "://" + u.Host
+	if a.site != site {
+		file := url.URL{Scheme: u.Scheme, Host: u.Host, Path: robotsTxt}
+		o, asked := a.round(&file)
+		if !asked { // what kept it from being asked for keeps the request, too
+			return verdict.None
+		}
+		a.site, a.forbidden = site, o.status >= 500 || o.status/100 == 2 && a.forbids(u)
+	}
+	if a.forbidden {
+		return verdict.SkipRobots
+	}
+	return verdict.None
+}
+
+// forbids reports whether the robots.txt that a site serves forbids everything. One that
+// answers oddly answers the same to everything.
+func (a *asker) forbids(u *url.URL) bool {
+	fate, err := a.world.Fate(u.Hostname())
+	scheme := HTTP
+	if u.Scheme == "https" {
+		scheme = HTTPS
+	}
+	return err == nil && fate.Robots == RobotsForbid && fate.Front[scheme].Manner == Proper
+}
+
+// round is one round of a request: the name, and up to three addresses. It says whether
+// any of them was asked.
+func (a *asker) round(u *url.URL) (o outcome, asked bool) {
 	fate, err := a.world.Fate(u.Hostname())
 	if err != nil {
-		return outcome{code: verdict.SkipInvalid}
+		return outcome{code: verdict.SkipInvalid}, false
 	}
 	if code := lookupCode(fate.Lookup); code != verdict.None {
-		return outcome{code: code}
+		return outcome{code: code}, false
 	}
-	var addresses []netip.Addr
-	refused := false // by our rules
-	for _, ip := range fate.Lookup.Addresses() {
-		switch {
-		case !mayAsk(ip):
-			refused = true
-		case len(addresses) < 2:
-			addresses = append(addresses, ip)
-		}
+	if a.policy.DNSOnly {
+		return outcome{answered: true, code: verdict.OK}, false
 	}
+	addresses := fate.Lookup.Addresses() // at most two
+	fallback := fate.Lookup.IPv6 && len(addresses) > 0
 	if fate.Lookup.IPv6 {
 		addresses = append(addresses, netip.IPv6Loopback())
 	}
-	if len(addresses) == 0 && refused {
-		return outcome{code: verdict.SkipPrivate}
-	}
 	var first outcome
 	for i, ip := range addresses {
-		o := a.try(u, &fate, ip)
+		if fallback && i == len(addresses)-1 && first.code.Class() != verdict.TCP {
+			break // only a failed connection leads to the other family
+		}
+		if o = (outcome{code: a.mayNot(ip)}); o.code == verdict.None {
+			o, asked = a.try(u, &fate, ip), true
+		}
 		if i == 0 {
 			first = o
 		}
 		if o.answered {
-			return o
+			return o, asked
 		}
-		if o.code.Class() != verdict.TCP {
+		if class := o.code.Class(); class != verdict.TCP && class != verdict.Skip {
 			break // only a failed connection leads to the next address
 		}
 	}
-	return first
+	return first, asked
+}
+
+// mayNot is why an address is not asked, or none.
+func (a *asker) mayNot(ip netip.Addr) verdict.Code {
+	switch {
+	case !mayAsk(ip):
+		return verdict.SkipPrivate
+	case a.policy.Optout.Address(ip):
+		return verdict.SkipOptout
+	case a.policy.Block.Address(ip):
+		return verdict.SkipBlocked
+	}
+	return verdict.None
 }
 
 // lookupCode is what two resolvers come to, each asked once; none where there is
@@ -299,6 +387,8 @@ func (a *asker) try(u *url.URL, fate *Fate, ip netip.Addr) outcome {
 		return outcome{code: verdict.TCPUnreachable}
 	case Hangs:
 		return outcome{code: [...]verdict.Code{HTTP: verdict.HTTPTimeout, HTTPS: verdict.TLSTimeout}[scheme]}
+	case Resets:
+		return outcome{code: verdict.TCPReset}
 	case Slams:
 		return outcome{code: [...]verdict.Code{HTTP: verdict.HTTPReset, HTTPS: verdict.TLSClosed}[scheme]}
 	case Serves:
@@ -375,9 +465,13 @@ func (a *asker) answer(u *url.URL, fate *Fate, scheme Scheme) outcome {
 	case Proper, HTTP10, NoReason, Interim, LengthShort, Endless:
 		o.code = statusCode(o.status)
 	case LengthLong, BadChunk, CutChunk:
-		o.code = verdict.HTTPTruncated
+		if o.code = verdict.HTTPTruncated; a.policy.Head || a.policy.Body > 0 && a.policy.Body <= sentOf(page.Manner) {
+			o.code = statusCode(o.status) // that it ends too early is not noticed
+		}
 	case SlowBody:
-		o.code = verdict.HTTPSlow
+		if o.code = verdict.HTTPSlow; a.policy.Head {
+			o.code = statusCode(o.status)
+		}
 	case SlowHead, Hang:
 		return outcome{code: verdict.HTTPTimeout}
 	case EndlessHead, HugeHead:

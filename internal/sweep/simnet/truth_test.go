@@ -43,38 +43,40 @@ func TestTheTruthAboutEveryHostileKind(t *testing.T) {
 		"lame, no reachable authority": {
 			"dns.lame 0",
 		},
-		"lame, network error":         {"dns.lame 0"},
-		"resolver silent":             {"dns.timeout 0"},
-		"aliases in a loop":           {"dns.loop 0"},
-		"format error":                {"dns.malformed 0"},
-		"not implemented":             {"dns.malformed 0"},
-		"broken record":               {"dns.malformed 0"},
-		"truncated":                   {"ok 200"},
-		"slow resolver":               {"ok 200"},
-		"wrong id first":              {"ok 200"},
-		"wrong question first":        {"ok 200"},
-		"junk first":                  {"ok 200"},
-		"resolver fails once":         {"ok 200"},
-		"resolver silent once":        {"ok 200"},
-		"aliases":                     {"ok 200"},
-		"IPv6 alone":                  {"ok 200"},
-		"private address":             {"skip.private 0"},
-		"private address first":       {"ok 200"},
-		"first address refuses":       {"ok 200"},
-		"first address never accepts": {"ok 200"},
-		"IPv4 refuses, IPv6 answers":  {"ok 200"},
+		"lame, network error":              {"dns.lame 0"},
+		"resolver silent":                  {"dns.timeout 0"},
+		"aliases in a loop":                {"dns.loop 0"},
+		"format error":                     {"dns.malformed 0"},
+		"not implemented":                  {"dns.malformed 0"},
+		"broken record":                    {"dns.malformed 0"},
+		"truncated":                        {"ok 200"},
+		"slow resolver":                    {"ok 200"},
+		"wrong id first":                   {"ok 200"},
+		"wrong question first":             {"ok 200"},
+		"junk first":                       {"ok 200"},
+		"resolver fails once":              {"ok 200"},
+		"resolver silent once":             {"ok 200"},
+		"aliases":                          {"ok 200"},
+		"IPv6 alone":                       {"ok 200"},
+		"private address":                  {"skip.private 0"},
+		"private address first":            {"ok 200"},
+		"first address refuses":            {"ok 200"},
+		"first address never accepts":      {"ok 200"},
+		"IPv4 refuses, IPv6 answers":       {"ok 200"},
+		"IPv4 never accepts, IPv6 answers": {"ok 200"},
 
-		"refused":                 {"tcp.refused 0"},
-		"HTTP refused":            {"ok 200"},
-		"HTTPS refused":           {"ok 200"},
-		"never accepts":           {"tcp.timeout 0"},
-		"HTTP never accepts":      {"ok 200"},
-		"HTTPS never accepts":     {"ok 200"},
-		"never answers":           {"tls.timeout 0"},
-		"HTTP never answers":      {"ok 200"},
-		"HTTPS never answers":     {"ok 200"},
-		"reset at the first word": {"tls.closed 0"},
-		"unreachable":             {"tcp.unreachable 0"},
+		"refused":                   {"tcp.refused 0"},
+		"HTTP refused":              {"ok 200"},
+		"HTTPS refused":             {"ok 200"},
+		"never accepts":             {"tcp.timeout 0"},
+		"HTTP never accepts":        {"ok 200"},
+		"HTTPS never accepts":       {"ok 200"},
+		"never answers":             {"tls.timeout 0"},
+		"HTTP never answers":        {"ok 200"},
+		"HTTPS never answers":       {"ok 200"},
+		"reset at the first word":   {"tls.closed 0"},
+		"reset as soon as accepted": {"tcp.reset 0"},
+		"unreachable":               {"tcp.unreachable 0"},
 
 		"certificate expired":             {"tls.expired 200"},
 		"certificate of another name":     {"tls.name 200"},
@@ -218,6 +220,35 @@ func TestThePolicyDecidesWhatIsAsked(t *testing.T) {
 				t.Errorf("the truth about %s (%s) is %s, want %s", target, c.kind, got, c.want)
 			}
 		})
+	}
+}
+
+func TestWhoIsResetAtOnceMayHaveBegunToSpeak(t *testing.T) {
+	w := NewWorld(5, Hostile)
+	reset, spoken := ofKind(t, w, "reset as soon as accepted"), ofKind(t, w, "reset at the first word")
+	http := DefaultPolicy()
+	http.HTTPS = Never
+	for _, c := range []struct {
+		target string
+		policy Policy
+		true   []string
+	}{
+		{reset, DefaultPolicy(), []string{"tcp.reset", "tls.closed"}},
+		{reset + ":443", http, []string{"tcp.reset", "tls.closed"}},
+		{reset, http, []string{"tcp.reset", "http.reset"}},
+		{"http://" + reset + "/", DefaultPolicy(), []string{"tcp.reset", "http.reset"}},
+		{spoken, DefaultPolicy(), []string{"tls.closed"}},
+		{spoken, http, []string{"http.reset"}},
+		{"not a target", http, []string{"skip.invalid"}},
+	} {
+		for _, code := range []string{"tcp.reset", "tls.closed", "http.reset", "tcp.refused", "ok", "skip.invalid", ""} {
+			if got, want := w.Agrees(c.policy, c.target, code, 0), slices.Contains(c.true, code); got != want {
+				t.Errorf("%s by https %v: %q is true: %v, want %v", c.target, c.policy.HTTPS, code, got, want)
+			}
+		}
+		if w.Agrees(c.policy, c.target, c.true[0], 200) {
+			t.Errorf("%s has a status", c.target)
+		}
 	}
 }
 

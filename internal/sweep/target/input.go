@@ -81,11 +81,15 @@ func check(name string) error {
 		}
 		return &mistake.Error{File: name, What: "there is no such list", Hint: hint}
 	case err != nil:
-		return fmt.Errorf("open list: %w", err)
+		return unreadable(name, err)
 	case info.IsDir():
 		return &mistake.Error{File: name, What: "this is a directory, not a list", Hint: fmt.Sprintf("name its files: penny sweep %s", path.Join(name, "*"))}
 	}
 	return nil
+}
+
+func unreadable(name string, err error) error {
+	return &mistake.Error{File: name, What: fmt.Sprintf("cannot be read: %v", errors.Unwrap(err)), Hint: "a list must be a file that you may read, or - for what comes from a pipe"}
 }
 
 // openInput opens a list, and finds out how it is compressed.
@@ -101,7 +105,7 @@ func openInput(name string, stdin io.Reader) (*input, error) {
 		}
 		var err error
 		if file, err = os.Open(name); err != nil { //nolint:gosec // the user names it
-			return nil, fmt.Errorf("open list: %w", err)
+			return nil, unreadable(name, err)
 		}
 		r, in.file = file, file
 	}
@@ -211,7 +215,7 @@ func (in *input) damaged(kind string, err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, zip.ErrFormat) {
 		what = fmt.Sprintf("the %s data ends early: the file was cut short", kind)
 	}
-	return &mistake.Error{File: in.name, What: what, Hint: "fetch the list again; what came before is kept, and penny sweep resume goes on from there"}
+	return &mistake.Error{File: in.name, What: what, Hint: "fetch the list again; what was asked meanwhile is kept, and the same command goes on from there"}
 }
 
 // binaries are what files that are no lists begin with.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+	"os"
 	"strings"
 	"unicode/utf8"
 
@@ -82,6 +83,7 @@ type Stats struct {
 	Sources    []Source  `json:"sources"`
 	Lines      int64     `json:"lines"`
 	Targets    int64     `json:"targets"` // different ones
+	Names      int64     `json:"names"`   // of them, names alone, which are resolved each
 	Duplicates int64     `json:"duplicates"`
 	Bad        int64     `json:"bad"` // records that were no targets
 	BadLines   []BadLine `json:"bad_lines,omitempty"`
@@ -113,7 +115,8 @@ type Lister struct {
 }
 
 // Open prepares lists for reading. All that can be known to be wrong without reading
-// them is said at once. Where a list is named -, it is Options.Stdin.
+// further than the beginning of each file is said at once. Where a list is named -,
+// it is Options.Stdin.
 func Open(names []string, options Options) (*Lister, error) {
 	if options.ShardSize == 0 {
 		options.ShardSize = DefaultShardSize
@@ -124,19 +127,22 @@ func Open(names []string, options Options) (*Lister, error) {
 	if len(names) == 0 {
 		return nil, &mistake.Error{What: "no list is named", Hint: "penny sweep LIST, or - for what comes from a pipe"}
 	}
-	if err := checkAll(names, options.Stdin); err != nil {
+	if err := checkAll(names, options); err != nil {
 		return nil, err
 	}
 	return &Lister{names: names, options: options}, nil
 }
 
 // checkAll says everything that is wrong with lists before any of them is read.
-func checkAll(names []string, stdin io.Reader) error {
+func checkAll(names []string, options Options) error {
 	var mistakes mistake.List
 	var others []error
 	pipes := 0
 	for _, name := range names {
 		err := check(name)
+		if err == nil {
+			err = look(name, options)
+		}
 		if one, ok := errors.AsType[*mistake.Error](err); ok {
 			mistakes.Add(one)
 		} else if err != nil {
@@ -149,10 +155,24 @@ func checkAll(names []string, stdin io.Reader) error {
 	if pipes > 1 {
 		mistakes.Add(&mistake.Error{File: "-", What: "the pipe is named more than once", Hint: "its lines come only once: name it once"})
 	}
-	if pipes > 0 && stdin == nil {
+	if pipes > 0 && options.Stdin == nil {
 		others = append(others, errors.New("read stdin: there is none"))
 	}
 	return errors.Join(append(others, mistakes.Err())...)
+}
+
+// look says what is wrong with a list as far as its beginning tells. What comes from a
+// pipe comes only once, and is not looked at.
+func look(name string, options Options) error {
+	if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
+		return nil //nolint:nilerr // check has said what it is
+	}
+	l := &Lister{names: []string{name}, options: options}
+	defer l.Close()
+	for l.err == nil && l.lines == nil {
+		l.step(false) // the file is opened, and then the first text in it
+	}
+	return l.err
 }
 
 // Close closes what is open. It does not close Options.Stdin.
@@ -420,6 +440,9 @@ func (l *Lister) take(keep bool) {
 		return
 	}
 	l.at.Targets++
+	if isNameAlone(normal[from:]) {
+		l.stats.Names++
+	}
 	l.at.Check = bits.RotateLeft64(l.at.Check, 1) ^ hash
 	if keep {
 		l.buf = normal
@@ -428,6 +451,13 @@ func (l *Lister) take(keep bool) {
 	} else {
 		l.buf = normal[:from]
 	}
+}
+
+// isNameAlone reports whether a normal target is a name without a port: no top-level
+// name ends with a digit, and addresses of IPv6 and ports have colons.
+func isNameAlone(target []byte) bool {
+	last := target[len(target)-1]
+	return (last < '0' || last > '9') && bytes.IndexByte(target, ':') < 0
 }
 
 const refusedNoColumn refusal = "the line has too few columns"

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/klauspost/compress/zstd"
 
 	"pennyfarthing/internal/mistake"
@@ -673,4 +674,42 @@ func rawArchive(t *testing.T, header zip.FileHeader) string {
 func sha256Of(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])
+}
+
+// What can be told by the beginning of a file is told before any of another is read:
+// who begins with the first of two lists finds out early that the second is none.
+func TestTheBeginningsOfAllFilesAreLookedAtBeforeAnyIsRead(t *testing.T) {
+	good, binary := write(t, "good.txt", "example.com\n"), write(t, "binary", "\x7fELF\x02\x01\x01\x00")
+	damaged, column := write(t, "x.gz", compressGzip(t, "example.com\n")[:8]), write(t, "x.csv", "a,b\n1,2\n")
+	_, err := target.Open([]string{good, binary, damaged, column}, target.Options{})
+	var got []string
+	for _, m := range mistake.Of(err) {
+		got = append(got, m.File)
+	}
+	if diff := cmp.Diff([]string{binary, column, damaged}, got, cmpopts.SortSlices(strings.Compare)); diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	if l, err := target.Open([]string{good}, target.Options{}); err != nil {
+		t.Error(err)
+	} else {
+		l.Close()
+	}
+}
+
+func TestNamesAloneAreCountedApart(t *testing.T) {
+	_, stats, err := read(t, target.Options{}, write(t, "list.txt", "example.com\nexample.com:8080\nbücher.example\n192.0.2.1\n[2001:db8::1]:80\n2001:db8::a\nhttps://example.org/a\nnot a target\nexample.com\n"))
+	if err != nil || stats.Targets != 7 || stats.Names != 2 {
+		t.Errorf("%d names of %d targets, want 2 of 7; %v", stats.Names, stats.Targets, err)
+	}
+}
+
+func TestAListThatCannotBeOpenedSaysSo(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "itself.txt")
+	if err := os.Symlink(name, name); err != nil {
+		t.Fatal(err)
+	}
+	_, err := target.Open([]string{name}, target.Options{})
+	if list := mistake.Of(err); len(list) != 1 || list[0].File != name || !strings.HasPrefix(list[0].What, "cannot be read: ") || list[0].Hint == "" {
+		t.Errorf("%v", err)
+	}
 }
