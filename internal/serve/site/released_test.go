@@ -109,6 +109,17 @@ func TestCodingsThatCameStayWithTheirContent(t *testing.T) {
 	}
 }
 
+func TestWhatTheSiteBeforeHadIsNotAskedForOnceMore(t *testing.T) {
+	store := newObjects(t)
+	o := Options{Store: body.NewStore("")}
+	first := compileRelease(t, o, store.release(t, files{"a.txt": text(1, 4000), "b.txt": text(2, 4000)}), nil)
+	store.forget()
+	compileRelease(t, o, store.release(t, files{"a.txt": text(1, 4000), "b.txt": text(2, 4000), "c.txt": text(3, 4000)}), first)
+	if _, asked := store.reads(); asked != len(codings) {
+		t.Errorf("the store is asked %d times, want %d: for the codings of the one file that is new", asked, len(codings))
+	}
+}
+
 func TestCodingsThatCameHaveToFitIntoMemory(t *testing.T) {
 	r := newObjects(t).release(t, files{"a.txt": text(1, 4000), "b.txt": text(2, 4000)}).code(t, "", encode.Best, encode.Brotli)
 	o := Options{Store: body.NewStore(""), Budget: 9_200} // the files, and one of the codings
