@@ -28,14 +28,20 @@ type corpus struct {
 	pictures []image.Image
 }
 
-// textKinds are what people write that browsers show or run, or is like it.
-var textKinds = map[string]bool{".go": true, ".md": true, ".html": true, ".txt": true, ".js": true, ".css": true, ".s": true} //nolint:gochecknoglobals // it never changes
+// isText reports whether a file is something that people write and browsers show or run, or is like it.
+func isText(name string) bool {
+	switch filepath.Ext(name) {
+	case ".go", ".md", ".html", ".txt", ".js", ".css", ".s":
+		return true
+	}
+	return false
+}
 
 func readCorpus(goroot string) (*corpus, error) {
 	c := new(corpus)
 	for _, dir := range []string{"doc", "src", "test"} {
 		err := filepath.WalkDir(filepath.Join(goroot, dir), func(name string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() || !textKinds[filepath.Ext(name)] || len(c.text) >= maxCorpus {
+			if err != nil || d.IsDir() || !isText(name) || len(c.text) >= maxCorpus {
 				return err
 			}
 			text, err := os.ReadFile(name)
@@ -51,7 +57,7 @@ func readCorpus(goroot string) (*corpus, error) {
 	if len(c.text) < 1<<20 {
 		return nil, fmt.Errorf("%s has no sources to make a site of", goroot)
 	}
-	for _, word := range bytes.Fields(c.text[len(c.text)/2 : len(c.text)/2+1<<20]) {
+	for word := range bytes.FieldsSeq(c.text[len(c.text)/2 : len(c.text)/2+1<<20]) {
 		if len(word) >= 4 && len(word) <= 12 {
 			c.words = append(c.words, string(word))
 		}
