@@ -80,7 +80,7 @@ const compiledTime = 15 * time.Minute
 func (a *Agent) newSite(name string) *hostedSite {
 	return &hostedSite{
 		name:    name,
-		live:    site.NewReleased(a.siteOptions(name, rules.Netlify), site.LiveOptions{Name: name, Codings: a.o.Codings, Log: a.log}),
+		live:    site.NewReleased(a.siteOptions(name, rules.Netlify), site.LiveOptions{Name: name, Codings: a.o.Codings, Busy: a.leases.any, Log: a.log}),
 		records: make(map[release.Hash]*record),
 	}
 }

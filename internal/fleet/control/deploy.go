@@ -306,6 +306,7 @@ func (f *Fleet) carryOut(ctx context.Context, plan *Plan, pops []POPState, box *
 	}
 	behind, stop := context.WithCancel(ctx)
 	var wait sync.WaitGroup
+	defer check.close()
 	defer wait.Wait()
 	defer stop()
 	wait.Go(func() { op.renew(behind) })

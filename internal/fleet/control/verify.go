@@ -118,6 +118,9 @@ type verifier struct {
 type knock struct {
 	verdict verdict.Code
 	why     string
+
+	client *probe.Client // it answered: its connection is there for the verification
+	at     time.Time
 }
 
 // hostOf is the name by which visitors know a site. A name without a dot is not a
@@ -308,19 +311,58 @@ func (v *verifier) knock(ctx context.Context, name string) {
 	for _, protocol := range probe.Protocols() {
 		wait.Go(func() {
 			c := v.client(pop, protocol)
-			defer c.Close()
 			ctx, cancel := context.WithTimeout(ctx, knockLimit)
 			defer cancel()
 			a := c.Ask(ctx, probe.Request{URL: v.url(pop, "/")})
+			if a.Status == 0 || a.Err != "" {
+				_ = c.Close() // nothing is under way
+				c = nil
+			}
 			v.mu.Lock()
 			defer v.mu.Unlock()
 			if v.knocks[name] == nil {
 				v.knocks[name] = make(map[probe.Protocol]knock)
 			}
-			v.knocks[name][protocol] = knock{a.Verdict, cmp.Or(a.Err, a.Verdict.Text())}
+			v.knocks[name][protocol] = knock{a.Verdict, cmp.Or(a.Err, a.Verdict.Text()), c, v.fleet.Now()}
 		})
 	}
 	wait.Wait()
+}
+
+// fresh is how long a connection is taken for one that is still there. Servers give
+// up idle ones after half a minute and more.
+const fresh = 15 * time.Second
+
+// reached returns what asks a POP over a protocol: with the connection that the knock
+// made, if that is fresh, which spares the ways there and back of another handshake.
+func (v *verifier) reached(pop POP, protocol probe.Protocol) *probe.Client {
+	v.mu.Lock()
+	k := v.knocks[pop.Name][protocol]
+	usable := k.client != nil && v.fleet.Now().Sub(k.at) < fresh
+	if usable {
+		c := k.client
+		k.client = nil
+		v.knocks[pop.Name][protocol] = k
+		v.mu.Unlock()
+		return c
+	}
+	v.mu.Unlock()
+	return v.client(pop, protocol)
+}
+
+// close ends the connections that nobody used. Nothing may be under way.
+func (v *verifier) close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, over := range v.knocks {
+		for protocol, k := range over {
+			if k.client != nil {
+				_ = k.client.Close() // nobody uses it
+				k.client = nil
+				over[protocol] = k
+			}
+		}
+	}
 }
 
 // answered reports whether somebody was there before. Where nobody knocked it is taken
@@ -341,6 +383,8 @@ func (v *verifier) answered(pop string, protocol probe.Protocol) (knock, bool) {
 func (v *verifier) verify(ctx context.Context, name string) error {
 	pop := v.fleet.agent(name).pop
 	out := &Verified{POP: name, Of: len(v.targets), Certificate: verdict.OK}
+	var parts []*Verified
+	var wait sync.WaitGroup
 	for _, protocol := range []probe.Protocol{probe.HTTP2, probe.HTTP1, probe.HTTP3} {
 		if before, there := v.answered(name, protocol); !there {
 			if out.Unasked == nil {
@@ -349,10 +393,16 @@ func (v *verifier) verify(ctx context.Context, name string) error {
 			out.Unasked[protocol.String()] = fmt.Sprintf("%s (%s)", before.verdict, before.why)
 			continue
 		}
-		v.over(ctx, pop, protocol, out)
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
+		part := &Verified{POP: name, Certificate: verdict.OK}
+		parts = append(parts, part)
+		wait.Go(func() { v.over(ctx, pop, protocol, part) })
+	}
+	wait.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	for _, part := range parts {
+		out.add(part)
 	}
 	v.mu.Lock()
 	v.done[name] = out
@@ -365,11 +415,13 @@ func (v *verifier) verify(ctx context.Context, name string) error {
 
 // over asks one POP over one protocol.
 func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, out *Verified) {
-	c := v.client(pop, protocol)
+	c := v.reached(pop, protocol)
 	defer c.Close()
-	if d, certificate := v.one(ctx, c, pop, protocol, v.targets[0]); d != nil && unreachable(d.Verdict) {
-		out.note(d, certificate, v.all)
-		return // and so would be the others
+	if len(v.targets) > askers { // otherwise all are asked at once anyway
+		if d, certificate := v.one(ctx, c, pop, protocol, v.targets[0]); d != nil && unreachable(d.Verdict) {
+			out.note(d, certificate, v.all)
+			return // and so would be the others
+		}
 	}
 	everything := v.all || protocol == probe.HTTP2
 	var until time.Time
@@ -426,6 +478,15 @@ func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, o
 func unreachable(v verdict.Code) bool {
 	class := v.Class()
 	return class == verdict.TCP || class == verdict.TLS
+}
+
+// add takes up what came of asking over one protocol.
+func (out *Verified) add(part *Verified) {
+	out.URLs, out.Others, out.Differences = out.URLs+part.URLs, out.Others+part.Others, out.Differences+part.Differences
+	out.Differs = append(out.Differs, part.Differs[:min(len(part.Differs), maxDifferences-len(out.Differs))]...)
+	if out.Certificate == verdict.OK {
+		out.Certificate = part.Certificate
+	}
 }
 
 // note takes up what came of one request. A certificate is a difference only where
