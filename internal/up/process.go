@@ -76,6 +76,7 @@ func newProcess(ctx context.Context, c Common) (*process, error) {
 		}
 		p.codings = cache
 	}
+	p.metrics.WatchSites("", func() []*site.Live { return p.lives })
 	if err := p.openAdmin(ctx); err != nil {
 		return nil, err
 	}
@@ -148,7 +149,6 @@ func (p *process) live(ctx context.Context, name string, o site.Options, sites i
 		return nil, err
 	}
 	p.lives = append(p.lives, live)
-	p.metrics.WatchSite(live)
 	return live, nil
 }
 
@@ -189,21 +189,26 @@ func (p *process) run(ctx context.Context) error {
 	}
 	logging, stopLogging := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLogging()
-	logs.run(logging, stopServing, tuneGarbage)
-	if p.loops != nil {
-		logs.run(logging, stopServing, func(ctx context.Context) error { return runLoops(ctx, p.loops) })
-	}
-	if p.access != nil {
-		logs.run(logging, stopServing, p.access.Run)
-	}
-	if p.admin != nil {
-		logs.run(logging, stopServing, func(ctx context.Context) error { return edge.ServeAdmin(ctx, p.admin, p.metrics, p.servers) })
-	}
+	p.runBehind(logging, stopServing, &logs)
 	err := p.waitFor(serving, &servers)
 	stopBehind()
 	err = errors.Join(err, sites.wait())
 	stopLogging()
 	return errors.Join(err, logs.wait())
+}
+
+// runBehind starts what servers need until the last of them has stopped.
+func (p *process) runBehind(ctx context.Context, stop func(), group *errorGroup) {
+	group.run(ctx, stop, tuneGarbage)
+	if p.loops != nil {
+		group.run(ctx, stop, func(ctx context.Context) error { return runLoops(ctx, p.loops) })
+	}
+	if p.access != nil {
+		group.run(ctx, stop, p.access.Run)
+	}
+	if p.admin != nil {
+		group.run(ctx, stop, func(ctx context.Context) error { return edge.ServeAdmin(ctx, p.admin, p.metrics, p.servers) })
+	}
 }
 
 // patience is how long stopping may take until somebody is told why it does.

@@ -62,23 +62,37 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
 }
 
-// WatchSite exports the size of a site.
-func (m *Metrics) WatchSite(s *site.Live) {
-	labels := prometheus.Labels{"site": s.Name()}
-	gauge := func(name, help string, value func(site.Summary) float64) {
-		m.registry.MustRegister(prometheus.NewGaugeFunc(
-			prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels},
-			func() float64 { return value(s.Site().Summary()) },
-		))
+// WatchSites exports the sizes of the sites that a POP has whenever it is asked for
+// metrics. A process may have several POPs, but calls this once for each.
+func (m *Metrics) WatchSites(pop string, sites func() []*site.Live) {
+	m.registry.MustRegister(&siteCollector{pop: pop, sites: sites})
+}
+
+// A siteCollector measures the sites of a POP. Which there are, changes; so it
+// describes none beforehand.
+type siteCollector struct {
+	pop   string
+	sites func() []*site.Live
+}
+
+// Describe describes nothing: what is collected is not checked then.
+func (c *siteCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect measures every site.
+func (c *siteCollector) Collect(to chan<- prometheus.Metric) {
+	for _, live := range c.sites() {
+		gauge := func(name, help string, value float64) {
+			desc := prometheus.NewDesc(name, help, []string{"pop", "site"}, nil)
+			to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, c.pop, live.Name())
+		}
+		now := live.Site()
+		sum := now.Summary()
+		gauge("penny_site_files", "Files of the site.", float64(sum.Files))
+		gauge("penny_site_bytes", "Size of the site's files.", float64(sum.Bytes))
+		gauge("penny_site_memory_bytes", "Bodies of the site in memory, all codings.", float64(sum.Memory))
+		gauge("penny_site_coded_files", "Files with at least one content coding.", float64(sum.Coded))
+		gauge("penny_site_generation", "Counts the contents that the site has had.", float64(now.Generation()))
 	}
-	gauge("penny_site_files", "Files of the site.", func(s site.Summary) float64 { return float64(s.Files) })
-	gauge("penny_site_bytes", "Size of the site's files.", func(s site.Summary) float64 { return float64(s.Bytes) })
-	gauge("penny_site_memory_bytes", "Bodies of the site in memory, all codings.", func(s site.Summary) float64 { return float64(s.Memory) })
-	gauge("penny_site_coded_files", "Files with at least one content coding.", func(s site.Summary) float64 { return float64(s.Coded) })
-	m.registry.MustRegister(prometheus.NewGaugeFunc(
-		prometheus.GaugeOpts{Name: "penny_site_generation", Help: "Counts the contents that the site has had.", ConstLabels: labels},
-		func() float64 { return float64(s.Site().Generation()) },
-	))
 }
 
 // WatchAccessLog exports how many records a log lost.

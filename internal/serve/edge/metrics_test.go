@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -16,6 +17,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pennyfarthing/internal/serve/site"
 )
 
 func TestRequestsAreCountedBySiteProtocolAndStatus(t *testing.T) {
@@ -57,7 +60,9 @@ func TestMetricsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := start(t, setup{log: true, secure: true})
-	r.metrics.WatchSite(newSite(t, "one", nil).Live)
+	one, two := newSite(t, "one", nil).Live, newSite(t, "one", nil).Live
+	r.metrics.WatchSites("au", func() []*site.Live { return []*site.Live{one} })
+	r.metrics.WatchSites("fr", func() []*site.Live { return []*site.Live{two} }) // the same site on another POP
 	r.metrics.WatchAccessLog(r.access)
 	r.overHTTP1("localhost").do("POST", "", "/")
 	kinds := regexp.MustCompile(`(?m)^# TYPE (penny_\S+) (\S+)$`).FindAllStringSubmatch(exposition(t, r.metrics), -1)
@@ -72,6 +77,20 @@ func TestMetricsAreDocumented(t *testing.T) {
 	slices.Sort(got)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("docs/metrics.md (-there are +it has):\n%s", diff)
+	}
+}
+
+func TestASiteIsMeasuredOnEveryPOP(t *testing.T) {
+	m := NewMetrics()
+	live := newSite(t, "one", nil).Live
+	for _, pop := range []string{"au", "fr"} {
+		m.WatchSites(pop, func() []*site.Live { return []*site.Live{live} })
+	}
+	page := exposition(t, m)
+	for _, pop := range []string{"au", "fr"} {
+		if want := fmt.Sprintf("penny_site_files{pop=%q,site=%q} ", pop, live.Name()); !strings.Contains(page, want) {
+			t.Errorf("there is no %s in\n%s", want, page)
+		}
 	}
 }
 
