@@ -26,6 +26,21 @@ type usageError struct {
 // Error says what was wrong.
 func (e *usageError) Error() string { return e.what }
 
+// A usefulError is an error to which the command line knows a hint.
+type usefulError struct {
+	err  error
+	hint string
+}
+
+// Error is the error's text.
+func (e *usefulError) Error() string { return e.err.Error() }
+
+// Unwrap is the error as a mistake with its hint, which is what is printed, and the
+// error.
+func (e *usefulError) Unwrap() []error {
+	return []error{&mistake.Error{What: e.err.Error(), Hint: e.hint}, e.err}
+}
+
 // errReported marks a failure whose mistakes have been printed as the result.
 var errReported = errors.New("there are mistakes")
 

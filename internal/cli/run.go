@@ -84,7 +84,10 @@ func newRoot(g *globals, env Env) *cobra.Command {
 	flags.BoolVar(&g.json, "json", false, "print results as JSON, for machines")
 	flags.BoolVar(&g.quiet, "quiet", false, "print results and errors only")
 	flags.StringVar(&g.state, "state", "", "state `directory` (default $PENNY_STATE, or penny's directory under the user's)")
-	root.AddCommand(newAgent(g, env), newCheck(g, env), newInit(g, env), newKey(g, env), newServe(g, env), newSimnet(g, env), newSweep(g, env), newUp(g, env), newVersion(g, env))
+	root.AddCommand(
+		newAgent(g, env), newCheck(g, env), newDeploy(g, env), newDiff(g, env), newInit(g, env), newKey(g, env), newLogs(g, env), newPull(g, env), newReleases(g, env), newRollback(g, env),
+		newServe(g, env), newSimnet(g, env), newStatus(g, env), newSweep(g, env), newTop(g, env), newUp(g, env), newVerify(g, env), newVersion(g, env),
+	)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }

@@ -193,7 +193,7 @@ func TestUpPrintsOneLineOfJSONOnceAllAnswer(t *testing.T) {
 	t.Chdir(t.TempDir())
 	r := begin(t, "up", "--json", "--site", siteDir(t))
 	line := r.line(t)
-	if diff := cmp.Diff([]string{"admin", "ca", "pops", "sites"}, keysOf(t, []byte(line))); diff != "" {
+	if diff := cmp.Diff([]string{"admin", "ca", "file", "fleet", "pops", "sites"}, keysOf(t, []byte(line))); diff != "" {
 		t.Error(diff)
 	}
 	var u struct {
@@ -208,7 +208,7 @@ func TestUpPrintsOneLineOfJSONOnceAllAnswer(t *testing.T) {
 	}
 	client := trusting(t, u.CA)
 	for _, pop := range u.POPs {
-		if diff := cmp.Diff([]string{"http", "https", "name", "place"}, keysOf(t, pop)); diff != "" {
+		if diff := cmp.Diff([]string{"api", "http", "https", "name", "place"}, keysOf(t, pop)); diff != "" {
 			t.Error(diff)
 		}
 		var p struct{ HTTPS, HTTP string }
@@ -221,7 +221,7 @@ func TestUpPrintsOneLineOfJSONOnceAllAnswer(t *testing.T) {
 			}
 		}
 	}
-	if diff := cmp.Diff([]string{"bytes", "dir", "files", "hosts", "name", "url"}, keysOf(t, u.Sites[0])); diff != "" {
+	if diff := cmp.Diff([]string{"bytes", "deployed", "dir", "files", "generation", "hosts", "name", "release", "url"}, keysOf(t, u.Sites[0])); diff != "" {
 		t.Error(diff)
 	}
 	client.CloseIdleConnections()

@@ -29,9 +29,15 @@ func newUp(g *globals, env Env) *cobra.Command {
 		Use:   "up",
 		Short: "Run a whole fleet on this machine",
 		Long: `Runs every POP of the fleet file on this machine, on loopback, each with ports
-of its own and every site on each, with certificates of a private CA. Without a
-fleet file, or with one that has no POPs, it runs three POPs, and without a site
-the built-in welcome site. Sites with an app or an origin are not run yet.`,
+of its own and an agent, with certificates of a private CA, and deploys every site
+to them as penny deploy does. Without a fleet file, or with one that has no POPs,
+it runs three POPs, and without a site the built-in welcome site. Sites with an app
+or an origin are not run yet.
+
+What is served is what was deployed: it stays until the next penny deploy, penny
+rollback or penny up. Those, and penny status, diff, releases, verify, logs and
+pull, work with this fleet from another terminal; the state directory tells them
+where it is. Only while it runs: then they know the fleet file's addresses again.`,
 		Example: "  penny up\n  penny up --site ./public\n  penny up -f penny.toml",
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runUp(cmd.Context(), o, env) },
@@ -51,7 +57,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 }
 
 // siteName is what a directory given by --site is called.
-const siteName = "site"
+const siteName = "site.localhost"
 
 func runUp(ctx context.Context, o upOptions, env Env) error {
 	if err := o.validate(); err != nil {
@@ -64,6 +70,7 @@ func runUp(ctx context.Context, o upOptions, env Env) error {
 	if o.site != "" {
 		fleet.Sites = []config.Site{{Name: siteName, Files: o.site, Dialect: config.DialectNetlify}}
 		fleet.Sweep.OptOut = "" // the fleet file's sites have the page
+		fleet.File = ""         // it does not say what runs
 	} else if list := config.CheckFiles(fleet); len(list) > 0 {
 		return list.Err()
 	}
@@ -71,7 +78,10 @@ func runUp(ctx context.Context, o upOptions, env Env) error {
 	if err != nil {
 		return err
 	}
-	return up.Fleet(ctx, up.FleetOptions{Common: common, Fleet: fleet, Version: buildVersion()}, func(r up.Running) {
+	fleetOptions := up.FleetOptions{
+		Common: common, Fleet: fleet, Version: buildVersion(), Getenv: env.Getenv, Passphrase: env.passphrase("the owner's key of " + fleet.Name),
+	}
+	return up.Fleet(ctx, fleetOptions, func(r up.Running) {
 		if o.json { // where the text has notes
 			logSkipped(ctx, common.Log, r.Skipped)
 		}
@@ -139,4 +149,12 @@ func (o *upOptions) print(w io.Writer, r up.Running) {
 		_, _ = fmt.Fprintf(w, "metrics at %s/metrics\n", r.Admin)
 	}
 	printTrust(w, r.CA, r.NewCA)
+	if r.NewKeys != "" {
+		_, _ = fmt.Fprintf(w, "made the keys of the fleet; the owner's is %s\n", r.NewKeys)
+	}
+	flag := ""
+	if r.File != config.FileName {
+		flag = " -f " + r.File
+	}
+	_, _ = fmt.Fprintf(w, "what is served is what was deployed: change a file, then: penny deploy%s\n", flag)
 }

@@ -118,6 +118,7 @@ func (p *process) runAgent(ctx context.Context, a *agent.Agent) error {
 	logging, stopLogging := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLogging()
 	p.runBehind(logging, stopServing, &behind)
+	p.runAdmin(logging, stopServing, &behind)
 	agents.run(serving, stopServing, a.Run)
 	err := p.waitFor(serving, &agents)
 	stopLogging()

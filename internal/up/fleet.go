@@ -2,32 +2,32 @@ package up
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
-	"strings"
-	"syscall"
 
 	"pennyfarthing/internal/fleet/config"
+	"pennyfarthing/internal/fleet/control"
 	"pennyfarthing/internal/fleet/keys"
-	"pennyfarthing/internal/rules"
-	"pennyfarthing/internal/serve/edge"
-	"pennyfarthing/internal/serve/site"
-	"pennyfarthing/internal/sweep"
-	"pennyfarthing/web"
+	"pennyfarthing/internal/lockfile"
+	"pennyfarthing/internal/mistake"
 )
 
-// FleetOptions are what `penny up` can be told.
+// FleetOptions are what `penny up` can be told. It needs a state directory.
 type FleetOptions struct {
 	Common
 	Fleet   *config.Fleet // see [Demo] for one without a file
 	Version string
+	// Getenv is the environment, where somebody's key may be, and Passphrase is asked
+	// if the owner's key is encrypted and needed.
+	Getenv     func(string) string
+	Passphrase func() (string, error)
 }
 
 // Demo returns the fleet that `penny up` runs without a fleet file.
@@ -39,6 +39,10 @@ func Demo() *config.Fleet {
 
 // Running is what Fleet reports once everything answers.
 type Running struct {
+	Name string `json:"fleet"`
+	// File is the fleet file by which other commands find this fleet: its own, or one
+	// in the state directory if it has none.
+	File  string        `json:"file"`
 	POPs  []RunningPOP  `json:"pops"`
 	Sites []RunningSite `json:"sites"`
 	CA    string        `json:"ca"`
@@ -47,8 +51,8 @@ type Running struct {
 	// NotYet are the sites that this version cannot start, with the reason.
 	NotYet []string `json:"not_yet,omitempty"`
 
-	Name    string   `json:"-"`
 	NewCA   bool     `json:"-"`
+	NewKeys string   `json:"-"` // the file of the owner's key, if it was just made
 	Skipped []string `json:"-"` // files that are not served, with the reason
 }
 
@@ -58,6 +62,7 @@ type RunningPOP struct {
 	Place string `json:"place,omitempty"`
 	HTTPS string `json:"https"`
 	HTTP  string `json:"http"`
+	API   string `json:"api"` // address of its agent
 }
 
 // A RunningSite is a site with its URL on the first POP.
@@ -68,291 +73,209 @@ type RunningSite struct {
 	Files int      `json:"files"`
 	Bytes int64    `json:"bytes"`
 	Dir   string   `json:"dir"`
+	// Release is what the POPs serve, and Generation counts what they have served.
+	Release    string `json:"release"`
+	Generation uint64 `json:"generation"`
+	// Deployed says that the POPs did not serve it before.
+	Deployed bool `json:"deployed"`
 }
 
-// Ports that POPs get as long as they are free: the first POP these, the next
-// ones those that follow.
-const (
-	firstHTTPS = 8441
-	firstHTTP  = 8081
-	portTries  = 20
-)
-
 // Fleet runs every POP of a fleet on this machine until ctx ends, or those of
-// [Demo] if it has none. It calls ready once when all answer.
+// [Demo] if it has none: an agent each, to which the sites are deployed as by
+// `penny deploy`. It calls ready once when all serve what their directories hold.
 func Fleet(ctx context.Context, o FleetOptions, ready func(Running)) error {
 	if len(o.Fleet.POPs) == 0 {
 		fleet := *o.Fleet
 		fleet.POPs = Demo().POPs
 		o.Fleet = &fleet
 	}
-	p, err := newProcess(ctx, o.Common)
+	f := &fleet{FleetOptions: o, dir: filepath.Join(o.State, "up", o.Fleet.Name)}
+	giveBack, err := f.lock()
 	if err != nil {
 		return err
 	}
-	f := &fleet{process: p, FleetOptions: o}
-	if err := f.prepare(ctx); err != nil {
-		for _, pop := range f.pops {
-			err = errors.Join(err, pop.listeners.Close())
-		}
-		return errors.Join(err, p.close())
+	if f.AccessLog == "" {
+		f.AccessLog = filepath.Join(f.dir, accessLogName) // penny logs shows it
 	}
-	return p.runReady(ctx, func() { ready(f.report) })
+	if f.process, err = newProcess(ctx, f.Common); err != nil {
+		return errors.Join(err, giveBack())
+	}
+	if err := f.prepare(ctx); err != nil {
+		return errors.Join(err, f.abandon(ctx), f.process.close(), giveBack())
+	}
+	return errors.Join(f.run(ctx, ready), giveBack())
 }
 
-// A fleet is a fleet that is being put together.
+// A fleet is a fleet that is being put together, or runs.
 type fleet struct {
-	*process
 	FleetOptions
-	pops   []pop
-	routes []edge.Route
-	certs  []*tls.Certificate
-	report Running
+	process *process
+	dir     string // of its state
+	pops    []*pop
+	sites   []runningSite
+	ca      *keys.CA // that browsers are to trust
+	id      *keys.Identity
+	report  Running
 }
 
-type pop struct {
-	config.POP
-	listeners edge.Listeners
-	https     int
-	http      int
+// lock lets one process at a time run the fleet.
+func (f *fleet) lock() (giveBack func() error, err error) {
+	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+		return nil, &mistake.Error{What: fmt.Sprintf("there is no place for the fleet's state: %v", err), Hint: "--state names a directory that you can write to"}
+	}
+	giveBack, err = lockfile.Take(filepath.Join(f.dir, "lock"))
+	if errors.Is(err, lockfile.ErrLocked) {
+		return nil, &mistake.Error{
+			What: fmt.Sprintf("the fleet %s runs already, in another penny up", f.Fleet.Name),
+			Hint: "penny status says how it is; --state DIR runs another one beside it",
+		}
+	}
+	return giveBack, err
 }
 
+// prepare does what needs no agent that runs.
 func (f *fleet) prepare(ctx context.Context) error {
 	f.report.Name = f.Fleet.Name
 	if err := f.listen(ctx); err != nil {
 		return err
 	}
-	sites := f.startable()
-	optout, err := f.optout()
-	if err != nil {
+	if err := f.chooseSites(); err != nil {
 		return err
 	}
-	ca, err := f.openCA(slices.Concat(sites, optout))
-	if err != nil {
+	if err := f.enrol(); err != nil {
 		return err
 	}
-	if len(sites) == 0 {
-		welcome, err := f.welcome(ca)
-		if err != nil {
-			return err
-		}
-		sites = []config.Site{welcome}
+	if err := f.writeFile(); err != nil {
+		return err
 	}
-	sites = slices.Concat(sites, optout)
-	for i, s := range sites {
-		if err := f.addSite(ctx, s, ca, i == 0, len(sites)); err != nil {
-			return fmt.Errorf("site %s: %w", s.Name, err)
+	for _, p := range f.pops {
+		if err := p.open(ctx); err != nil {
+			return fmt.Errorf("POP %s: %w", p.Name, err)
 		}
 	}
-	return f.start()
+	return nil
 }
 
-// startable returns the sites that this version can serve and notes the others.
-func (f *fleet) startable() []config.Site {
-	var sites []config.Site
-	for _, s := range f.Fleet.Sites {
-		switch s.Kind() {
-		case config.KindFiles:
-			sites = append(sites, s)
-		case config.KindApp:
-			f.report.NotYet = append(f.report.NotYet, s.Name+": not yet: this version does not run apps")
-		case config.KindOrigin:
-			f.report.NotYet = append(f.report.NotYet, s.Name+": not yet: this version does not fetch from origins")
-		}
-	}
-	return sites
-}
-
-// listen binds two ports for every POP, moving on from those that are taken.
+// listen binds ports for every POP.
 func (f *fleet) listen(ctx context.Context) error {
 	for i, c := range f.Fleet.POPs {
-		p := pop{POP: c}
-		secure, err := bind(ctx, true, firstHTTPS+i, len(f.Fleet.POPs))
-		if err != nil {
-			return fmt.Errorf("POP %s: %w", c.Name, err)
-		}
-		p.listeners = secure
+		p := &pop{POP: c, fleet: f, dir: filepath.Join(f.dir, "pops", c.Name), again: make(chan chan error)}
 		f.pops = append(f.pops, p)
-		plain, err := bind(ctx, false, firstHTTP+i, len(f.Fleet.POPs))
-		if err != nil {
+		if err := p.listen(ctx, firstHTTPS+i, firstHTTP+i, len(f.Fleet.POPs)); err != nil {
 			return fmt.Errorf("POP %s: %w", c.Name, err)
 		}
-		added := &f.pops[i]
-		added.listeners.Plain = plain.Plain
-		added.https = secure.TLS[0].Addr().(*net.TCPAddr).Port
-		added.http = plain.Plain[0].Addr().(*net.TCPAddr).Port
 		f.report.POPs = append(f.report.POPs, RunningPOP{
-			Name: c.Name, Place: c.Place, HTTPS: "https://localhost:" + strconv.Itoa(added.https), HTTP: "http://localhost:" + strconv.Itoa(added.http),
+			Name: c.Name, Place: c.Place, HTTPS: "https://localhost:" + strconv.Itoa(p.https), HTTP: "http://localhost:" + strconv.Itoa(p.http), API: p.address,
 		})
 	}
 	return nil
 }
 
-// bind takes a port on both loopback addresses: first, or the next of its stride
-// that is free, or any.
-func bind(ctx context.Context, secure bool, first, stride int) (edge.Listeners, error) {
-	for i := range portTries + 1 {
-		port := first + i*stride
-		if i == portTries {
-			port = 0
-		}
-		addresses := []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
-		if hasIPv6() {
-			addresses = append(addresses, net.JoinHostPort("::1", strconv.Itoa(port)))
-		}
-		l, err := edge.Listen(ctx, secure, addresses...)
-		if err == nil || !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, syscall.EACCES) {
-			return l, err
-		}
-	}
-	return edge.Listeners{}, errors.New("no free port on loopback")
-}
-
-// hosts returns the names that a site answers to on this machine. A name without
-// a dot is not a host's: the welcome site has one.
-func hosts(s config.Site, first bool) []string {
-	var all []string
-	for _, name := range append([]string{s.Name}, s.Hosts...) {
-		if strings.Contains(name, ".") {
-			all = append(all, name)
-		}
-		all = append(all, name+".localhost")
-	}
-	if first {
-		all = append(all, "localhost")
-	}
-	return all
-}
-
-// openCA opens the fleet's CA for browsers, which can vouch for the fleet's names
-// and for this machine only.
-func (f *fleet) openCA(sites []config.Site) (*keys.CA, error) {
-	names := []string{"localhost"}
-	for _, s := range sites {
-		names = append(names, hosts(s, false)...)
-	}
-	ca, err := openCA(filepath.Join(f.FleetOptions.State, "ca", "fleet-"+f.Fleet.Name), f.Fleet.Name, names, nil)
-	if err != nil {
-		return nil, err
-	}
-	f.report.CA, f.report.NewCA = ca.File(), ca.Fresh()
-	return ca, nil
-}
-
-// addSite compiles a site and gives it its hosts and its certificate.
-func (f *fleet) addSite(ctx context.Context, s config.Site, ca *keys.CA, first bool, sites int) error {
-	dialect := rules.Netlify
-	if s.Dialect == config.DialectCloudflare {
-		dialect = rules.Cloudflare
-	}
-	live, err := f.live(ctx, s.Name, site.Options{Dir: s.Files, Dialect: dialect}, sites) // no HSTS with a private CA
-	if err != nil {
-		return err
-	}
-	names := hosts(s, first)
-	route := edge.Route{Hosts: names, Site: live}
-	addrs := loopback()
-	if first {
-		for _, addr := range addrs {
-			route.Hosts = append(route.Hosts, addr.String())
-		}
-	} else {
-		addrs = nil
-	}
-	pair, err := ca.Issue(names, addrs)
-	if err != nil {
-		return err
-	}
-	f.routes, f.certs = append(f.routes, route), append(f.certs, pair)
-	sum := live.Site().Summary()
-	for _, why := range sum.Skipped {
-		f.report.Skipped = append(f.report.Skipped, s.Name+": "+why)
-	}
-	f.report.Sites = append(f.report.Sites, RunningSite{
-		Name: s.Name, Hosts: route.Hosts, Files: sum.Files, Bytes: sum.Bytes, Dir: s.Files,
-		URL: "https://" + net.JoinHostPort(s.Name+".localhost", strconv.Itoa(f.pops[0].https)) + "/",
-	})
-	return nil
-}
-
-// start makes a server of every POP.
-func (f *fleet) start() error {
-	table, err := edge.NewTable(f.routes...)
-	if err != nil {
-		return err
-	}
-	certs, err := edge.NewCertificates(true, f.certs...)
-	if err != nil {
-		return err
-	}
-	f.report.Admin = f.adminURL()
+// abandon gives back what prepare took.
+func (f *fleet) abandon(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	cancel()
+	var errs []error
 	for _, p := range f.pops {
-		err := f.serve(edge.Options{
-			Name: p.Name, Table: table, Certificates: certs, Limits: limits(f.Fleet.Edge.Limits),
-			TrustedProxies: f.Fleet.Edge.TrustedProxies, ProxyProtocol: f.Fleet.Edge.ProxyProtocol,
-		}, p.listeners)
-		if err != nil {
-			return err
+		errs = append(errs, p.abandon(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// run runs the agents until ctx ends or one fails, and stops everything in order:
+// the agents, with what is on its way; then what they write to and wait on.
+func (f *fleet) run(ctx context.Context, ready func(Running)) error {
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	logging, stopLogging := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLogging()
+	var agents, behind errorGroup
+	f.process.runBehind(logging, stopServing, &behind)
+	for _, p := range f.pops {
+		agents.run(serving, stopServing, p.run)
+	}
+	settled := f.settle(serving)
+	if settled == nil {
+		for _, p := range f.pops {
+			f.process.servers = append(f.process.servers, p.agent.Edge())
+		}
+		f.process.runAdmin(logging, stopServing, &behind)
+		ready(f.report)
+	} else {
+		if serving.Err() != nil {
+			settled = nil // somebody stopped it, or an agent says why it ended
+		}
+		settled = errors.Join(settled, f.process.close())
+		stopServing()
+	}
+	err := f.process.waitFor(serving, &agents)
+	stopLogging()
+	return errors.Join(settled, err, behind.wait(), f.forget())
+}
+
+// settle makes the agents serve what they should: it is control.
+func (f *fleet) settle(ctx context.Context) error {
+	where := control.POPs{Roots: f.ca.File()}
+	for _, p := range f.pops {
+		where.POPs = append(where.POPs, control.POP{Name: p.Name, API: p.address, Edge: net.JoinHostPort("127.0.0.1", strconv.Itoa(p.https))})
+	}
+	if err := where.Write(f.State, f.Fleet.Name); err != nil {
+		return err
+	}
+	c, err := control.Open(control.Options{StateDir: f.State, ID: f.id, POPs: &where, Events: f.tell})
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.settleBy(ctx, c), c.Close())
+}
+
+func (f *fleet) settleBy(ctx context.Context, c *control.Fleet) error {
+	seen, err := c.Observe(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range seen {
+		if o.Err != nil {
+			return fmt.Errorf("the agent of %s does not say how it is: %w", o.POP.Name, o.Err)
 		}
 	}
-	return nil
-}
-
-func limits(l config.Limits) edge.Limits {
-	return edge.Limits{
-		HeaderBytes: l.HeaderBytes, HeaderFields: l.HeaderFields, HeaderTimeout: l.HeaderTimeout, IdleTimeout: l.IdleTimeout,
-		MinRate: int64(l.MinRate), ConnectionsPerClient: l.ConnectionsPerClient, StreamsPerConnection: l.StreamsPerConnection,
-	}
-}
-
-// builtIn makes an empty directory for a built-in site.
-func (f *fleet) builtIn(name string) (string, error) {
-	dir := filepath.Join(f.FleetOptions.State, name, f.Fleet.Name)
-	if err := os.RemoveAll(dir); err != nil {
-		return "", fmt.Errorf("clear the %s site: %w", name, err)
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("make the %s site: %w", name, err)
-	}
-	return dir, nil
-}
-
-// optout writes the page for those whom sweeps ask, if the fleet has one. It says
-// what a sweep does that no flag changes.
-func (f *fleet) optout() ([]config.Site, error) {
-	c := &f.Fleet.Sweep
-	if c.OptOut == "" {
-		return nil, nil
-	}
-	dir, err := f.builtIn("optout")
+	restart, err := c.Configure(ctx, f.configuration())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s := sweep.Defaults()
-	s.Configure(c, func(string) bool { return false })
-	err = web.WriteOptout(dir, web.OptoutData{
-		Host: c.OptOut, Contact: s.Contact, Agent: s.UserAgent(f.Version),
-		HTTPS: s.HTTPS, WWW: s.WWW, Follow: s.Follow, Retries: s.Retries, Method: s.Method, Body: s.Body, Robots: s.Robots,
-		AddressRate: s.AddressRate, NetworkRate: s.NetworkRate, DomainRate: s.DomainRate,
-	})
-	if err != nil {
-		return nil, err
+	for _, p := range f.pops {
+		if !slices.Contains(restart, p.Name) {
+			continue
+		}
+		if err := p.restart(ctx); err != nil {
+			return fmt.Errorf("POP %s: %w", p.Name, err)
+		}
 	}
-	return []config.Site{{Name: c.OptOut, Files: dir, Dialect: config.DialectNetlify}}, nil
+	if err := f.sendCertificates(ctx, c, seen); err != nil {
+		return err
+	}
+	for i := range f.sites {
+		if err := f.deploy(ctx, c, &f.sites[i]); err != nil {
+			return fmt.Errorf("deploy %s: %w", f.sites[i].Name, err)
+		}
+	}
+	f.report.Admin = f.process.adminURL()
+	return f.look(ctx, c)
 }
 
-// welcome writes the built-in site.
-func (f *fleet) welcome(ca *keys.CA) (config.Site, error) {
-	dir, err := f.builtIn("welcome")
-	if err != nil {
-		return config.Site{}, err
+// tell passes on what is worth knowing about a deploy.
+func (f *fleet) tell(e control.Event) {
+	switch e.Kind { //nolint:exhaustive // the others are progress
+	case control.EventRetry, control.EventBehind, control.EventUndo:
+		f.Log.LogAttrs(context.Background(), slog.LevelWarn, "deploy: "+string(e.Kind), slog.String("site", e.Site), slog.String("pop", e.POP), slog.String("why", e.Text))
 	}
-	data := web.WelcomeData{Version: f.Version, CAFile: ca.File(), TrustHint: keys.TrustHint(runtime.GOOS, ca.File())}
-	for _, p := range f.report.POPs {
-		data.POPs = append(data.POPs, web.WelcomePOP{Name: p.Name, Place: p.Place, HTTPS: p.HTTPS, HTTP: p.HTTP})
+}
+
+// forget removes what tells others where the POPs are: they are there no more.
+func (f *fleet) forget() error {
+	err := os.Remove(filepath.Join(keys.FleetDir(f.State, f.Fleet.Name), control.POPsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	if err := web.WriteWelcome(dir, data); err != nil {
-		return config.Site{}, err
-	}
-	return config.Site{Name: "welcome", Files: dir, Dialect: config.DialectNetlify}, nil
+	return err
 }

@@ -190,6 +190,7 @@ func (p *process) run(ctx context.Context) error {
 	logging, stopLogging := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLogging()
 	p.runBehind(logging, stopServing, &logs)
+	p.runAdmin(logging, stopServing, &logs)
 	err := p.waitFor(serving, &servers)
 	stopBehind()
 	err = errors.Join(err, sites.wait())
@@ -206,6 +207,10 @@ func (p *process) runBehind(ctx context.Context, stop func(), group *errorGroup)
 	if p.access != nil {
 		group.run(ctx, stop, p.access.Run)
 	}
+}
+
+// runAdmin serves metrics, once it is known of which servers.
+func (p *process) runAdmin(ctx context.Context, stop func(), group *errorGroup) {
 	if p.admin != nil {
 		group.run(ctx, stop, func(ctx context.Context) error { return edge.ServeAdmin(ctx, p.admin, p.metrics, p.servers) })
 	}

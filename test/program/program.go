@@ -64,6 +64,7 @@ type Process struct {
 	t      testing.TB
 	cmd    *exec.Cmd
 	lines  chan string // of standard output; closed at its end
+	next   *string     // a line that was read ahead
 	stderr *output
 	done   chan struct{} // closed when the process has ended
 	err    error         // how it ended; read after done
@@ -107,6 +108,11 @@ func (p *Process) watch(stdout io.Reader) {
 // Line returns the next line of standard output.
 func (p *Process) Line() string {
 	p.t.Helper()
+	if p.next != nil {
+		line := *p.next
+		p.next = nil
+		return line
+	}
 	select {
 	case line, ok := <-p.lines:
 		if !ok {
@@ -117,6 +123,25 @@ func (p *Process) Line() string {
 		p.t.Fatalf("penny %q prints nothing more: %s", p.cmd.Args[1:], p.Stderr())
 	}
 	return ""
+}
+
+// AtEnd reports whether all lines of standard output have been returned, and waits for
+// one more, or for the end, if that is not known.
+func (p *Process) AtEnd() bool {
+	p.t.Helper()
+	if p.next != nil {
+		return false
+	}
+	select {
+	case line, ok := <-p.lines:
+		if ok {
+			p.next = &line
+		}
+		return !ok
+	case <-time.After(startLimit):
+		p.t.Fatalf("penny %q neither prints nor ends: %s", p.cmd.Args[1:], p.Stderr())
+	}
+	return true
 }
 
 // LinesUntil returns the lines of standard output up to one that begins with a

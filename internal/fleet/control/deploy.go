@@ -1,0 +1,415 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"pennyfarthing/internal/fleet/release"
+	"pennyfarthing/internal/mistake"
+	"pennyfarthing/internal/rules"
+	"pennyfarthing/internal/serve/site"
+)
+
+// DeployOptions say what is deployed. Site and Dir are required.
+type DeployOptions struct {
+	Site    string
+	Dir     string
+	Dialect string // of _headers and _redirects; "" is Netlify's
+	All     bool   // every POP has to be reached
+	Wait    bool   // wait for another deploy to end
+	DryRun  bool   // make the plan, and do nothing
+	Best    bool   // make the best codings here, and send them behind the release
+}
+
+// A Report is what has become of a deploy or a rollback.
+type Report struct {
+	Site       string `json:"site"`
+	Kind       Kind   `json:"kind"`
+	Release    string `json:"release"`
+	Previous   string `json:"previous,omitempty"`
+	Generation uint64 `json:"generation"`
+	// Nothing says that there was nothing to do.
+	Nothing bool  `json:"nothing"`
+	DryRun  bool  `json:"dry_run,omitempty"`
+	Plan    *Plan `json:"plan,omitempty"` // of a dry run
+
+	Files   int   `json:"files"`
+	Bytes   int64 `json:"bytes"` // of all files
+	Added   int   `json:"added"`
+	Changed int   `json:"changed"`
+	Removed int   `json:"removed"`
+
+	POPs []POPReport `json:"pops"`
+	// Verified is how many URLs were verified at every POP together, over HTTP/2, and
+	// Left how many of what changed were not asked for, by choice.
+	Verified int `json:"verified"`
+	Left     int `json:"left"`
+	// Took is the time from the beginning, and Switch from the first POP's activation
+	// to the last one's verification.
+	Took   time.Duration `json:"took_ns"`
+	Switch time.Duration `json:"switch_ns"`
+	// Refined is what was sent behind to each POP: best codings, and their size. It
+	// took Refining.
+	Refined  Amount        `json:"refined,omitzero"`
+	Refining time.Duration `json:"refining_ns,omitempty"`
+	Notes    []string      `json:"notes,omitempty"`
+}
+
+// A POPReport is what has become of one POP.
+type POPReport struct {
+	POP      string    `json:"pop"`
+	Live     bool      `json:"live"`
+	Why      string    `json:"why,omitempty"` // not
+	Sent     Amount    `json:"sent"`
+	Wire     int64     `json:"wire"` // bytes over the network, both ways
+	Verified *Verified `json:"verified,omitempty"`
+}
+
+// Live is how many POPs serve the release.
+func (r *Report) Live() int {
+	n := 0
+	for _, p := range r.POPs {
+		if p.Live {
+			n++
+		}
+	}
+	return n
+}
+
+// A snapshot is a directory that has become a release.
+type snapshot struct {
+	manifest *release.Manifest
+	tree     *release.Tree
+	id       string
+}
+
+func (s *snapshot) close() {
+	if s != nil && s.tree != nil {
+		_ = s.tree.Close() // only read
+	}
+}
+
+// snapshot reads a directory. What is live, if it is known, gives unchanged files their
+// times.
+func (f *Fleet) snapshot(ctx context.Context, o DeployOptions, live *release.Manifest) (*snapshot, error) {
+	m, tree, err := release.Snapshot(ctx, o.Dir, release.SnapshotOptions{
+		Site: o.Site, Dialect: cmp.Or(o.Dialect, rules.Netlify.String()), Previous: live, Cache: f.siteFile(o.Site, "stat"), Now: f.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(m.Files) == 0 {
+		return nil, errors.Join(&mistake.Error{File: o.Dir, What: "there is nothing in it to deploy", Hint: "build the site first, or correct `files` in penny.toml"}, tree.Close())
+	}
+	return &snapshot{m, tree, m.ID().String()}, nil
+}
+
+// prepared is everything that is known before a plan is made.
+type prepared struct {
+	pops []POPState
+	live *release.Manifest // what is served now, nil for nothing
+	new  *snapshot
+}
+
+// prepare looks at the POPs and at the directory at the same time.
+func (f *Fleet) prepare(ctx context.Context, o DeployOptions) (p prepared, err error) {
+	remembered := f.recall(o.Site)
+	guess := f.manifestHere(remembered.Release)
+	var seen []Observation
+	var seenErr error
+	var wait sync.WaitGroup
+	wait.Go(func() { seen, seenErr = f.Observe(ctx) })
+	p.new, err = f.snapshot(ctx, o, guess)
+	wait.Wait()
+	if err = errors.Join(err, seenErr); err != nil {
+		return p, err
+	}
+	p.pops = states(seen, o.Site)
+	top := topOf(p.pops)
+	if p.live = guess; top == nil || top.Release == remembered.Release && guess != nil {
+		return p, nil
+	}
+	live, _, err := f.manifest(ctx, o.Site, top.Release, f.donors(p.pops, top.Release))
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, nil // it is gone everywhere: everything is new
+	}
+	if err != nil {
+		return p, err
+	}
+	p.new.close()
+	p.live = live
+	p.new, err = f.snapshot(ctx, o, live) // its times depend on what is live; the hashes are known
+	return p, err
+}
+
+// manifestHere is the manifest of a release if this machine has it, or nil.
+func (f *Fleet) manifestHere(id string) *release.Manifest {
+	hash, err := release.ParseHash(id)
+	if err != nil {
+		return nil
+	}
+	m, err := f.store.Manifest(hash)
+	if err != nil {
+		return nil
+	}
+	return m
+}
+
+// Deploy makes a directory what a site's visitors see.
+func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
+	if err := checkSite(o.Site); err != nil {
+		return nil, err
+	}
+	began := f.Now()
+	unlock, err := f.lockSite(ctx, o.Site, o.Wait)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock() //nolint:errcheck // the lock is gone with the process at the latest
+	f.startWires()
+	p, err := f.prepare(ctx, o)
+	defer func() { p.new.close() }()
+	if err != nil {
+		return nil, err
+	}
+	report := newReport(Deploy, p.new.manifest, p.live)
+	report.Notes, report.DryRun = p.new.tree.Notes, o.DryRun
+	f.lacks(p.pops, p.new.manifest)
+	intent := Intent{Kind: Deploy, Site: o.Site, Release: p.new.id, Holder: f.holder, All: o.All, Wait: o.Wait, Generation: f.recall(o.Site).Generation, Hint: f.whereAll()}
+	plan, err := Make(intent, p.pops)
+	if err != nil {
+		return nil, err
+	}
+	report.plan(plan)
+	open := func(file release.File) (io.ReadCloser, error) { return p.new.tree.Open(file) }
+	lay, err := f.checkRules(o, p.new, open)
+	if err != nil {
+		return nil, err
+	}
+	if o.DryRun || plan.Nothing() {
+		report.finish(f, plan, nil, nil, nil, f.Now().Sub(began))
+		err := f.looked(o.Site, plan.Release)
+		if err == nil && o.Best && !o.DryRun {
+			err = f.refineLive(ctx, p.new, report)
+		}
+		return report, err
+	}
+	statement, err := f.state(p.new.manifest, p.new.id)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.keep(p.new.manifest, statement); err != nil {
+		return nil, err
+	}
+	box := newParcel(p.new.id, p.new.manifest, statement)
+	if box.spool, err = newSpool(filepath.Dir(f.siteFile(o.Site, "spool")), p.new.tree, f.bases(p.live, p.new.manifest)); err != nil {
+		return nil, err
+	}
+	defer box.spool.close() //nolint:errcheck // a temporary file
+	check := f.newVerifier(p.new.manifest, p.live, lay, false)
+	report.Left = check.left
+	report, err = f.carryOut(ctx, plan, p.pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
+	if err == nil {
+		f.shelve(ctx, p.new)
+	}
+	if err == nil && o.Best {
+		err = f.refineLive(ctx, p.new, report)
+	}
+	return report, err
+}
+
+// checkRules refuses rules with mistakes before anything is sent, with their places in
+// the directory.
+func (f *Fleet) checkRules(o DeployOptions, s *snapshot, open func(release.File) (io.ReadCloser, error)) (*site.Layout, error) {
+	dialect, err := rules.ParseDialect(s.manifest.Dialect)
+	if err != nil {
+		return nil, err
+	}
+	var mistakes mistake.List
+	for name, parse := range map[string]func(file string, text []byte) error{
+		"_redirects": func(file string, text []byte) error { _, err := rules.ParseRedirects(file, text, dialect); return err },
+		"_headers":   func(file string, text []byte) error { _, err := rules.ParseHeaders(file, text, dialect); return err },
+	} {
+		file, ok := s.manifest.File(name)
+		if !ok {
+			continue
+		}
+		in, err := open(file)
+		if err != nil {
+			return nil, err
+		}
+		text, err := io.ReadAll(io.LimitReader(in, rules.MaxFile+1))
+		_ = in.Close() // only read
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		if err := parse(filepath.Join(o.Dir, name), text); err != nil {
+			if len(mistake.Of(err)) == 0 {
+				return nil, err
+			}
+			mistakes = append(mistakes, mistake.Of(err)...)
+		}
+	}
+	if err := mistakes.Err(); err != nil {
+		return nil, err
+	}
+	return layout(s.manifest, open)
+}
+
+// carryOut does what a plan says.
+func (f *Fleet) carryOut(ctx context.Context, plan *Plan, pops []POPState, box *parcel, check *verifier, report *Report, o RunOptions, began time.Time) (*Report, error) {
+	op := f.newOperation(plan, pops, check)
+	box.donors = f.donors(pops, plan.Release)
+	op.parcels[plan.Release] = box
+	if plan.Previous != "" && plan.Previous != plan.Release {
+		op.parcels[plan.Previous] = &parcel{id: plan.Previous, donors: f.donors(pops, plan.Previous)}
+	}
+	if !plan.NewHead {
+		if err := op.adoptHead(ctx, pops); err != nil {
+			return nil, err
+		}
+	}
+	behind, stop := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	defer stop()
+	wait.Go(func() { op.renew(behind) })
+	// While the POPs are sent what they lack.
+	wait.Go(check.knockAll(behind, plan.targets()))
+	if box.spool != nil {
+		wait.Go(func() { box.spool.ahead(behind, f.likely(plan, box)) })
+	}
+	o.Events, o.Now = f.tell, f.Now
+	result, err := Run(ctx, plan, op, o)
+	report.finish(f, plan, op, check, result, f.Now().Sub(began))
+	served := plan.Release
+	if err != nil {
+		served = plan.Previous
+	}
+	return report, errors.Join(err, f.looked(plan.Site, served))
+}
+
+// looked remembers what is served.
+func (f *Fleet) looked(site, release string) error {
+	m := f.recall(site)
+	if m.Release == release {
+		return nil
+	}
+	m.Release = release
+	return f.remember(site, m)
+}
+
+// likely lists the files that POPs will probably lack, so that they can be coded while
+// the POPs are still being asked.
+func (f *Fleet) likely(plan *Plan, box *parcel) []release.File {
+	live := f.manifestHere(plan.Previous)
+	sending := slices.ContainsFunc(plan.Waves, func(w Wave) bool {
+		return slices.ContainsFunc(w.Lanes, func(l Lane) bool {
+			return slices.ContainsFunc(l.Steps, func(s Step) bool { return s.Do == ActionSend })
+		})
+	})
+	if !sending {
+		return nil
+	}
+	changes := release.Diff(live, box.manifest)
+	files := slices.Clone(changes.Added)
+	for _, c := range changes.Changed {
+		if c.Content() {
+			files = append(files, c.New)
+		}
+	}
+	slices.SortFunc(files, func(a, b release.File) int { return cmp.Compare(a.Path, b.Path) }) // as they will be asked for
+	return files
+}
+
+// adoptHead takes over the head that POPs are to be brought up to.
+func (o *operation) adoptHead(ctx context.Context, pops []POPState) error {
+	var errs []error
+	for _, s := range pops {
+		if s.Head == nil || s.Head.Generation != o.plan.Generation || s.Head.Release != o.plan.Release {
+			continue
+		}
+		err := o.fetchHead(ctx, o.fleet.agent(s.POP))
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return fmt.Errorf("find the head of %s: %w", o.plan.Site, errors.Join(errs...))
+}
+
+// startWires begins to count what goes over the network.
+func (f *Fleet) startWires() {
+	for _, a := range f.agents {
+		a.wire.mark()
+	}
+}
+
+func newReport(kind Kind, m, live *release.Manifest) *Report {
+	changes := release.Diff(live, m)
+	r := &Report{Site: m.Site, Kind: kind, Release: m.ID().String(), Files: len(m.Files), Bytes: m.Bytes(), Added: len(changes.Added), Removed: len(changes.Removed), POPs: []POPReport{}}
+	for _, c := range changes.Changed {
+		if c.Content() || c.Old.Type != c.New.Type {
+			r.Changed++
+		}
+	}
+	return r
+}
+
+// plan takes up what was decided.
+func (r *Report) plan(p *Plan) {
+	r.Previous, r.Generation, r.Nothing = p.Previous, p.Generation, p.Nothing()
+	if r.DryRun {
+		r.Plan = p
+	}
+}
+
+// finish takes up what has come of it. Op, check and result are nil if nothing was done.
+func (r *Report) finish(f *Fleet, plan *Plan, op *operation, check *verifier, result *Result, took time.Duration) {
+	r.Took = took
+	behind := plan.Behind
+	var live []string
+	changing := make(map[string]bool)
+	if result != nil {
+		behind, live = result.Behind, result.Live
+		if !result.Until.IsZero() {
+			r.Switch = result.Until.Sub(result.Since)
+		}
+	}
+	for _, w := range plan.Waves {
+		for _, l := range w.Lanes {
+			changing[l.POP] = changing[l.POP] || w.Name == WaveActivate
+		}
+	}
+	for _, a := range f.agents {
+		p := POPReport{POP: a.pop.Name, Live: slices.Contains(live, a.pop.Name) || !changing[a.pop.Name] && !plan.NewHead, Wire: a.wire.since()}
+		for _, b := range behind {
+			if b.POP == p.POP {
+				p.Live, p.Why = false, b.Why
+			}
+		}
+		if op != nil {
+			p.Sent = op.begun[a.pop.Name].sent
+		}
+		r.POPs = append(r.POPs, p)
+	}
+	if check == nil {
+		return
+	}
+	for _, v := range check.results() {
+		for i := range r.POPs {
+			if r.POPs[i].POP == v.POP {
+				r.POPs[i].Verified = &v
+			}
+		}
+		r.Verified += v.URLs
+	}
+}

@@ -1,0 +1,180 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/bits"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"pennyfarthing/internal/fleet/api"
+	"pennyfarthing/internal/fleet/keys"
+	"pennyfarthing/internal/fleet/release"
+)
+
+// A parcel is a release, ready to be sent: from here, if this machine has its files, or
+// from POPs that have them.
+type parcel struct {
+	id        string
+	manifest  *release.Manifest // nil: it is not here yet
+	text      []byte            // the manifest's canonical form
+	statement *keys.Statement
+	files     map[release.Hash]release.File // one for each object
+	spool     *spool                        // nil: the files are not here
+	donors    []*agentClient                // POPs that have it
+
+	coding sync.Mutex        // guards coded
+	coded  map[string][]byte // the manifest in zstd, by the release that it is against
+}
+
+// newParcel makes a parcel of a manifest and the statement about it.
+func newParcel(id string, m *release.Manifest, statement *keys.Statement) *parcel {
+	p := &parcel{id: id, manifest: m, text: m.Encode(), statement: statement, files: make(map[release.Hash]release.File, len(m.Files)), coded: make(map[string][]byte)}
+	for _, f := range m.Files {
+		p.files[f.Hash] = f
+	}
+	return p
+}
+
+// offer returns the manifest as it is sent to a POP that has a release, or none: most of
+// a manifest is the same as in the one before.
+func (p *parcel) offer(base string, of *release.Manifest) (offered, error) {
+	p.coding.Lock()
+	defer p.coding.Unlock()
+	o := offered{base: base, coded: p.coded[base], statement: p.statement}
+	if o.coded != nil {
+		return o, nil
+	}
+	options := []zstd.EOption{zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(manifestWindow), zstd.WithEncoderLevel(zstd.SpeedDefault)}
+	if base != "" {
+		dictionary := of.Encode()
+		window := 1 << max(bits.Len(uint(len(p.text)+len(dictionary))), 10)
+		options = []zstd.EOption{
+			zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(min(window, manifestBaseWindow)),
+			zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderDictRaw(0, dictionary),
+		}
+	}
+	encoder, err := zstd.NewWriter(nil, options...)
+	if err != nil {
+		return o, fmt.Errorf("encode the manifest: %w", err)
+	}
+	defer encoder.Close()
+	o.coded = encoder.EncodeAll(p.text, nil)
+	p.coded[base] = o.coded
+	return o, nil
+}
+
+// What an agent gives a manifest's decoder at most, in bytes: without a base, and with
+// one.
+const (
+	manifestWindow     = 8 << 20
+	manifestBaseWindow = 32 << 20
+)
+
+// manifest returns the manifest of a release and the statement about it: from here, or
+// from one of the POPs that have it.
+func (f *Fleet) manifest(ctx context.Context, site, id string, donors []*agentClient) (*release.Manifest, *keys.Statement, error) {
+	hash, err := release.ParseHash(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if m, st, err := f.kept(site, hash); err == nil {
+		return m, st, nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	var errs []error
+	for _, a := range donors {
+		m, st, err := f.fetchManifest(ctx, site, hash, a)
+		if err == nil {
+			return m, st, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", a.pop.Name, err))
+	}
+	if len(errs) == 0 {
+		return nil, nil, fmt.Errorf("no POP that answers has release %s of %s: %w", hash.Short(), site, fs.ErrNotExist)
+	}
+	return nil, nil, fmt.Errorf("fetch release %s of %s: %w", hash.Short(), site, errors.Join(errs...))
+}
+
+// kept returns a release that this machine knows.
+func (f *Fleet) kept(site string, id release.Hash) (*release.Manifest, *keys.Statement, error) {
+	m, err := f.store.Manifest(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	raw, err := f.store.Statement(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := keys.ParseStatement(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	var about api.Release
+	if err := f.readStatement(st, api.KindRelease, site, &about); err != nil {
+		return nil, nil, fmt.Errorf("the statement about release %s: %w: %w", id.Short(), err, fs.ErrNotExist) // who signed it may have been revoked
+	}
+	return m, st, nil
+}
+
+func (f *Fleet) fetchManifest(ctx context.Context, site string, id release.Hash, a *agentClient) (*release.Manifest, *keys.Statement, error) {
+	text, raw, err := a.manifest(ctx, site, id.String())
+	if err != nil {
+		return nil, nil, err
+	}
+	if release.HashOf(text) != id {
+		return nil, nil, errors.New("it sends another manifest than it was asked for")
+	}
+	m, err := release.ParseManifest(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := keys.ParseStatement(raw)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the statement about it: %w", err)
+	}
+	var about api.Release
+	if err := f.readStatement(st, api.KindRelease, site, &about); err != nil {
+		return nil, nil, fmt.Errorf("the statement about it: %w", err)
+	}
+	if about.Site != site || about.Release != id.String() || m.Site != site {
+		return nil, nil, errors.New("the statement is about another release")
+	}
+	return m, st, f.keep(m, st)
+}
+
+// keep remembers a release.
+func (f *Fleet) keep(m *release.Manifest, st *keys.Statement) error {
+	raw, err := json.Marshal(st)
+	if err == nil {
+		_, err = f.store.PutManifest(m, raw)
+	}
+	if err != nil {
+		return fmt.Errorf("remember release %s: %w", m.ID().Short(), err)
+	}
+	return nil
+}
+
+// state makes the statement about a release.
+func (f *Fleet) state(m *release.Manifest, id string) (*keys.Statement, error) {
+	return f.sign(api.KindRelease, api.Release{Site: m.Site, Release: id, Files: len(m.Files), Bytes: m.Bytes(), Time: f.Now().UTC().Truncate(time.Second)})
+}
+
+// pack writes objects as a pack.
+func (p *parcel) pack(ctx context.Context, w io.Writer, objects []release.File, plain bool, sent func(release.File)) error {
+	pack := release.NewPackWriter(w)
+	for _, file := range objects {
+		if err := p.spool.send(ctx, pack, file, plain); err != nil {
+			return err
+		}
+		sent(file)
+	}
+	return pack.Close()
+}

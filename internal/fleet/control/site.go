@@ -1,0 +1,259 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"pennyfarthing/internal/fleet/api"
+	"pennyfarthing/internal/fleet/release"
+	"pennyfarthing/internal/lockfile"
+	"pennyfarthing/internal/mistake"
+)
+
+// checkSite refuses what is no name of a site, and would be a path elsewhere.
+func checkSite(site string) error {
+	other := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
+	}
+	const most = 253 // bytes of a host name
+	if site == "" || len(site) > most || site[0] == '.' || strings.ContainsFunc(site, other) {
+		return &mistake.Error{What: fmt.Sprintf("%.260q is no name of a site", site), Hint: "write it as in the fleet file, such as example.org"}
+	}
+	return nil
+}
+
+// siteFile is a file that is kept for a site on this machine.
+func (f *Fleet) siteFile(site, name string) string { return f.in("cache", "sites", site, name) }
+
+// lockSite lets one deploy of a site at a time run on this machine; others are told so,
+// or wait.
+func (f *Fleet) lockSite(ctx context.Context, site string, wait bool) (unlock func() error, err error) {
+	file := f.siteFile(site, "lock")
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", site, err)
+	}
+	for told := false; ; told = true {
+		unlock, err := lockfile.Take(file)
+		if !errors.Is(err, lockfile.ErrLocked) {
+			return unlock, err
+		}
+		if !wait {
+			return nil, &mistake.Error{What: site + " is being deployed from this machine by another penny", Hint: "wait for it, or let this one wait: --wait"}
+		}
+		if !told {
+			f.tell(Event{Kind: EventWaiting, Site: site, Text: "another penny on this machine is deploying " + site})
+		}
+		if err := pause(ctx, 250*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// A memory is what is remembered of a site between runs. It saves work and decides
+// nothing, but for the generation, which may not be given away twice.
+type memory struct {
+	Generation uint64 `json:"generation"` // the highest that was given away here
+	Release    string `json:"release"`    // what was served when we last looked
+}
+
+func (f *Fleet) recall(site string) memory {
+	var m memory
+	data, err := os.ReadFile(f.siteFile(site, "memory.json"))
+	if err != nil || json.Unmarshal(data, &m) != nil {
+		return memory{} // as on a new machine
+	}
+	return m
+}
+
+func (f *Fleet) remember(site string, m memory) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return replaceFile(f.siteFile(site, "memory.json"), data)
+}
+
+// noteGeneration remembers that a generation was given away.
+func (f *Fleet) noteGeneration(site string, generation uint64) error {
+	m := f.recall(site)
+	m.Generation = max(m.Generation, generation)
+	return f.remember(site, m)
+}
+
+// state turns what a POP said into what a plan is made of.
+func (o *Observation) state(site string) POPState {
+	s := POPState{POP: o.POP.Name, Room: -1}
+	if o.Err != nil {
+		s.Unreachable = o.Err.Error()
+		return s
+	}
+	if d := o.Status.Disk; d.Budget > 0 {
+		s.Room = max(0, d.Budget-d.Used)
+	}
+	for _, there := range o.Status.Sites {
+		if there.Site == site {
+			s.Head, s.Active, s.Staged, s.Lease = there.Head, there.Active, there.Staged, there.Lease
+		}
+	}
+	return s
+}
+
+// states are all of them.
+func states(seen []Observation, site string) []POPState {
+	all := make([]POPState, len(seen))
+	for i := range seen {
+		all[i] = seen[i].state(site)
+	}
+	return all
+}
+
+// donors are the POPs that have a release.
+func (f *Fleet) donors(pops []POPState, id string) []*agentClient {
+	var all []*agentClient
+	for _, s := range pops {
+		if slices.Contains(s.Staged, id) {
+			all = append(all, f.agent(s.POP))
+		}
+	}
+	return all
+}
+
+// lacks estimates what each POP lacks of a release, from the manifests of what it has.
+func (f *Fleet) lacks(pops []POPState, m *release.Manifest) {
+	const looked = 3 // releases of a POP that are looked at, the newest first
+	id := m.ID().String()
+	known := make(map[string]map[release.Hash]bool)
+	objects := func(id string) map[release.Hash]bool {
+		if set, done := known[id]; done {
+			return set
+		}
+		known[id] = nil
+		hash, err := release.ParseHash(id)
+		if err != nil {
+			return nil
+		}
+		there, err := f.store.Manifest(hash)
+		if err != nil {
+			return nil // it is an estimate
+		}
+		set := make(map[release.Hash]bool, len(there.Files))
+		for _, file := range there.Files {
+			set[file.Hash] = true
+		}
+		known[id] = set
+		return set
+	}
+	for i := range pops {
+		s := &pops[i]
+		if s.Unreachable != "" || slices.Contains(s.Staged, id) {
+			continue
+		}
+		counted := make(map[release.Hash]bool)
+		for _, file := range m.Files {
+			has := counted[file.Hash]
+			for _, staged := range s.Staged[:min(len(s.Staged), looked)] {
+				has = has || objects(staged)[file.Hash]
+			}
+			if !has {
+				counted[file.Hash] = true
+				s.Lacks.Objects, s.Lacks.Bytes = s.Lacks.Objects+1, s.Lacks.Bytes+file.Size
+			}
+		}
+	}
+}
+
+// findRelease returns the whole name of a release of which the first digits are given.
+func findRelease(pops []POPState, site, prefix string) (string, error) {
+	found := make(map[string]bool)
+	for _, s := range pops {
+		for _, id := range s.Staged {
+			if strings.HasPrefix(id, strings.ToLower(prefix)) {
+				found[id] = true
+			}
+		}
+	}
+	hint := "penny releases " + site + " lists them"
+	switch len(found) {
+	case 0:
+		return "", &mistake.Error{What: fmt.Sprintf("no POP that answers has a release %s of %s", prefix, site), Hint: hint}
+	case 1:
+		for id := range found {
+			return id, nil
+		}
+	}
+	return "", &mistake.Error{What: fmt.Sprintf("%d releases of %s begin with %s", len(found), site, prefix), Hint: hint}
+}
+
+// opener returns what opens a file of a release that is not on this machine: POPs send
+// it.
+func (f *Fleet) opener(ctx context.Context, site string, donors []*agentClient) func(release.File) (io.ReadCloser, error) {
+	return func(file release.File) (io.ReadCloser, error) {
+		if !f.store.Has(file.Hash) {
+			if err := f.fetch(ctx, f.store, site, []release.Hash{file.Hash}, donors); err != nil {
+				return nil, fmt.Errorf("fetch %s: %w", file.Path, err)
+			}
+		}
+		return f.store.Open(file.Hash)
+	}
+}
+
+// fetch brings objects into a store, from the first POP that sends them all.
+func (f *Fleet) fetch(ctx context.Context, into *release.Store, site string, objects []release.Hash, donors []*agentClient) error {
+	var errs []error
+	for _, a := range donors {
+		missing := into.Missing(objects)
+		if len(missing) == 0 {
+			return nil
+		}
+		if err := f.fetchFrom(ctx, into, site, missing, a); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", a.pop.Name, err))
+		}
+	}
+	if missing := into.Missing(objects); len(missing) > 0 {
+		return fmt.Errorf("no POP that answers sends %d objects, %s among them: %w", len(missing), missing[0].Short(), errors.Join(errs...))
+	}
+	return nil
+}
+
+func (f *Fleet) fetchFrom(ctx context.Context, into *release.Store, site string, missing []release.Hash, a *agentClient) error {
+	names := make([]string, len(missing))
+	wanted := make(map[release.Hash]bool, len(missing))
+	for i, h := range missing {
+		names[i], wanted[h] = h.String(), true
+	}
+	body, err := a.objects(ctx, site, names)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	r, err := release.ReadPack(ctx, body, into, release.PackOptions{Accept: func(h release.Hash, _ int64) error {
+		if !wanted[h] {
+			return errors.New("nobody has asked for it")
+		}
+		return nil
+	}})
+	if err == nil && len(r.Bad) > 0 {
+		err = fmt.Errorf("object %s: %s", r.Bad[0].Hash.Short(), r.Bad[0].Reason)
+	}
+	return err
+}
+
+// topOf is the newest head that POPs have, nil for none.
+func topOf(pops []POPState) *api.Head {
+	var up []POPState
+	for _, s := range pops {
+		if s.Unreachable == "" {
+			up = append(up, s)
+		}
+	}
+	top, _ := newest(up)
+	return top
+}

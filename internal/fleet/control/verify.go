@@ -1,0 +1,501 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"mime"
+	"net"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pennyfarthing/internal/fleet/release"
+	"pennyfarthing/internal/probe"
+	"pennyfarthing/internal/rules"
+	"pennyfarthing/internal/serve/body"
+	"pennyfarthing/internal/serve/site"
+	"pennyfarthing/internal/verdict"
+)
+
+const (
+	// maxVerified and verifyTime bound how many URLs a deploy verifies at each POP,
+	// and for how long it begins to.
+	maxVerified = 2000
+	verifyTime  = 10 * time.Second
+	// maxVerifiedFile is the largest file that a deploy fetches to verify, in bytes.
+	maxVerifiedFile = 16 << 20
+	// kinds is how many kinds of content are asked for over HTTP/1.1 and 3 too.
+	kinds = 12
+	// askers is how many URLs of one POP are asked at a time.
+	askers = 16
+	// maxDifferences is how many differences are told one by one.
+	maxDifferences = 100
+)
+
+// A Difference is a URL that a POP does not answer as it should.
+type Difference struct {
+	POP      string         `json:"pop"`
+	Protocol probe.Protocol `json:"protocol"`
+	URL      string         `json:"url"`
+	Verdict  verdict.Code   `json:"verdict"`
+	Why      string         `json:"why"`
+}
+
+// String is the difference in a line.
+func (d Difference) String() string {
+	return fmt.Sprintf("%s over %s at %s: %s", d.URL, d.Protocol, d.POP, d.Why)
+}
+
+// A Verified is how far a POP has proved to serve what it should.
+type Verified struct {
+	POP  string `json:"pop"`
+	URLs int    `json:"urls"` // that were asked for over HTTP/2, and answered as they should be
+	// Of is how many there were to be asked for; URLs is less when time was over.
+	Of int `json:"of"`
+	// Others are requests over HTTP/1.1 and HTTP/3 that were answered as they should be.
+	Others int `json:"others"`
+	// Differs are the first of those that were not, and Differences their number.
+	Differs     []Difference `json:"differs,omitempty"`
+	Differences int          `json:"differences"`
+	// Unasked says over what the POP could not be asked, and why; it could not before
+	// either.
+	Unasked map[string]string `json:"unasked,omitempty"`
+	// Certificate is what is wrong with the site's certificate, [verdict.OK] if
+	// nothing is.
+	Certificate verdict.Code `json:"certificate"`
+}
+
+// A DiffersError says that a POP does not serve what it should.
+type DiffersError struct {
+	POP     string
+	Differs []Difference
+	Count   int
+}
+
+// Error names the first difference.
+func (e *DiffersError) Error() string {
+	if e.Count == 1 {
+		return e.Differs[0].String()
+	}
+	return fmt.Sprintf("%s, and %d more", e.Differs[0], e.Count-1)
+}
+
+// A target is a URL and what is to be answered.
+type target struct {
+	path   string // escaped
+	want   site.Expectation
+	hash   release.Hash // of the body; zero: anything
+	size   int64
+	kind   string
+	listed bool // among what is asked over every protocol
+}
+
+// A verifier asks POPs as visitors do, and compares what they answer with a manifest.
+type verifier struct {
+	fleet   *Fleet
+	site    string
+	host    string
+	targets []target
+	left    int  // URLs that are not among the targets, by choice
+	all     bool // every target, however long it takes, over every protocol
+
+	mu       sync.Mutex               // guards what follows
+	knocking map[string]chan struct{} // closed when it is over
+	knocks   map[string]map[probe.Protocol]knock
+	done     map[string]*Verified
+}
+
+// A knock is what a POP's edge answered before anything was activated.
+type knock struct {
+	verdict verdict.Code
+	why     string
+}
+
+// hostOf is the name by which visitors know a site. A name without a dot is not a
+// host's: such sites are this machine's own.
+func hostOf(name string) string {
+	if strings.Contains(name, ".") {
+		return name
+	}
+	return name + ".localhost"
+}
+
+// layout lays a release out.
+func layout(m *release.Manifest, open func(release.File) (io.ReadCloser, error)) (*site.Layout, error) {
+	dialect, err := rules.ParseDialect(cmp.Or(m.Dialect, rules.Netlify.String()))
+	if err != nil {
+		return nil, err
+	}
+	files := make([]site.SourceFile, len(m.Files))
+	for i, f := range m.Files {
+		files[i] = site.SourceFile{Name: f.Path, Hash: body.Key(f.Hash), Size: f.Size, Modified: f.Modified, Type: f.Type}
+	}
+	var redirects []byte
+	if f, ok := m.File("_redirects"); ok {
+		in, err := open(f)
+		if err != nil {
+			return nil, err
+		}
+		defer in.Close()
+		if redirects, err = io.ReadAll(io.LimitReader(in, rules.MaxFile+1)); err != nil {
+			return nil, fmt.Errorf("read _redirects: %w", err)
+		}
+	}
+	return site.Lay(dialect, files, redirects)
+}
+
+// newVerifier decides what to ask for: what is new against another release, which may be
+// nil, and what is gone; everything, if all is set.
+func (f *Fleet) newVerifier(m, before *release.Manifest, l *site.Layout, all bool) *verifier {
+	v := &verifier{fleet: f, site: m.Site, host: hostOf(m.Site), all: all, knocking: make(map[string]chan struct{}), knocks: make(map[string]map[probe.Protocol]knock), done: make(map[string]*Verified)}
+	var names []string
+	if all {
+		for _, file := range m.Files {
+			names = append(names, file.Path)
+		}
+	} else {
+		changes := release.Diff(before, m)
+		for _, file := range slices.Concat(changes.Added, changes.Removed) {
+			names = append(names, file.Path)
+		}
+		for _, c := range changes.Changed {
+			names = append(names, c.New.Path)
+		}
+		if len(m.Files) > 0 { // something is always asked
+			names = append(names, m.Files[0].Path)
+		}
+	}
+	asked := make(map[string]bool)
+	add := func(at string) {
+		if !asked[at] {
+			asked[at] = true
+			v.targets = append(v.targets, v.target(m, l, at))
+		}
+	}
+	add("/")
+	for _, name := range names {
+		if at, served := l.Path(name); served {
+			add(at)
+		} else if _, there := m.File(name); !there && !site.Fingerprinted(name) { // which stay reachable for a while
+			add((&url.URL{Path: "/" + name}).EscapedPath())
+		}
+	}
+	if !all {
+		v.sample(m)
+	}
+	v.list()
+	return v
+}
+
+// target is what a URL should be answered with.
+func (v *verifier) target(m *release.Manifest, l *site.Layout, at string) target {
+	t := target{path: at, want: l.Ask(v.host, at)}
+	switch {
+	case t.want.Name != "":
+		file, _ := m.File(t.want.Name) // what is laid out is in the manifest
+		kind, _, err := mime.ParseMediaType(file.Type)
+		if err != nil {
+			kind = file.Type
+		}
+		t.hash, t.size, t.kind = file.Hash, file.Size, fmt.Sprintf("%d %s", t.want.Status, kind)
+	default:
+		t.kind = fmt.Sprint(t.want.Status)
+	}
+	return t
+}
+
+// sample leaves so much that it can be asked in a moment: the front page, and others by
+// a chance that is the same for every POP and every time.
+func (v *verifier) sample(m *release.Manifest) {
+	small := slices.DeleteFunc(slices.Clone(v.targets), func(t target) bool { return t.size > maxVerifiedFile })
+	if len(small) > maxVerified {
+		id := m.ID()
+		random := rand.New(rand.NewChaCha8(id)) //nolint:gosec // nobody gains from guessing it
+		rest := small[1:]
+		random.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
+		small = small[:maxVerified]
+	}
+	v.left = len(v.targets) - len(small)
+	v.targets = small
+}
+
+// list chooses one of each kind, the smallest, for the protocols that are not asked for
+// everything.
+func (v *verifier) list() {
+	first := make(map[string]int)
+	for i, t := range v.targets {
+		if had, ok := first[t.kind]; !ok || t.size < v.targets[had].size {
+			first[t.kind] = i
+		}
+	}
+	chosen := 0
+	for i := range v.targets {
+		t := &v.targets[i]
+		if first[t.kind] == i && chosen < kinds {
+			t.listed = true
+			chosen++
+		}
+	}
+}
+
+// client returns what asks a POP over a protocol.
+func (v *verifier) client(pop POP, protocol probe.Protocol) *probe.Client {
+	return probe.New(probe.Config{Address: pop.Edge, Protocol: protocol, Roots: v.fleet.roots, UserAgent: "penny verify", Now: v.fleet.Now})
+}
+
+func (v *verifier) url(pop POP, at string) *url.URL {
+	host := v.host
+	if _, port, err := net.SplitHostPort(pop.Edge); err == nil && port != "443" {
+		host = net.JoinHostPort(v.host, port)
+	}
+	unescaped, err := url.PathUnescape(at)
+	if err != nil {
+		unescaped = at
+	}
+	return &url.URL{Scheme: "https", Host: host, Path: unescaped, RawPath: at}
+}
+
+// knockLimit is how long a POP's edge has to answer before anything is activated.
+const knockLimit = 4 * time.Second
+
+// knockAll begins to knock at POPs, and returns a function that waits for the end of it.
+func (v *verifier) knockAll(ctx context.Context, pops []string) (wait func()) {
+	var all sync.WaitGroup
+	for _, pop := range pops {
+		over := make(chan struct{})
+		v.mu.Lock()
+		v.knocking[pop] = over
+		v.mu.Unlock()
+		all.Go(func() {
+			defer close(over)
+			v.knock(ctx, pop)
+		})
+	}
+	return all.Wait
+}
+
+// knocked waits until it is known over which protocols a POP's edge answers.
+func (v *verifier) knocked(ctx context.Context, pop string) error {
+	v.mu.Lock()
+	over := v.knocking[pop]
+	v.mu.Unlock()
+	if over == nil {
+		v.knock(ctx, pop)
+		return ctx.Err()
+	}
+	select {
+	case <-over:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// knock sees over which protocols a POP's edge answers, before anything is activated:
+// for what does not work now a release is not to blame.
+func (v *verifier) knock(ctx context.Context, name string) {
+	pop := v.fleet.agent(name).pop
+	var wait sync.WaitGroup
+	for _, protocol := range probe.Protocols() {
+		wait.Go(func() {
+			c := v.client(pop, protocol)
+			defer c.Close()
+			ctx, cancel := context.WithTimeout(ctx, knockLimit)
+			defer cancel()
+			a := c.Ask(ctx, probe.Request{URL: v.url(pop, "/")})
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			if v.knocks[name] == nil {
+				v.knocks[name] = make(map[probe.Protocol]knock)
+			}
+			v.knocks[name][protocol] = knock{a.Verdict, cmp.Or(a.Err, a.Verdict.Text())}
+		})
+	}
+	wait.Wait()
+}
+
+// answered reports whether somebody was there before. Where nobody knocked it is taken
+// for granted.
+func (v *verifier) answered(pop string, protocol probe.Protocol) (knock, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	k, was := v.knocks[pop][protocol]
+	if !was {
+		return k, true
+	}
+	class := k.verdict.Class()
+	return k, class == verdict.Answered || class == verdict.HTTP && k.verdict != verdict.HTTPTimeout
+}
+
+// verify asks one POP for everything, and returns a [*DiffersError] if it answers
+// anything otherwise.
+func (v *verifier) verify(ctx context.Context, name string) error {
+	pop := v.fleet.agent(name).pop
+	out := &Verified{POP: name, Of: len(v.targets), Certificate: verdict.OK}
+	for _, protocol := range []probe.Protocol{probe.HTTP2, probe.HTTP1, probe.HTTP3} {
+		if before, there := v.answered(name, protocol); !there {
+			if out.Unasked == nil {
+				out.Unasked = make(map[string]string)
+			}
+			out.Unasked[protocol.String()] = fmt.Sprintf("%s (%s)", before.verdict, before.why)
+			continue
+		}
+		v.over(ctx, pop, protocol, out)
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+	}
+	v.mu.Lock()
+	v.done[name] = out
+	v.mu.Unlock()
+	if out.Differences == 0 {
+		return nil
+	}
+	return &DiffersError{POP: name, Differs: out.Differs, Count: out.Differences}
+}
+
+// over asks one POP over one protocol.
+func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, out *Verified) {
+	c := v.client(pop, protocol)
+	defer c.Close()
+	if d, certificate := v.one(ctx, c, pop, protocol, v.targets[0]); d != nil && unreachable(d.Verdict) {
+		out.note(d, certificate, v.all)
+		return // and so would be the others
+	}
+	everything := v.all || protocol == probe.HTTP2
+	var until time.Time
+	if !v.all {
+		until = v.fleet.Now().Add(verifyTime)
+	}
+	var mu sync.Mutex // guards out
+	var next, well atomic.Int64
+	var wait sync.WaitGroup
+	for range askers {
+		wait.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(v.targets) || ctx.Err() != nil || !until.IsZero() && v.fleet.Now().After(until) {
+					return
+				}
+				t := v.targets[i]
+				if !everything && !t.listed {
+					continue
+				}
+				d, certificate := v.one(ctx, c, pop, protocol, t)
+				if d == nil {
+					well.Add(1)
+				}
+				mu.Lock()
+				out.note(d, certificate, v.all)
+				mu.Unlock()
+			}
+		})
+	}
+	progress := time.NewTicker(progressEvery)
+	defer progress.Stop()
+	ended := make(chan struct{})
+	go func() {
+		wait.Wait()
+		close(ended)
+	}()
+	for done := false; !done; {
+		select {
+		case <-ended:
+			done = true
+		case <-progress.C:
+			v.fleet.tell(Event{Kind: EventProgress, Site: v.site, POP: pop.Name, Do: ActionVerify, Done: min(next.Load(), int64(len(v.targets))), Total: int64(len(v.targets))})
+		}
+	}
+	if protocol == probe.HTTP2 {
+		out.URLs = int(well.Load())
+	} else {
+		out.Others += int(well.Load())
+	}
+}
+
+// unreachable reports whether a verdict is about a server, whatever it is asked for.
+func unreachable(v verdict.Code) bool {
+	class := v.Class()
+	return class == verdict.TCP || class == verdict.TLS
+}
+
+// note takes up what came of one request. A certificate is a difference only where
+// nobody has to be told which release is to blame.
+func (out *Verified) note(d *Difference, certificate verdict.Code, strict bool) {
+	if out.Certificate == verdict.OK && certificate != verdict.None {
+		if out.Certificate = certificate; strict && certificate != verdict.OK && d == nil {
+			d = &Difference{POP: out.POP, Verdict: certificate, Why: "the certificate: " + certificate.Text()}
+		}
+	}
+	if d == nil {
+		return
+	}
+	if out.Differences++; len(out.Differs) < maxDifferences {
+		out.Differs = append(out.Differs, *d)
+	}
+}
+
+// one asks for one URL, a second time if nothing came back.
+func (v *verifier) one(ctx context.Context, c *probe.Client, pop POP, protocol probe.Protocol, t target) (*Difference, verdict.Code) {
+	u := v.url(pop, t.path)
+	a := c.Ask(ctx, probe.Request{URL: u})
+	if a.Verdict.Passing() && ctx.Err() == nil {
+		a = c.Ask(ctx, probe.Request{URL: u})
+	}
+	if why := t.differs(a); why != "" && ctx.Err() == nil {
+		return &Difference{POP: pop.Name, Protocol: protocol, URL: u.String(), Verdict: a.Verdict, Why: why}, a.Certificate
+	}
+	return nil, a.Certificate
+}
+
+// differs says how an answer is not what it should be, or nothing.
+func (t target) differs(a probe.Answer) string {
+	switch {
+	case a.Status == 0 || a.Err != "":
+		return fmt.Sprintf("%s (%s)", a.Verdict, cmp.Or(a.Err, a.Verdict.Text()))
+	case a.Status != t.want.Status:
+		return fmt.Sprintf("it answers %d, and should answer %d", a.Status, t.want.Status)
+	case a.Header.Get("Location") != t.want.Location:
+		return fmt.Sprintf("it leads to %q, and should lead to %q", a.Header.Get("Location"), t.want.Location)
+	case t.want.Name != "" && a.SHA256 != t.hash:
+		return fmt.Sprintf("its content is %s (%d bytes), and should be %s (%d bytes of %s)", hex.EncodeToString(a.SHA256[:4]), a.Bytes, t.hash.Short(), t.size, path.Base(t.want.Name))
+	}
+	return ""
+}
+
+// results are what POPs have proved, in the order of the fleet.
+func (v *verifier) results() []Verified {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var all []Verified
+	for _, a := range v.fleet.agents {
+		if r := v.done[a.pop.Name]; r != nil {
+			all = append(all, *r)
+		}
+	}
+	return all
+}
+
+// everywhere verifies POPs at the same time. That one differs is in the results.
+func (v *verifier) everywhere(ctx context.Context, pops []string) error {
+	var wait sync.WaitGroup
+	errs := make([]error, len(pops))
+	for i, pop := range pops {
+		wait.Go(func() {
+			if _, differs := errors.AsType[*DiffersError](v.verify(ctx, pop)); !differs {
+				errs[i] = ctx.Err()
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}

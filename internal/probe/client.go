@@ -1,0 +1,217 @@
+package probe
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+
+	"pennyfarthing/internal/verdict"
+)
+
+// Config says whom a [Client] asks and how. Address and Protocol are required.
+type Config struct {
+	// Address is where the server listens, host:port: TCP, or UDP for HTTP/3.
+	Address  string
+	Protocol Protocol
+	// Roots are whom certificates are believed by; nil means the system's.
+	Roots *x509.CertPool
+	// Connect, Handshake, FirstByte and Total bound the phases of one request; 0 means
+	// 5 s, 5 s, 10 s and a minute. Total is for all of it.
+	Connect, Handshake, FirstByte, Total time.Duration
+	// Connections bounds those of HTTP/1.1; 0 means 4. HTTP/2 and 3 share one.
+	Connections int
+	// MaxBody is how much of a body is read, in bytes; 0 means 1 GiB. A longer one is
+	// [verdict.HTTPTooLarge].
+	MaxBody int64
+	// UserAgent names us to the server.
+	UserAgent string
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+func (c Config) withDefaults() Config {
+	or := func(d *time.Duration, other time.Duration) {
+		if *d == 0 {
+			*d = other
+		}
+	}
+	or(&c.Connect, 5*time.Second)
+	or(&c.Handshake, 5*time.Second)
+	or(&c.FirstByte, 10*time.Second)
+	or(&c.Total, time.Minute)
+	if c.Connections == 0 {
+		c.Connections = 4
+	}
+	if c.MaxBody == 0 {
+		c.MaxBody = 1 << 30
+	}
+	if c.UserAgent == "" {
+		c.UserAgent = "penny"
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+// maxHead bounds the head of an answer, in bytes.
+const maxHead = 256 << 10
+
+// A Request is one URL and what to send with it.
+type Request struct {
+	Method string // "" means GET
+	URL    *url.URL
+	// Header is sent as it is; without an Accept-Encoding in it identity is asked for,
+	// so that the hash is that of the file.
+	Header http.Header
+}
+
+// An Answer is what came of one [Request].
+type Answer struct {
+	Verdict verdict.Code
+	// Err says more of a verdict that is not an answer; "" for none.
+	Err string
+	// Certificate is what is wrong with the server's certificate, [verdict.OK] when
+	// nothing is, or [verdict.None] without TLS.
+	Certificate verdict.Code
+
+	Protocol string // as the server spoke it, such as HTTP/2.0
+	Status   int    // 0 without an answer
+	Header   http.Header
+	Bytes    int64    // of the body
+	SHA256   [32]byte // of the body; zero if it did not come whole
+	Times    Times
+}
+
+// Times are how long the phases of a request took. Connect and TLS are 0 when a
+// connection was there already; over HTTP/3 all of the handshake is TLS.
+type Times struct {
+	Connect   time.Duration
+	TLS       time.Duration
+	FirstByte time.Duration // from the request's sending to the head of the answer
+	Total     time.Duration
+}
+
+// A Client asks one server. Make it with [New], and close it.
+type Client struct {
+	config Config
+	tls    *tls.Config
+	round  http.RoundTripper
+	close  func() error
+
+	mu     sync.Mutex // guards judged
+	judged map[judgement]verdict.Code
+}
+
+// A judgement is a certificate and the name it was shown for.
+type judgement struct {
+	leaf [sha256.Size]byte
+	name string
+}
+
+// New returns a client. It dials nothing yet.
+func New(c Config) *Client {
+	p := &Client{config: c.withDefaults(), judged: make(map[judgement]verdict.Code), tls: &tls.Config{
+		InsecureSkipVerify: true, //nolint:gosec // what is wrong is told beside the verdict: see Answer.Certificate
+		MinVersion:         tls.VersionTLS12,
+	}}
+	if c.Protocol == HTTP3 {
+		t := &http3.Transport{
+			TLSClientConfig: p.tls, Dial: p.dialQUIC, DisableCompression: true, MaxResponseHeaderBytes: maxHead,
+			QUICConfig: &quic.Config{HandshakeIdleTimeout: p.config.Handshake, MaxIdleTimeout: max(p.config.FirstByte, 30*time.Second)},
+		}
+		p.round, p.close = t, t.Close
+		return p
+	}
+	t := &http.Transport{
+		DialContext: p.dialTCP, DialTLSContext: p.dialTLS, DisableCompression: true, MaxResponseHeaderBytes: maxHead,
+		MaxConnsPerHost: p.config.Connections, MaxIdleConnsPerHost: p.config.Connections, Protocols: new(http.Protocols),
+	}
+	t.Protocols.SetHTTP1(c.Protocol == HTTP1)
+	t.Protocols.SetHTTP2(c.Protocol == HTTP2)
+	p.tls.NextProtos = []string{"http/1.1"}
+	if c.Protocol == HTTP2 {
+		p.tls.NextProtos = []string{"h2"}
+	}
+	p.round, p.close = t, func() error { t.CloseIdleConnections(); return nil }
+	return p
+}
+
+// Close ends the connections. Nothing may be under way.
+func (p *Client) Close() error { return p.close() }
+
+// Ask asks for one URL, and returns when the whole answer has been read or it is
+// clear that it will not come.
+func (p *Client) Ask(ctx context.Context, q Request) Answer {
+	t := &tracker{began: p.config.Now(), now: p.config.Now}
+	ctx, cancel := context.WithTimeoutCause(ctx, p.config.Total, errTotal)
+	defer cancel()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	head := time.AfterFunc(p.config.Connect+p.config.Handshake+p.config.FirstByte, func() { stop(errHead) })
+	defer head.Stop()
+
+	a := p.ask(httptrace.WithClientTrace(context.WithValue(ctx, trackerKey{}, t), t.trace()), q, t, head)
+	a.Times = t.times()
+	return a
+}
+
+func (p *Client) ask(ctx context.Context, q Request, t *tracker, head *time.Timer) Answer {
+	method := q.Method
+	if method == "" {
+		method = http.MethodGet
+	}
+	req, err := http.NewRequestWithContext(ctx, method, q.URL.String(), nil)
+	if err != nil {
+		return Answer{Verdict: verdict.SkipInvalid, Err: err.Error()}
+	}
+	if q.Header != nil {
+		req.Header = q.Header.Clone()
+	}
+	if req.Header.Get("Accept-Encoding") == "" {
+		req.Header.Set("Accept-Encoding", "identity")
+	}
+	if req.Header.Get("User-Agent") == "" {
+		req.Header.Set("User-Agent", p.config.UserAgent)
+	}
+	resp, err := p.round.RoundTrip(req)
+	if err != nil {
+		code, text := t.fault(ctx, err)
+		return Answer{Verdict: code, Err: text}
+	}
+	defer resp.Body.Close()
+	head.Stop()
+	t.answered()
+	a := Answer{
+		Verdict: verdict.OfStatus(resp.StatusCode), Certificate: p.certificate(resp.TLS, req.URL.Hostname()),
+		Protocol: resp.Proto, Status: resp.StatusCode, Header: resp.Header,
+	}
+	p.read(ctx, &a, resp)
+	return a
+}
+
+// read reads the body into its hash.
+func (p *Client) read(ctx context.Context, a *Answer, resp *http.Response) {
+	sum := sha256.New()
+	var err error
+	a.Bytes, err = io.Copy(sum, io.LimitReader(resp.Body, p.config.MaxBody+1))
+	switch {
+	case err != nil:
+		a.Verdict, a.Err = bodyVerdict(ctx, err), brief(err)
+	case a.Bytes > p.config.MaxBody:
+		a.Verdict, a.Err = verdict.HTTPTooLarge, fmt.Sprintf("the body has more than %d bytes", p.config.MaxBody)
+	default:
+		a.SHA256 = [32]byte(sum.Sum(nil))
+	}
+}
