@@ -128,15 +128,16 @@ func logLine(l *api.LogLine) string {
 		}
 		return plain(text)
 	}
-	text := at + " " + l.POP + " "
+	var text strings.Builder
+	text.WriteString(at + " " + l.POP + " ")
 	if l.Level != "" && l.Level != "INFO" {
-		text += strings.ToLower(l.Level) + ": "
+		text.WriteString(strings.ToLower(l.Level) + ": ")
 	}
-	text += l.Message
+	text.WriteString(l.Message)
 	for _, key := range slices.Sorted(maps.Keys(l.Facts)) {
-		text += fmt.Sprintf(" %s=%s", key, quoted(fact(l.Facts[key])))
+		text.WriteString(" " + key + "=" + quoted(fact(l.Facts[key])))
 	}
-	return plain(text)
+	return plain(text.String())
 }
 
 // fact writes what JSON had: numbers of bytes and milliseconds without an exponent.

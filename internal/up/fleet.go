@@ -267,7 +267,7 @@ func (f *fleet) settleBy(ctx context.Context, c *control.Fleet) error {
 func (f *fleet) tell(e control.Event) {
 	switch e.Kind { //nolint:exhaustive // the others are progress
 	case control.EventRetry, control.EventBehind, control.EventUndo:
-		f.Log.LogAttrs(context.Background(), slog.LevelWarn, "deploy: "+string(e.Kind), slog.String("site", e.Site), slog.String("pop", e.POP), slog.String("why", e.Text))
+		f.Log.LogAttrs(context.Background(), slog.LevelWarn, "deploy not straight", slog.String("event", string(e.Kind)), slog.String("site", e.Site), slog.String("pop", e.POP), slog.String("why", e.Text))
 	}
 }
 

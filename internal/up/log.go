@@ -7,8 +7,8 @@ import (
 
 // warnings returns a log that takes warnings and errors only, unless the given one
 // takes everything: what agents tell besides is what penny logs is for.
-func warnings(log *slog.Logger) *slog.Logger {
-	if log.Enabled(context.Background(), slog.LevelDebug) {
+func warnings(ctx context.Context, log *slog.Logger) *slog.Logger {
+	if log.Enabled(ctx, slog.LevelDebug) {
 		return log
 	}
 	return slog.New(warningHandler{log.Handler()})

@@ -241,15 +241,16 @@ func (f *fleet) writeFile() error {
 		return nil
 	}
 	f.report.File = filepath.Join(f.dir, config.FileName)
-	text := "# This is what runs: penny up wrote it, and writes it again at its next start.\nfleet = " + quote(f.Fleet.Name) + "\n"
+	var text bytes.Buffer
+	text.WriteString("# This is what runs: penny up wrote it, and writes it again at its next start.\nfleet = " + quote(f.Fleet.Name) + "\n")
 	for _, s := range f.sites {
 		dir, err := filepath.Abs(s.Files)
 		if err != nil {
 			return err
 		}
-		text += fmt.Sprintf("\n[sites.%s]\nfiles = %s\n", quote(s.Name), quote(dir))
+		text.WriteString("\n[sites." + quote(s.Name) + "]\nfiles = " + quote(dir) + "\n")
 	}
-	return replaceFile(f.report.File, []byte(text))
+	return replaceFile(f.report.File, text.Bytes())
 }
 
 // quote writes a string of TOML, of which those of JSON are a part.

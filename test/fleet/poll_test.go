@@ -93,7 +93,7 @@ func (p *poller) visit(turn int) {
 // ask asks one POP for one thing, and returns it with its version.
 func (p *poller) ask(client *http.Client, pop int, path, coding string) (text, version string, ok bool) {
 	what := fmt.Sprintf("%s at %s", path, p.fleet.POPs[pop].Name)
-	req, err := http.NewRequest(http.MethodGet, p.fleet.POPs[pop].HTTPS+path, nil) //nolint:noctx // the client has a limit
+	req, err := http.NewRequest(http.MethodGet, p.fleet.POPs[pop].HTTPS+path, nil)
 	if err != nil {
 		p.complain("%s: %v", what, err)
 		return "", "", false
