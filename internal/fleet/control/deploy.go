@@ -27,6 +27,9 @@ type DeployOptions struct {
 	Wait    bool   // wait for another deploy to end
 	DryRun  bool   // make the plan, and do nothing
 	Best    bool   // make the best codings here, and send them behind the release
+	// Preview leaves the site alone, and serves the release at a host of its own for so
+	// long; 0 is no preview.
+	Preview time.Duration
 }
 
 // A Report is what has become of a deploy or a rollback.
@@ -61,6 +64,8 @@ type Report struct {
 	Refined  Amount        `json:"refined,omitzero"`
 	Refining time.Duration `json:"refining_ns,omitempty"`
 	Notes    []string      `json:"notes,omitempty"`
+	// Preview is where the release is to be seen, if it is one.
+	Preview *PreviewInfo `json:"preview,omitempty"`
 }
 
 // A POPReport is what has become of one POP.
@@ -180,10 +185,20 @@ func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	report := newReport(Deploy, p.new.manifest, p.live)
+	kind, shown := Deploy, (*preview)(nil)
+	if o.Preview > 0 {
+		kind = Preview
+		if shown, err = f.newPreview(ctx, o, p.pops, p.new.id); err != nil {
+			return nil, err
+		}
+	}
+	report := newReport(kind, p.new.manifest, p.live)
 	report.Notes, report.DryRun = p.new.tree.Notes, o.DryRun
 	f.lacks(p.pops, p.new.manifest)
-	intent := Intent{Kind: Deploy, Site: o.Site, Release: p.new.id, Holder: f.holder, All: o.All, Wait: o.Wait, Generation: f.recall(o.Site).Generation, Hint: f.whereAll()}
+	intent := Intent{Kind: kind, Site: o.Site, Release: p.new.id, Holder: f.holder, All: o.All, Wait: o.Wait, Generation: f.recall(o.Site).Generation, Hint: f.whereAll()}
+	if shown != nil {
+		intent.Host, report.Preview = shown.Host, &shown.PreviewInfo
+	}
 	plan, err := Make(intent, p.pops)
 	if err != nil {
 		return nil, err
@@ -215,6 +230,9 @@ func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 	}
 	defer box.spool.close() //nolint:errcheck // a temporary file
 	check := f.newVerifier(p.new.manifest, p.live, lay, false)
+	if shown != nil {
+		return f.openPreview(ctx, shown, plan, p, box, lay, report, RunOptions{All: o.All, Wait: o.Wait}, began)
+	}
 	report.Left = check.left
 	report, err = f.carryOut(ctx, plan, p.pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
 	if err == nil {
@@ -272,7 +290,7 @@ func (f *Fleet) carryOut(ctx context.Context, plan *Plan, pops []POPState, box *
 	if plan.Previous != "" && plan.Previous != plan.Release {
 		op.parcels[plan.Previous] = &parcel{id: plan.Previous, donors: f.donors(pops, plan.Previous)}
 	}
-	if !plan.NewHead {
+	if !plan.NewHead && plan.Kind != Preview {
 		if err := op.adoptHead(ctx, pops); err != nil {
 			return nil, err
 		}
@@ -291,7 +309,7 @@ func (f *Fleet) carryOut(ctx context.Context, plan *Plan, pops []POPState, box *
 	result, err := Run(ctx, plan, op, o)
 	report.finish(f, plan, op, check, result, f.Now().Sub(began))
 	served := plan.Release
-	if err != nil {
+	if err != nil || plan.Kind == Preview {
 		served = plan.Previous
 	}
 	return report, errors.Join(err, f.looked(plan.Site, served))

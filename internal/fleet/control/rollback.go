@@ -39,6 +39,16 @@ func (f *Fleet) Rollback(ctx context.Context, o RollbackOptions) (*Report, error
 	})
 }
 
+// Promote makes a release that POPs have what a site's visitors see, such as one that was
+// a preview until now: through the same steps as a deploy, but where POPs have it, nothing
+// is sent.
+func (f *Fleet) Promote(ctx context.Context, o RollbackOptions) (*Report, error) {
+	return f.move(ctx, o, func(pops []POPState) (Intent, error) {
+		id, err := findRelease(pops, o.Site, o.Release)
+		return Intent{Kind: Promote, Release: id}, err
+	})
+}
+
 // CatchUp brings POPs that are behind up to the newest head of a site, with objects from
 // POPs that have it.
 func (f *Fleet) CatchUp(ctx context.Context, o RollbackOptions) (*Report, error) {
@@ -204,6 +214,8 @@ type ReleaseInfo struct {
 	Live    []string `json:"live"`    // POPs that serve it
 	Staged  []string `json:"staged"`  // POPs that could serve it at once
 	Current bool     `json:"current"` // the newest head names it
+	// Previews are where it is to be seen beside that, for who may deploy the site.
+	Previews []PreviewInfo `json:"previews,omitempty"`
 }
 
 // Releases lists the releases that POPs have of a site, the newest first.
@@ -248,6 +260,15 @@ func (f *Fleet) Releases(ctx context.Context, site string) ([]ReleaseInfo, []Beh
 	}
 	if len(behind) == len(pops) {
 		return nil, nil, f.noneAnswers(pops)
+	}
+	previews, err := f.previews(ctx, site, pops)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, p := range previews {
+		if info := found[p.Release]; info != nil {
+			info.Previews = append(info.Previews, p)
+		}
 	}
 	all := []ReleaseInfo{}
 	for _, info := range found {

@@ -98,6 +98,9 @@ func (o *Observation) state(site string) POPState {
 	if d := o.Status.Disk; d.Budget > 0 {
 		s.Room = max(0, d.Budget-d.Used)
 	}
+	for _, c := range o.Status.Certificates {
+		s.Covers = append(s.Covers, c.Names...)
+	}
 	for _, there := range o.Status.Sites {
 		if there.Site == site {
 			s.Head, s.Active, s.Staged, s.Lease = there.Head, there.Active, there.Staged, there.Lease
