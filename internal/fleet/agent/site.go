@@ -227,24 +227,29 @@ func (a *Agent) recallRetained(ctx context.Context, s *hostedSite) {
 			a.log.LogAttrs(ctx, slog.LevelWarn, "manifest lost", slog.String("site", s.name), slog.String("release", id.Short()), slog.Any("err", err))
 			continue
 		}
-		s.retain(m)
+		_ = s.retain(m) // whoever calls knows that they may have changed
 	}
 }
 
 // retain adds the fingerprinted files of a release that is newer than those
-// before. A name with two contents is there twice: it is no fingerprint then.
-func (s *hostedSite) retain(m *release.Manifest) {
+// before, and reports whether there is one that was not there. A name with two
+// contents is there twice: it is no fingerprint then.
+func (s *hostedSite) retain(m *release.Manifest) (more bool) {
 	files := fingerprinted(m)
 	known := make(map[site.SourceFile]bool, len(files))
 	for _, f := range files {
 		known[f] = true
 	}
+	had := 0
 	for _, f := range s.retained {
-		if !known[f] {
+		if known[f] {
+			had++
+		} else {
 			files = append(files, f)
 		}
 	}
 	s.retained = files
+	return had < len(known)
 }
 
 const recordExt = ".json"
@@ -381,7 +386,7 @@ func (a *Agent) compile(ctx context.Context, s *hostedSite, id release.Hash) (*c
 	if ready != nil && ready.id == id {
 		prev = ready.site
 	}
-	src := newSource(a.store, m)
+	src := newSource(a.store, a.dir.in(storeDir, "objects"), m)
 	compiled, err := site.CompileSource(ctx, o, src, prev)
 	if err != nil {
 		return nil, fmt.Errorf("compile release %s of %s: %w", id.Short(), s.name, err)
