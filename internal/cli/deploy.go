@@ -114,23 +114,25 @@ func runDeploy(ctx context.Context, o deployOptions, args []string, env Env) err
 	case o.dir != "" && o.catchUp:
 		return &usageError{what: "--catch-up deploys no directory", hint: "leave --dir out, or --catch-up"}
 	}
-	var need keys.Right
-	if len(args) == 1 {
-		need = mayDeploy(args[0])
-	} else {
-		need = keys.Right{What: keys.Deploy}
+	file, err := o.load()
+	if err != nil {
+		return err
 	}
-	return o.withFleet(ctx, o.globals, env, need, func(ctx context.Context, fleet *control.Fleet, file *config.Fleet) error {
-		sites, err := o.sites(file, args)
-		if err != nil {
-			return err
-		}
-		if len(sites) > 1 && (o.promote != "" || o.end != "") {
-			return &usageError{what: fmt.Sprintf("%s has %d sites, and this is about one", file.File, len(sites)), hint: "name it, as in penny deploy " + sites[0].Name}
-		}
-		if o.preview && o.shown == 0 {
-			o.shown = file.Retention.Preview
-		}
+	sites, err := o.sites(file, args)
+	if err != nil {
+		return err
+	}
+	if len(sites) > 1 && (o.promote != "" || o.end != "") {
+		return &usageError{what: fmt.Sprintf("%s has %d sites, and this is about one", file.File, len(sites)), hint: "name it, as in penny deploy " + sites[0].Name}
+	}
+	if o.preview && o.shown == 0 {
+		o.shown = file.Retention.Preview
+	}
+	need := keys.Right{What: keys.Deploy}
+	if len(sites) == 1 { // who may deploy this one need not be allowed all
+		need = mayDeploy(sites[0].Name)
+	}
+	return o.withFleet(ctx, o.globals, env, need, func(ctx context.Context, fleet *control.Fleet, _ *config.Fleet) error {
 		for _, s := range sites {
 			if err := o.deploy(ctx, fleet, s, env); err != nil {
 				return err

@@ -200,5 +200,6 @@ func (f *fleetFlags) withFleet(ctx context.Context, g *globals, env Env, need ke
 	}
 	err = do(ctx, fleet, file)
 	printer.end()
+	fleet.Finish(ctx)
 	return errors.Join(err, fleet.Close())
 }

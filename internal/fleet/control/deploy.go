@@ -235,11 +235,12 @@ func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 	}
 	report.Left = check.left
 	report, err = f.carryOut(ctx, plan, p.pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
-	if err == nil {
-		f.shelve(ctx, p.new)
-	}
 	if err == nil && o.Best {
 		err = f.refineLive(ctx, p.new, report)
+	}
+	if err == nil {
+		f.unshelved = append(f.unshelved, p.new)
+		p.new = nil // it is closed when it has been shelved
 	}
 	return report, err
 }

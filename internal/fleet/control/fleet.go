@@ -37,7 +37,7 @@ type Options struct {
 	Now func() time.Time
 }
 
-// A Fleet is a fleet that somebody works with from here.
+// A Fleet is a fleet that somebody works with from here, doing one thing at a time.
 type Fleet struct {
 	Options
 	dir    string // the fleet's, in the state directory
@@ -46,6 +46,8 @@ type Fleet struct {
 	store  *release.Store // manifests that we have seen
 	holder string
 	roots  *x509.CertPool // of visitors
+
+	unshelved []*snapshot // what Finish has to do
 
 	learning sync.Mutex // one roster is learnt at a time
 	telling  sync.Mutex // one event is told at a time
@@ -93,6 +95,9 @@ func Open(o Options) (_ *Fleet, err error) {
 
 // Close ends the connections.
 func (f *Fleet) Close() error {
+	for _, s := range f.unshelved {
+		s.close()
+	}
 	for _, a := range f.agents {
 		a.close()
 	}

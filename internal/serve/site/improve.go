@@ -274,19 +274,19 @@ func (im *improver) code(a *asset, level encode.Level) (*asset, error) {
 // codeOne returns content in a coding, or nothing if that is not smaller.
 func (im *improver) codeOne(a *asset, content []byte, coding encode.Coding, level encode.Level) ([]byte, error) {
 	if level == encode.Best {
-		if data, ok := im.fromCache(a, coding); ok {
-			return data, nil
-		}
+		return im.cache.Make(a.hash, coding, level, func() ([]byte, error) { return smaller(content, coding, level) })
 	}
+	return smaller(content, coding, level)
+}
+
+// smaller returns content in a coding, or nothing if that is not smaller.
+func smaller(content []byte, coding encode.Coding, level encode.Level) ([]byte, error) {
 	data, err := encode.Encode(nil, content, coding, level)
 	if err != nil {
 		return nil, fmt.Errorf("code as %s: %w", coding, err)
 	}
 	if len(data) >= len(content) {
 		data = nil
-	}
-	if level == encode.Best && im.cache != nil {
-		_ = im.cache.Put(a.hash, coding, level, data) // a cache that can't be written is none
 	}
 	return data, nil
 }
