@@ -62,7 +62,7 @@ In CI all that is needed is a fleet file and a key in PENNY_KEY: see penny key a
 	o.add(flags)
 	flags.StringVar(&o.dir, "dir", "", "`directory` to deploy instead of the fleet file's; for one site")
 	addMove(flags, &o.all, &o.wait, &o.dryRun)
-	flags.BoolVar(&o.best, "best", false, "make the best codings here, once it is live, and send them to every POP")
+	flags.BoolVar(&o.best, "best", false, "make the best codings here, once it is live, and send them to POPs that lack them; with --catch-up from any machine")
 	flags.BoolVar(&o.preview, "preview", false, "show the release at a host of its own, and leave the site alone")
 	flags.StringVar(&o.expires, "expires", "", "with --preview, for how `long`, such as 3d; default what [retention] says, 14d")
 	flags.StringVar(&o.promote, "promote", "", "make a `release` that POPs have, by its first digits, what visitors see")
@@ -85,7 +85,7 @@ func (o *deployOptions) checkPreview(args []string) error {
 		return &usageError{what: asked[0] + " and " + asked[1] + " are two different things", hint: "type one after the other"}
 	case o.expires != "" && !o.preview:
 		return &usageError{what: "--expires is for previews", hint: "penny deploy --preview --expires " + o.expires}
-	case o.best && len(asked) > 0:
+	case o.best && len(asked) > 0 && !o.catchUp:
 		return &usageError{what: "--best and " + asked[0] + " do not go together", hint: "penny deploy --best sends the best codings once it is live"}
 	case o.dir != "" && (o.promote != "" || o.end != ""):
 		return &usageError{what: asked[0] + " deploys no directory", hint: "leave --dir out"}
@@ -177,6 +177,7 @@ func (o *deployOptions) deploy(ctx context.Context, fleet *control.Fleet, s conf
 	case o.end != "":
 		return o.endPreview(ctx, fleet, s, env)
 	case o.catchUp:
+		move.Best = o.best
 		r, err = fleet.CatchUp(ctx, move)
 	case o.promote != "":
 		r, err = fleet.Promote(ctx, move)
@@ -231,7 +232,7 @@ func printReport(g *globals, w io.Writer, r *control.Report, well bool) error {
 	}
 	if r.Nothing {
 		_, err := fmt.Fprintf(w, "%s: nothing to do; %s is live on %d of %d\n", r.Site, control.Short(r.Release), r.Live(), len(r.POPs))
-		return errors.Join(err, printBehind(w, r))
+		return errors.Join(err, printBehind(w, r), printRefined(w, r))
 	}
 	_, _ = fmt.Fprintf(w, "%s: %s changed, %d added, %d removed, of %s (%s)\n", r.Site, count(r.Changed, "file"), r.Added, r.Removed, count(r.Files, "file"), bytes(r.Bytes))
 	for _, note := range r.Notes {
@@ -252,13 +253,19 @@ func printReport(g *globals, w io.Writer, r *control.Report, well bool) error {
 		return printPreview(g, w, r)
 	}
 	_, _ = fmt.Fprintf(w, "%s: live on %d of %d in %s, %s\n", control.Short(r.Release), r.Live(), len(r.POPs), seconds(r.Took), verified(r))
-	err := printBehind(w, r)
-	if r.Refined.Objects > 0 {
-		_, err = fmt.Fprintf(w, "the best codings of %s (%s) were sent behind, in %s\n", count(r.Refined.Objects, "file"), bytes(r.Refined.Bytes), seconds(r.Refining))
-	}
+	err := errors.Join(printBehind(w, r), printRefined(w, r))
 	if r.Previous != "" && r.Kind != control.CatchUp && !g.quiet {
 		_, err = fmt.Fprintf(w, "to go back to %s: penny rollback %s\n", control.Short(r.Previous), r.Site)
 	}
+	return err
+}
+
+// printRefined prints what was sent behind the release.
+func printRefined(w io.Writer, r *control.Report) error {
+	if r.Refined.Objects == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "the best codings of %s (%s) were sent behind, in %s\n", count(r.Refined.Objects, "file"), bytes(r.Refined.Bytes), seconds(r.Refining))
 	return err
 }
 

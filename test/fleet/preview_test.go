@@ -136,3 +136,21 @@ func TestAPreviewIsShownPromotedAndEndedFromAnotherTerminal(t *testing.T) {
 	}
 	wantEverywhere(t, r, "/", "200 OK two")
 }
+
+// The best codings are sent behind: by the machine that deploys, and to POPs that have
+// them never again, also by another command.
+func TestBestCodingsAreSentBehindFromAnotherTerminal(t *testing.T) {
+	term := newTerminal(t)
+	term.write("index.html", strings.Repeat("<p>A penny for the small wheel, and a farthing for the big one.", 100))
+	_, r := term.up()
+	before := served(t, r, "/")
+	term.wants("deploy --best", "nothing to do", "the best codings of 1 file (", "were sent behind")
+	if text := term.wants("deploy --best --catch-up", "nothing to do"); strings.Contains(text, "best codings") {
+		t.Errorf("they are sent again:\n%s", text)
+	}
+	for i, after := range served(t, r, "/") {
+		if after != before[i] {
+			t.Errorf("%s answers otherwise than before", r.POPs[i].Name)
+		}
+	}
+}

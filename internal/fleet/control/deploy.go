@@ -211,9 +211,12 @@ func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 	}
 	if o.DryRun || plan.Nothing() {
 		report.finish(f, plan, nil, nil, nil, f.Now().Sub(began))
+		if o.DryRun {
+			return report, nil
+		}
 		err := f.looked(o.Site, plan.Release)
-		if err == nil && o.Best && !o.DryRun {
-			err = f.refineLive(ctx, p.new, report)
+		if err == nil && o.Best {
+			err = f.refineLive(ctx, p.new.manifest, p.new.tree, p.pops, report)
 		}
 		return report, err
 	}
@@ -236,7 +239,7 @@ func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 	report.Left = check.left
 	report, err = f.carryOut(ctx, plan, p.pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
 	if err == nil && o.Best {
-		err = f.refineLive(ctx, p.new, report)
+		err = f.refineLive(ctx, p.new.manifest, p.new.tree, p.pops, report)
 	}
 	if err == nil {
 		f.unshelved = append(f.unshelved, p.new)

@@ -20,6 +20,7 @@ type RollbackOptions struct {
 	All     bool   // every POP has to be reached
 	Wait    bool   // wait for another deploy to end
 	DryRun  bool   // make the plan, and do nothing
+	Best    bool   // of CatchUp: make the best codings here, and send them behind
 }
 
 // Rollback makes a release that POPs still have what a site's visitors see. Where they
@@ -52,12 +53,16 @@ func (f *Fleet) Promote(ctx context.Context, o RollbackOptions) (*Report, error)
 // CatchUp brings POPs that are behind up to the newest head of a site, with objects from
 // POPs that have it.
 func (f *Fleet) CatchUp(ctx context.Context, o RollbackOptions) (*Report, error) {
-	return f.move(ctx, o, func(pops []POPState) (Intent, error) {
+	r, err := f.move(ctx, o, func(pops []POPState) (Intent, error) {
 		if top := topOf(pops); top != nil {
 			return Intent{Kind: CatchUp, Release: top.Release}, nil
 		}
 		return Intent{Kind: CatchUp}, nil
 	})
+	if err != nil || !o.Best || o.DryRun {
+		return r, err
+	}
+	return r, f.refineServed(ctx, r)
 }
 
 // move makes a release that POPs have what is served.
