@@ -41,7 +41,15 @@ func elsewhere(t *testing.T, caFile string) *http.Client {
 	return &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
-func read(t *testing.T, client *http.Client, at string) (*http.Response, string) {
+// An answered is what came before a body that has been read.
+type answered struct {
+	StatusCode int
+	Status     string
+	Header     http.Header
+	TLS        *tls.ConnectionState
+}
+
+func read(t *testing.T, client *http.Client, at string) (answered, string) {
 	t.Helper()
 	resp, err := client.Get(at)
 	if err != nil {
@@ -52,7 +60,7 @@ func read(t *testing.T, client *http.Client, at string) (*http.Response, string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(text)
+	return answered{resp.StatusCode, resp.Status, resp.Header, resp.TLS}, string(text)
 }
 
 // A previewed is what penny deploy --preview --json prints.

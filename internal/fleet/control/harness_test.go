@@ -223,8 +223,15 @@ func (p *testPOP) get(path string) (status int, content string) {
 	return resp.StatusCode, content
 }
 
-// getAt is get of another host. The body has been read.
-func (p *testPOP) getAt(host, path string, header ...string) (resp *http.Response, content string) {
+// An answered is what came before a body that has been read.
+type answered struct {
+	StatusCode int
+	Status     string
+	Header     http.Header
+}
+
+// getAt is get of another host.
+func (p *testPOP) getAt(host, path string, header ...string) (a answered, content string) {
 	p.fleet.t.Helper()
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: p.fleet.roots},
@@ -240,7 +247,7 @@ func (p *testPOP) getAt(host, path string, header ...string) (resp *http.Respons
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err = (&http.Client{Transport: transport, Timeout: time.Minute}).Do(req)
+	resp, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Do(req)
 	if err != nil {
 		p.fleet.t.Fatal(err)
 	}
@@ -249,7 +256,7 @@ func (p *testPOP) getAt(host, path string, header ...string) (resp *http.Respons
 	if err != nil {
 		p.fleet.t.Fatal(err)
 	}
-	return resp, string(data)
+	return answered{resp.StatusCode, resp.Status, resp.Header}, string(data)
 }
 
 // open opens the fleet as its owner does, or as somebody else from somewhere else.

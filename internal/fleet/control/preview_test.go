@@ -25,9 +25,9 @@ func (f *testFleet) preview(c *control.Fleet, dir string) *control.Report {
 }
 
 // showsAt fails unless every POP serves a front page at a host.
-func (f *testFleet) showsAt(when, host, front string) *http.Response {
+func (f *testFleet) showsAt(when, host, front string) answered {
 	f.t.Helper()
-	var last *http.Response
+	var last answered
 	for _, p := range f.pops {
 		resp, text := p.getAt(host, "/")
 		if resp.StatusCode != http.StatusOK || !strings.Contains(text, "front of "+front) {

@@ -46,7 +46,7 @@ func (p *testPOP) bestForms() int {
 }
 
 // broken says what is wrong with an answer that comes in brotli, or nothing.
-func broken(resp *http.Response, body, want string) string {
+func broken(resp answered, body, want string) string {
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("Etag") == "" {
 		return resp.Status + " with Etag " + resp.Header.Get("Etag")
 	}
