@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pennyfarthing/internal/fleet/api"
 	"pennyfarthing/internal/fleet/config"
 )
 
@@ -102,6 +103,28 @@ func at(t *testing.T, base, host string) string {
 	}
 	u.Host = net.JoinHostPort(host, u.Port())
 	return u.String()
+}
+
+func TestWhatTheFleetFileKeepsTheAgentsKeep(t *testing.T) {
+	c, _ := common(t)
+	fleet := demo(filesSite("a.example", directory(t, map[string]string{"index.html": "this is a"})))
+	fleet.Retention = config.Retention{Releases: 3, Days: 2}
+	start(t, Fleet, FleetOptions{Common: c, Fleet: fleet})
+	for _, p := range fleet.POPs {
+		text, err := os.ReadFile(filepath.Join(c.State, "up", fleet.Name, "pops", p.Name, "config.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var statement struct {
+			Payload api.Config `json:"payload"`
+		}
+		if err := json.Unmarshal(text, &statement); err != nil {
+			t.Fatal(err)
+		}
+		if want := (api.Retention{Releases: 3, Age: 2 * 24 * 60 * 60}); statement.Payload.Retention != want {
+			t.Errorf("%s keeps %+v, want %+v", p.Name, statement.Payload.Retention, want)
+		}
+	}
 }
 
 func TestTwoSitesHaveCertificatesOfTheirOwn(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -115,32 +116,41 @@ func (f *fleet) configuration() api.Config {
 // renewSiteUnder is what is left of a site's certificate when it is replaced.
 const renewSiteUnder = 30 * 24 * time.Hour
 
-// sendCertificates gives the POPs a certificate for each site, where they have none
-// that will do.
+// sendCertificates gives the POPs a certificate for each site and one for its previews,
+// where they have none that will do.
 func (f *fleet) sendCertificates(ctx context.Context, c *control.Fleet, seen []control.Observation) error {
 	for _, s := range f.sites {
 		covered := slices.DeleteFunc(slices.Clone(s.hosts), func(host string) bool { return net.ParseIP(host) != nil })
-		addrs := loopback() // in all of them: a visitor who names no host gets any
-		want := slices.Clone(covered)
-		for _, addr := range addrs {
-			want = append(want, addr.String())
-		}
-		if !f.ca.Fresh() && !slices.ContainsFunc(seen, func(o control.Observation) bool { return !hasCertificate(o.Status, s.Name, want) }) {
-			continue
-		}
-		pair, err := f.ca.Issue(covered, addrs)
-		if err != nil {
+		// In all of them are the addresses: a visitor who names no host gets any.
+		if err := f.sendCertificate(ctx, c, seen, s.Name, covered, loopback()); err != nil {
 			return err
 		}
-		text, err := encodePair(pair)
-		if err != nil {
-			return err
-		}
-		if err := c.SetCertificate(ctx, s.Name, text); err != nil {
+		previews := "*." + api.PreviewZone + "." + visible(s.Name)
+		if err := f.sendCertificate(ctx, c, seen, previews, []string{previews}, nil); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// sendCertificate gives the POPs one certificate, unless all have one that will do.
+func (f *fleet) sendCertificate(ctx context.Context, c *control.Fleet, seen []control.Observation, name string, covered []string, addrs []netip.Addr) error {
+	want := slices.Clone(covered)
+	for _, addr := range addrs {
+		want = append(want, addr.String())
+	}
+	if !f.ca.Fresh() && !slices.ContainsFunc(seen, func(o control.Observation) bool { return !hasCertificate(o.Status, name, want) }) {
+		return nil
+	}
+	pair, err := f.ca.Issue(covered, addrs)
+	if err != nil {
+		return err
+	}
+	text, err := encodePair(pair)
+	if err != nil {
+		return err
+	}
+	return c.SetCertificate(ctx, name, text)
 }
 
 // hasCertificate reports whether a POP shows a certificate for these names and no

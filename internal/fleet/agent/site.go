@@ -49,6 +49,8 @@ type hostedSite struct {
 	failure string    // why the head is not what is served
 	records map[release.Hash]*record
 	source  *source // of active
+	// previews are by host. What is in it is immutable.
+	previews map[string]*preview
 
 	// What only who holds changing uses:
 
@@ -81,7 +83,7 @@ func (a *Agent) newSite(name string) *hostedSite {
 	return &hostedSite{
 		name:    name,
 		live:    site.NewReleased(a.siteOptions(name, rules.Netlify), site.LiveOptions{Name: name, Codings: a.o.Codings, Busy: a.leases.any, Log: a.log}),
-		records: make(map[release.Hash]*record),
+		records: make(map[release.Hash]*record), previews: make(map[string]*preview),
 	}
 }
 
@@ -130,6 +132,11 @@ func (a *Agent) loadSites(ctx context.Context) error {
 		if err := a.activate(ctx, s, s.head); err != nil {
 			s.failure = err.Error()
 			a.log.LogAttrs(ctx, slog.LevelWarn, "head not served", slog.String("site", s.name), slog.String("release", s.head.release.Short()), slog.Any("err", err))
+		}
+	}
+	for _, s := range a.sites {
+		if err := a.loadPreviews(ctx, s); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -43,7 +43,7 @@ func LocalAddresses() []netip.Addr {
 // everything that is nobody's business there: how to reach machines by ssh, prices,
 // whom to alert.
 func Compile(fleet *config.Fleet) api.Config {
-	c := api.Config{Edge: compileEdge(fleet.Edge)}
+	c := api.Config{Edge: compileEdge(fleet.Edge), Retention: compileRetention(fleet.Retention)}
 	for _, s := range fleet.Sites {
 		if s.Kind() != config.KindFiles {
 			continue
@@ -71,7 +71,7 @@ func Compile(fleet *config.Fleet) api.Config {
 // HSTS: a browser that has seen it for localhost lets nothing else on this machine be
 // tried without TLS. Where visitors come from is always the same.
 func CompileLocal(fleet *config.Fleet) api.Config {
-	c := api.Config{Edge: compileEdge(fleet.Edge)}
+	c := api.Config{Edge: compileEdge(fleet.Edge), Retention: compileRetention(fleet.Retention)}
 	sites := slices.DeleteFunc(slices.Clone(fleet.Sites), func(s config.Site) bool { return s.Kind() != config.KindFiles })
 	if len(sites) == 0 {
 		sites = []config.Site{{Name: WelcomeSite, Dialect: config.DialectNetlify}}
@@ -90,6 +90,11 @@ func CompileLocal(fleet *config.Fleet) api.Config {
 		c.Sites = append(c.Sites, api.ConfigSite{Name: s.Name, Hosts: hosts, Dialect: string(s.Dialect)})
 	}
 	return c
+}
+
+// compileRetention is what POPs keep. A fleet without a file says nothing of it.
+func compileRetention(r config.Retention) api.Retention {
+	return api.Retention{Releases: r.Releases, Age: int64(r.Days) * 24 * 60 * 60}
 }
 
 func compileEdge(e config.Edge) api.ConfigEdge {

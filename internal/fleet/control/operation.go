@@ -83,6 +83,8 @@ func (o *operation) Do(ctx context.Context, s Step) error {
 		return o.check.knocked(ctx, s.POP)
 	case ActionActivate:
 		return o.activate(ctx, at, s)
+	case ActionPreview:
+		return at.agent.put(ctx, apiPath("sites", site, "previews", o.check.preview.Host), o.check.preview.statement)
 	case ActionVerify:
 		return o.check.verify(ctx, s.POP)
 	case ActionRefine:
