@@ -132,7 +132,7 @@ func (p *eventPrinter) show(e control.Event) {
 	case control.EventProgress:
 		p.sending[e.POP] = e
 		p.line(e.Time, p.progress(e))
-	case control.EventStep:
+	case control.EventStep, control.EventRoster:
 	}
 }
 
@@ -200,5 +200,6 @@ func (f *fleetFlags) withFleet(ctx context.Context, g *globals, env Env, need ke
 	}
 	err = do(ctx, fleet, file)
 	printer.end()
+	fleet.Finish(ctx)
 	return errors.Join(err, fleet.Close())
 }

@@ -31,6 +31,16 @@ type Cache struct {
 
 	mu       sync.Mutex // guards headroom, and lets one Put at a time clean up
 	headroom int64      // bytes that may be written until the directory is to be looked at again
+
+	makingMu sync.Mutex // guards making
+	making   map[string]*made
+}
+
+// A made is an entry that somebody is making.
+type made struct {
+	done chan struct{} // closed when the others are set
+	data []byte
+	err  error
 }
 
 // An entry is a file dir/ab/abcd….br.best: entryMagic, the checksum, the encoded
@@ -100,6 +110,44 @@ func (c *Cache) read(path string) ([]byte, time.Time, error) {
 		return nil, time.Time{}, err
 	}
 	return raw, info.ModTime(), nil
+}
+
+// Make returns what [Cache.Get] has, or else what encode returns, which it keeps.
+// While somebody makes an entry others wait for it: the POPs of a fleet in one process
+// all want the same at the same time. What is returned must not be changed.
+func (c *Cache) Make(hash [32]byte, coding Coding, level Level, encode func() ([]byte, error)) ([]byte, error) {
+	if c == nil {
+		return encode()
+	}
+	path := c.path(hash, coding, level)
+	c.makingMu.Lock()
+	if other := c.making[path]; other != nil {
+		c.makingMu.Unlock()
+		<-other.done
+		return other.data, other.err
+	}
+	m := &made{done: make(chan struct{}), err: errors.New("whoever made it has panicked")}
+	if c.making == nil {
+		c.making = make(map[string]*made)
+	}
+	c.making[path] = m
+	c.makingMu.Unlock()
+	defer func() {
+		c.makingMu.Lock()
+		delete(c.making, path)
+		c.makingMu.Unlock()
+		close(m.done)
+	}()
+	data, ok := c.Get(hash, coding, level)
+	if ok {
+		m.data, m.err = data, nil
+		return data, nil
+	}
+	m.data, m.err = encode()
+	if m.err == nil {
+		_ = c.Put(hash, coding, level, m.data) // a cache that can't be written is none
+	}
+	return m.data, m.err
 }
 
 // Put keeps a body in a coding under the SHA-256 hash of the plain body. An

@@ -16,10 +16,18 @@ import (
 	"pennyfarthing/internal/fleet/release"
 )
 
+// wanted are the objects of a site that may come.
+type wanted struct {
+	sizes  map[release.Hash]int64
+	served map[release.Hash]bool // by the site now
+}
+
 // wanted returns the objects of a site that may come: those of releases that are
 // not staged yet, and those of what is served, whose better codings come behind.
-func (a *Agent) wanted(s *hostedSite) (map[release.Hash]int64, error) {
+func (a *Agent) wanted(s *hostedSite) (wanted, error) {
+	w := wanted{sizes: make(map[release.Hash]int64), served: make(map[release.Hash]bool)}
 	s.mu.Lock()
+	active, serving := s.active, s.serving
 	var ids []release.Hash
 	for id, rec := range s.records {
 		if rec.Staged.IsZero() || s.serving && s.active == id || s.head != nil && s.head.release == id {
@@ -27,20 +35,22 @@ func (a *Agent) wanted(s *hostedSite) (map[release.Hash]int64, error) {
 		}
 	}
 	s.mu.Unlock()
-	sizes := make(map[release.Hash]int64)
 	for _, id := range ids {
 		m, err := a.store.Manifest(id)
 		if isLost(err) {
 			continue // it is asked for anew when somebody stages it
 		}
 		if err != nil {
-			return nil, err
+			return wanted{}, err
 		}
 		for _, f := range m.Files {
-			sizes[f.Hash] = f.Size
+			w.sizes[f.Hash] = f.Size
+			if serving && id == active {
+				w.served[f.Hash] = true
+			}
 		}
 	}
-	return sizes, nil
+	return w, nil
 }
 
 // postPack stores the objects of a pack. What was whole until a cut is stored, so
@@ -56,20 +66,21 @@ func (a *Agent) postPack(c *call) error {
 	defer a.packs.give()
 	a.collecting.RLock()
 	defer a.collecting.RUnlock()
-	sizes, err := a.wanted(s)
+	want, err := a.wanted(s)
 	if err != nil {
 		return err
 	}
-	meter := a.disk.meter(c.r.Body)
+	meter, better := a.disk.meter(c.r.Body), false
 	accept := func(h release.Hash, size int64) error {
-		if want, ok := sizes[h]; !ok || want != size {
+		better = better || want.served[h]
+		if known, ok := want.sizes[h]; !ok || known != size {
 			return fmt.Errorf("no release of %s that is on its way has this object", s.name)
 		}
 		meter.full = errors.Join(meter.full, a.disk.check(size))
 		return meter.full
 	}
 	result, err := release.ReadPack(c.r.Context(), meter, a.store, release.PackOptions{Accept: accept})
-	if result.Stored > 0 {
+	if result.Stored > 0 && better {
 		a.improve(c.r.Context(), s)
 	}
 	switch {
@@ -98,7 +109,7 @@ func (a *Agent) improve(ctx context.Context, s *hostedSite) {
 	if !serving {
 		return
 	}
-	if err := s.live.Improve(ctx, src); err != nil && ctx.Err() == nil {
+	if err := s.live.Improve(ctx, src.again()); err != nil && ctx.Err() == nil {
 		a.log.LogAttrs(ctx, slog.LevelWarn, "codings not taken", slog.String("site", s.name), slog.Any("err", err))
 	}
 }

@@ -49,6 +49,8 @@ type hostedSite struct {
 	failure string    // why the head is not what is served
 	records map[release.Hash]*record
 	source  *source // of active
+	// previews are by host. What is in it is immutable.
+	previews map[string]*preview
 
 	// What only who holds changing uses:
 
@@ -80,8 +82,8 @@ const compiledTime = 15 * time.Minute
 func (a *Agent) newSite(name string) *hostedSite {
 	return &hostedSite{
 		name:    name,
-		live:    site.NewReleased(a.siteOptions(name, rules.Netlify), site.LiveOptions{Name: name, Codings: a.o.Codings, Log: a.log}),
-		records: make(map[release.Hash]*record),
+		live:    site.NewReleased(a.siteOptions(name, rules.Netlify), site.LiveOptions{Name: name, Codings: a.o.Codings, Busy: a.leases.any, Log: a.log}),
+		records: make(map[release.Hash]*record), previews: make(map[string]*preview),
 	}
 }
 
@@ -130,6 +132,11 @@ func (a *Agent) loadSites(ctx context.Context) error {
 		if err := a.activate(ctx, s, s.head); err != nil {
 			s.failure = err.Error()
 			a.log.LogAttrs(ctx, slog.LevelWarn, "head not served", slog.String("site", s.name), slog.String("release", s.head.release.Short()), slog.Any("err", err))
+		}
+	}
+	for _, s := range a.sites {
+		if err := a.loadPreviews(ctx, s); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -220,24 +227,29 @@ func (a *Agent) recallRetained(ctx context.Context, s *hostedSite) {
 			a.log.LogAttrs(ctx, slog.LevelWarn, "manifest lost", slog.String("site", s.name), slog.String("release", id.Short()), slog.Any("err", err))
 			continue
 		}
-		s.retain(m)
+		_ = s.retain(m) // whoever calls knows that they may have changed
 	}
 }
 
 // retain adds the fingerprinted files of a release that is newer than those
-// before. A name with two contents is there twice: it is no fingerprint then.
-func (s *hostedSite) retain(m *release.Manifest) {
+// before, and reports whether there is one that was not there. A name with two
+// contents is there twice: it is no fingerprint then.
+func (s *hostedSite) retain(m *release.Manifest) (more bool) {
 	files := fingerprinted(m)
 	known := make(map[site.SourceFile]bool, len(files))
 	for _, f := range files {
 		known[f] = true
 	}
+	had := 0
 	for _, f := range s.retained {
-		if !known[f] {
+		if known[f] {
+			had++
+		} else {
 			files = append(files, f)
 		}
 	}
 	s.retained = files
+	return had < len(known)
 }
 
 const recordExt = ".json"
@@ -374,7 +386,7 @@ func (a *Agent) compile(ctx context.Context, s *hostedSite, id release.Hash) (*c
 	if ready != nil && ready.id == id {
 		prev = ready.site
 	}
-	src := newSource(a.store, m)
+	src := newSource(a.store, a.dir.in(storeDir, "objects"), m)
 	compiled, err := site.CompileSource(ctx, o, src, prev)
 	if err != nil {
 		return nil, fmt.Errorf("compile release %s of %s: %w", id.Short(), s.name, a.lost(ctx, s, m, err))

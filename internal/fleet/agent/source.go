@@ -1,7 +1,11 @@
 package agent
 
 import (
+	"errors"
 	"os"
+	"path/filepath"
+	"strings"
+	"sync"
 
 	"pennyfarthing/internal/encode"
 	"pennyfarthing/internal/fleet/release"
@@ -11,12 +15,20 @@ import (
 
 // A source serves a release from the store.
 type source struct {
-	store *release.Store
-	files []site.SourceFile
+	store   *release.Store
+	objects string // the store's directory of objects (docs/release-format.md)
+	files   []site.SourceFile
+
+	list  sync.Once
+	coded map[release.Hash]bool // objects that are there in a coding; nil: not known
 }
 
-func newSource(store *release.Store, m *release.Manifest) *source {
-	s := &source{store: store, files: make([]site.SourceFile, 0, len(m.Files))}
+// manyFiles is from how many files on it is quicker to read all directories of the
+// store than to look for every coding of every file.
+const manyFiles = 500
+
+func newSource(store *release.Store, objects string, m *release.Manifest) *source {
+	s := &source{store: store, objects: objects, files: make([]site.SourceFile, 0, len(m.Files))}
 	for _, f := range m.Files {
 		s.files = append(s.files, sourceFile(f))
 	}
@@ -35,9 +47,49 @@ func (s *source) Open(f site.SourceFile) (*os.File, error) {
 	return s.store.Open(release.Hash(f.Hash))
 }
 
+// again returns a source of the same release that sees the codings that came since.
+func (s *source) again() *source {
+	return &source{store: s.store, objects: s.objects, files: s.files}
+}
+
 // Coding returns an object in a coding in which it was delivered.
 func (s *source) Coding(f site.SourceFile, coding encode.Coding) ([]byte, encode.Level, bool) {
+	if len(s.files) >= manyFiles {
+		s.list.Do(func() { s.coded = codedObjects(s.objects) })
+		if s.coded != nil && !s.coded[release.Hash(f.Hash)] {
+			return nil, encode.Quick, false
+		}
+	}
 	return s.store.Coded(release.Hash(f.Hash), coding)
+}
+
+// codedObjects returns the objects that a store has in a coding: beside the file of
+// an object lie those of its codings, whose names begin with its own and a dot. It
+// returns nil if the store cannot be listed.
+func codedObjects(dir string) map[release.Hash]bool {
+	shards, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	coded := make(map[release.Hash]bool)
+	for _, shard := range shards {
+		d, err := os.Open(filepath.Join(dir, shard.Name()))
+		if err != nil {
+			return nil
+		}
+		names, err := d.Readdirnames(-1)
+		if errors.Join(err, d.Close()) != nil {
+			return nil
+		}
+		for _, name := range names {
+			if object, _, ok := strings.Cut(name, "."); ok {
+				if h, err := release.ParseHash(object); err == nil {
+					coded[h] = true
+				}
+			}
+		}
+	}
+	return coded
 }
 
 // fingerprinted returns the files of a release whose names never mean other

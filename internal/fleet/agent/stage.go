@@ -268,9 +268,12 @@ func (a *Agent) postStage(c *call) error {
 		if err := a.saveRecord(s, id, rec); err != nil {
 			return err
 		}
-		s.retain(m)
 		s.compiled = ready
-		if err := a.refresh(c.r.Context(), s); err != nil { // what is served goes on being served
+		var err error
+		if s.retain(m) {
+			err = a.refresh(c.r.Context(), s)
+		}
+		if err != nil { // what is served goes on being served
 			a.log.LogAttrs(c.r.Context(), slog.LevelWarn, "fingerprinted files not reachable yet", slog.String("site", s.name), slog.String("release", id.Short()), slog.Any("err", err))
 		}
 		a.log.LogAttrs(c.r.Context(), slog.LevelInfo, "release staged", slog.String("site", s.name), slog.String("release", id.Short()), slog.Int("files", rec.Files), slog.Int64("bytes", rec.Bytes))

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"bytes"
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -379,5 +380,64 @@ func TestALostManifestIsSentAgain(t *testing.T) {
 	p.serves("/", "two")
 	if s := p.owner().status().Sites[0]; len(s.Staged) != 1 {
 		t.Errorf("staged are %q", s.Staged)
+	}
+}
+
+// Of many files the store is listed rather than asked for each; what came in a
+// coding must be found all the same, and what comes behind too.
+func TestCodingsOfManyFilesAreFound(t *testing.T) {
+	f := newFleet(t)
+	p := f.ready("au")
+	c := p.owner()
+	content := tree{"index.html": strings.Repeat("<p>the same again and again</p>\n", 200)}
+	for i := range 600 {
+		content[fmt.Sprintf("p/%d.html", i)] = fmt.Sprintf("<p>%d</p>", i)
+	}
+	m := content.manifest()
+	missing := c.putManifest(m).Missing
+	c.want(nil, "POST", sitePath("pack"), content.pack(t, missing))
+	h := release.HashOf([]byte(content["index.html"]))
+	give := func(level encode.Level) int64 {
+		t.Helper()
+		coded, err := encode.Encode(nil, []byte(content["index.html"]), encode.Brotli, level)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var buf bytes.Buffer
+		w := release.NewPackWriter(&buf)
+		if err := w.Add(release.Header{Hash: h, Size: int64(len(content["index.html"])), Coding: release.Brotli, Level: level.String(), Length: int64(len(coded))}, bytes.NewReader(coded)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		c.want(nil, "POST", sitePath("pack"), buf.Bytes())
+		return int64(len(coded))
+	}
+	length := func() int64 {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+p.http+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = siteName
+		req.Header.Set("Accept-Encoding", "br")
+		transport := &http.Transport{DisableKeepAlives: true}
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.Header.Get("Content-Encoding") != "br" {
+			return -1
+		}
+		return resp.ContentLength
+	}
+	quick := give(encode.Quick)
+	c.want(nil, "POST", sitePath("releases", m.ID().String(), "stage"), nil)
+	c.want(nil, "PUT", sitePath("head"), c.head(1, m.ID().String()))
+	best := give(encode.Best)
+	if got := length(); got != best || best == quick {
+		t.Errorf("the page has %d bytes in br, want %d; %d at first", got, best, quick)
 	}
 }

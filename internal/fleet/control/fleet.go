@@ -37,7 +37,7 @@ type Options struct {
 	Now func() time.Time
 }
 
-// A Fleet is a fleet that somebody works with from here.
+// A Fleet is a fleet that somebody works with from here, doing one thing at a time.
 type Fleet struct {
 	Options
 	dir    string // the fleet's, in the state directory
@@ -46,6 +46,8 @@ type Fleet struct {
 	store  *release.Store // manifests that we have seen
 	holder string
 	roots  *x509.CertPool // of visitors
+
+	unshelved []*snapshot // what Finish has to do
 
 	learning sync.Mutex // one roster is learnt at a time
 	telling  sync.Mutex // one event is told at a time
@@ -93,6 +95,9 @@ func Open(o Options) (_ *Fleet, err error) {
 
 // Close ends the connections.
 func (f *Fleet) Close() error {
+	for _, s := range f.unshelved {
+		s.close()
+	}
 	for _, a := range f.agents {
 		a.close()
 	}
@@ -215,7 +220,7 @@ func (f *Fleet) ask(ctx context.Context, a *agentClient) (*api.Status, error) {
 	s, err := a.status(ctx)
 	if refused, ok := errors.AsType[*RefusedError](err); ok && refused.Answer.Status == http.StatusForbidden {
 		// It may not know us, or nobody, yet. A roster may come from anybody.
-		if a.put(ctx, apiPath("roster"), f.roster.Load().statement) != nil {
+		if f.bringRoster(ctx, a, f.roster.Load()) != nil {
 			return nil, err
 		}
 		s, err = a.status(ctx)
@@ -233,9 +238,18 @@ func (f *Fleet) ask(ctx context.Context, a *agentClient) (*api.Status, error) {
 	case s.Roster > ours.Number:
 		return s, f.learn(ctx, a)
 	case s.Roster < ours.Number:
-		return s, a.put(ctx, apiPath("roster"), ours.statement)
+		return s, f.bringRoster(ctx, a, ours)
 	}
 	return s, nil
+}
+
+// bringRoster gives a POP the roster that is in force.
+func (f *Fleet) bringRoster(ctx context.Context, a *agentClient, r *rosterState) error {
+	err := a.put(ctx, apiPath("roster"), r.statement)
+	if err == nil {
+		f.tell(Event{Kind: EventRoster, POP: a.pop.Name, Number: r.Number})
+	}
+	return err
 }
 
 // learn takes a POP's roster over, if it is newer than ours.

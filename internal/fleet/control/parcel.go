@@ -27,6 +27,7 @@ type parcel struct {
 	statement *keys.Statement
 	files     map[release.Hash]release.File // one for each object
 	spool     *spool                        // nil: the files are not here
+	shelf     *spool                        // of what this machine has kept of them, where they are not; nil: nothing
 	donors    []*agentClient                // POPs that have it
 
 	coding sync.Mutex        // guards coded
@@ -181,11 +182,11 @@ func (f *Fleet) state(m *release.Manifest, id string) (*keys.Statement, error) {
 	return f.sign(api.KindRelease, api.Release{Site: m.Site, Release: id, Files: len(m.Files), Bytes: m.Bytes(), Time: f.Now().UTC().Truncate(time.Second)})
 }
 
-// pack writes objects as a pack.
-func (p *parcel) pack(ctx context.Context, w io.Writer, objects []release.File, plain bool, sent func(release.File)) error {
+// pack writes objects as a pack, from where they are.
+func (p *parcel) pack(ctx context.Context, w io.Writer, from *spool, objects []release.File, plain bool, sent func(release.File)) error {
 	pack := release.NewPackWriter(w)
 	for _, file := range objects {
-		if err := p.spool.send(ctx, pack, file, plain); err != nil {
+		if err := from.send(ctx, pack, file, plain); err != nil {
 			return err
 		}
 		sent(file)

@@ -61,7 +61,7 @@ func (a Action) limit() time.Duration {
 		return 10 * time.Second
 	case ActionOffer, ActionStage:
 		return 5 * time.Minute
-	case ActionActivate:
+	case ActionActivate, ActionPreview:
 		return time.Minute
 	case ActionKnock:
 		return 15 * time.Second

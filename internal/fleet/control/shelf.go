@@ -35,6 +35,25 @@ func (f *Fleet) bases(live, next *release.Manifest) map[release.Hash]release.Sou
 	return bases
 }
 
+// Finish does what could wait until everybody has been told that a deploy is live: it
+// keeps the files here, to send the next versions as what is different. It may be left
+// out.
+func (f *Fleet) Finish(ctx context.Context) {
+	for _, s := range f.unshelved {
+		if ctx.Err() == nil {
+			f.shelve(ctx, s)
+		}
+		s.close()
+	}
+	f.unshelved = nil
+}
+
+// shelf opens files that were kept here.
+type shelf struct{ store *release.Store }
+
+// Open opens one.
+func (s shelf) Open(f release.File) (*os.File, error) { return s.store.Open(f.Hash) }
+
 // shelve keeps the files of a release that is live. It is there to save work: what goes
 // wrong is told, and nothing else.
 func (f *Fleet) shelve(ctx context.Context, s *snapshot) {

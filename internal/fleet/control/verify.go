@@ -105,8 +105,9 @@ type verifier struct {
 	site    string
 	host    string
 	targets []target
-	left    int  // URLs that are not among the targets, by choice
-	all     bool // every target, however long it takes, over every protocol
+	left    int      // URLs that are not among the targets, by choice
+	all     bool     // every target, however long it takes, over every protocol
+	preview *preview // what is asked for; nil: the site itself
 
 	mu       sync.Mutex               // guards what follows
 	knocking map[string]chan struct{} // closed when it is over
@@ -118,6 +119,9 @@ type verifier struct {
 type knock struct {
 	verdict verdict.Code
 	why     string
+
+	client *probe.Client // it answered: its connection is there for the verification
+	at     time.Time
 }
 
 // hostOf is the name by which visitors know a site. A name without a dot is not a
@@ -156,7 +160,12 @@ func layout(m *release.Manifest, open func(release.File) (io.ReadCloser, error))
 // newVerifier decides what to ask for: what is new against another release, which may be
 // nil, and what is gone; everything, if all is set.
 func (f *Fleet) newVerifier(m, before *release.Manifest, l *site.Layout, all bool) *verifier {
-	v := &verifier{fleet: f, site: m.Site, host: hostOf(m.Site), all: all, knocking: make(map[string]chan struct{}), knocks: make(map[string]map[probe.Protocol]knock), done: make(map[string]*Verified)}
+	return f.newVerifierAt(hostOf(m.Site), m, before, l, all)
+}
+
+// newVerifierAt is newVerifier for what is served at another host.
+func (f *Fleet) newVerifierAt(host string, m, before *release.Manifest, l *site.Layout, all bool) *verifier {
+	v := &verifier{fleet: f, site: m.Site, host: host, all: all, knocking: make(map[string]chan struct{}), knocks: make(map[string]map[probe.Protocol]knock), done: make(map[string]*Verified)}
 	var names []string
 	if all {
 		for _, file := range m.Files {
@@ -308,19 +317,58 @@ func (v *verifier) knock(ctx context.Context, name string) {
 	for _, protocol := range probe.Protocols() {
 		wait.Go(func() {
 			c := v.client(pop, protocol)
-			defer c.Close()
 			ctx, cancel := context.WithTimeout(ctx, knockLimit)
 			defer cancel()
 			a := c.Ask(ctx, probe.Request{URL: v.url(pop, "/")})
+			if a.Status == 0 || a.Err != "" {
+				_ = c.Close() // nothing is under way
+				c = nil
+			}
 			v.mu.Lock()
 			defer v.mu.Unlock()
 			if v.knocks[name] == nil {
 				v.knocks[name] = make(map[probe.Protocol]knock)
 			}
-			v.knocks[name][protocol] = knock{a.Verdict, cmp.Or(a.Err, a.Verdict.Text())}
+			v.knocks[name][protocol] = knock{a.Verdict, cmp.Or(a.Err, a.Verdict.Text()), c, v.fleet.Now()}
 		})
 	}
 	wait.Wait()
+}
+
+// fresh is how long a connection is taken for one that is still there. Servers give
+// up idle ones after half a minute and more.
+const fresh = 15 * time.Second
+
+// reached returns what asks a POP over a protocol: with the connection that the knock
+// made, if that is fresh, which spares the ways there and back of another handshake.
+func (v *verifier) reached(pop POP, protocol probe.Protocol) *probe.Client {
+	v.mu.Lock()
+	k := v.knocks[pop.Name][protocol]
+	usable := k.client != nil && v.fleet.Now().Sub(k.at) < fresh
+	if usable {
+		c := k.client
+		k.client = nil
+		v.knocks[pop.Name][protocol] = k
+		v.mu.Unlock()
+		return c
+	}
+	v.mu.Unlock()
+	return v.client(pop, protocol)
+}
+
+// close ends the connections that nobody used. Nothing may be under way.
+func (v *verifier) close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, over := range v.knocks {
+		for protocol, k := range over {
+			if k.client != nil {
+				_ = k.client.Close() // nobody uses it
+				k.client = nil
+				over[protocol] = k
+			}
+		}
+	}
 }
 
 // answered reports whether somebody was there before. Where nobody knocked it is taken
@@ -341,6 +389,8 @@ func (v *verifier) answered(pop string, protocol probe.Protocol) (knock, bool) {
 func (v *verifier) verify(ctx context.Context, name string) error {
 	pop := v.fleet.agent(name).pop
 	out := &Verified{POP: name, Of: len(v.targets), Certificate: verdict.OK}
+	var parts []*Verified
+	var wait sync.WaitGroup
 	for _, protocol := range []probe.Protocol{probe.HTTP2, probe.HTTP1, probe.HTTP3} {
 		if before, there := v.answered(name, protocol); !there {
 			if out.Unasked == nil {
@@ -349,10 +399,16 @@ func (v *verifier) verify(ctx context.Context, name string) error {
 			out.Unasked[protocol.String()] = fmt.Sprintf("%s (%s)", before.verdict, before.why)
 			continue
 		}
-		v.over(ctx, pop, protocol, out)
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
+		part := &Verified{POP: name, Certificate: verdict.OK}
+		parts = append(parts, part)
+		wait.Go(func() { v.over(ctx, pop, protocol, part) })
+	}
+	wait.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	for _, part := range parts {
+		out.add(part)
 	}
 	v.mu.Lock()
 	v.done[name] = out
@@ -365,11 +421,13 @@ func (v *verifier) verify(ctx context.Context, name string) error {
 
 // over asks one POP over one protocol.
 func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, out *Verified) {
-	c := v.client(pop, protocol)
+	c := v.reached(pop, protocol)
 	defer c.Close()
-	if d, certificate := v.one(ctx, c, pop, protocol, v.targets[0]); d != nil && unreachable(d.Verdict) {
-		out.note(d, certificate, v.all)
-		return // and so would be the others
+	if len(v.targets) > askers { // otherwise all are asked at once anyway
+		if d, certificate := v.one(ctx, c, pop, protocol, v.targets[0]); d != nil && unreachable(d.Verdict) {
+			out.note(d, certificate, v.all)
+			return // and so would be the others
+		}
 	}
 	everything := v.all || protocol == probe.HTTP2
 	var until time.Time
@@ -428,6 +486,15 @@ func unreachable(v verdict.Code) bool {
 	return class == verdict.TCP || class == verdict.TLS
 }
 
+// add takes up what came of asking over one protocol.
+func (out *Verified) add(part *Verified) {
+	out.URLs, out.Others, out.Differences = out.URLs+part.URLs, out.Others+part.Others, out.Differences+part.Differences
+	out.Differs = append(out.Differs, part.Differs[:min(len(part.Differs), maxDifferences-len(out.Differs))]...)
+	if out.Certificate == verdict.OK {
+		out.Certificate = part.Certificate
+	}
+}
+
 // note takes up what came of one request. A certificate is a difference only where
 // nobody has to be told which release is to blame.
 func (out *Verified) note(d *Difference, certificate verdict.Code, strict bool) {
@@ -451,7 +518,11 @@ func (v *verifier) one(ctx context.Context, c *probe.Client, pop POP, protocol p
 	if a.Verdict.Passing() && ctx.Err() == nil {
 		a = c.Ask(ctx, probe.Request{URL: u})
 	}
-	if why := t.differs(a); why != "" && ctx.Err() == nil {
+	why := t.differs(a)
+	if why == "" && v.preview != nil && a.Header.Get("X-Robots-Tag") != "noindex" {
+		why = "it lets robots find a preview"
+	}
+	if why != "" && ctx.Err() == nil {
 		return &Difference{POP: pop.Name, Protocol: protocol, URL: u.String(), Verdict: a.Verdict, Why: why}, a.Certificate
 	}
 	return nil, a.Certificate

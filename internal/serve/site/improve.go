@@ -25,6 +25,8 @@ const (
 	maxCoded = 8 << 20
 	// snapshotEvery is how often codings that are ready go live.
 	snapshotEvery = time.Second
+	// restFor is how long nothing is begun while something else is more urgent.
+	restFor = 100 * time.Millisecond
 )
 
 // codings are those that are made of every file worth coding.
@@ -39,6 +41,7 @@ type improver struct {
 	budget  int64
 	slots   *slots
 	publish func(*Site)
+	busy    func() bool // see LiveOptions
 
 	used atomic.Int64
 	full atomic.Bool // something had no room: larger files need not be tried
@@ -90,6 +93,7 @@ func (im *improver) each(ctx context.Context, slots chan struct{}, do func(conte
 		if a.document || ctx.Err() != nil {
 			continue
 		}
+		im.rest(ctx)
 		select {
 		case <-ctx.Done():
 		case slots <- struct{}{}:
@@ -103,6 +107,16 @@ func (im *improver) each(ctx context.Context, slots chan struct{}, do func(conte
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	im.flush()
+}
+
+// rest waits for as long as something else is more urgent.
+func (im *improver) rest(ctx context.Context) {
+	for im.busy != nil && im.busy() && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(restFor):
+		}
+	}
 }
 
 func (im *improver) current() *Site {
@@ -274,19 +288,19 @@ func (im *improver) code(a *asset, level encode.Level) (*asset, error) {
 // codeOne returns content in a coding, or nothing if that is not smaller.
 func (im *improver) codeOne(a *asset, content []byte, coding encode.Coding, level encode.Level) ([]byte, error) {
 	if level == encode.Best {
-		if data, ok := im.fromCache(a, coding); ok {
-			return data, nil
-		}
+		return im.cache.Make(a.hash, coding, level, func() ([]byte, error) { return smaller(content, coding, level) })
 	}
+	return smaller(content, coding, level)
+}
+
+// smaller returns content in a coding, or nothing if that is not smaller.
+func smaller(content []byte, coding encode.Coding, level encode.Level) ([]byte, error) {
 	data, err := encode.Encode(nil, content, coding, level)
 	if err != nil {
 		return nil, fmt.Errorf("code as %s: %w", coding, err)
 	}
 	if len(data) >= len(content) {
 		data = nil
-	}
-	if level == encode.Best && im.cache != nil {
-		_ = im.cache.Put(a.hash, coding, level, data) // a cache that can't be written is none
 	}
 	return data, nil
 }

@@ -22,6 +22,9 @@ type LiveOptions struct {
 	History string
 	// Codings keeps the best codings between runs; nil keeps none.
 	Codings *encode.Cache
+	// Busy reports whether the process has something to do that is more urgent than
+	// better codings: none is begun while it has. nil is never.
+	Busy func() bool
 	// Log is told of changes and of mistakes; nil means nobody is.
 	Log *slog.Logger
 }
@@ -126,7 +129,7 @@ func (l *Live) Run(ctx context.Context) error {
 
 func (l *Live) improver() *improver {
 	return &improver{
-		cache: l.live.Codings, store: l.options.Store, budget: l.options.Budget, slots: l.slots, publish: l.current.Store,
+		cache: l.live.Codings, store: l.options.Store, budget: l.options.Budget, slots: l.slots, publish: l.current.Store, busy: l.live.Busy,
 		history: l.history, site: l.Site(), ready: make(map[int]*asset), last: time.Now(),
 	}
 }

@@ -9,7 +9,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"pennyfarthing/internal/encode"
 	"pennyfarthing/internal/serve/body"
@@ -103,6 +106,17 @@ func TestCodingsThatCameStayWithTheirContent(t *testing.T) {
 	}
 	if got := askFor(t, second, "/none", "br"); got.status != http.StatusNotFound || got.header.Get("Content-Encoding") != "br" || got.decoded(t) != text(2, 4000) {
 		t.Errorf("the error document: %d %v", got.status, got.header)
+	}
+}
+
+func TestWhatTheSiteBeforeHadIsNotAskedForOnceMore(t *testing.T) {
+	store := newObjects(t)
+	o := Options{Store: body.NewStore("")}
+	first := compileRelease(t, o, store.release(t, files{"a.txt": text(1, 4000), "b.txt": text(2, 4000)}), nil)
+	store.forget()
+	compileRelease(t, o, store.release(t, files{"a.txt": text(1, 4000), "b.txt": text(2, 4000), "c.txt": text(3, 4000)}), first)
+	if _, asked := store.reads(); asked != len(codings) {
+		t.Errorf("the store is asked %d times, want %d: for the codings of the one file that is new", asked, len(codings))
 	}
 }
 
@@ -334,4 +348,35 @@ func TestReleasesAreNeverMixed(t *testing.T) {
 	}
 	close(stop)
 	others.Wait()
+}
+
+func TestNoCodingIsBegunWhileSomethingIsMoreUrgent(t *testing.T) {
+	s := compileRelease(t, Options{Store: body.NewStore("")}, newObjects(t).release(t, files{"a.txt": text(1, 4000)}), nil)
+	synctest.Test(t, func(t *testing.T) {
+		var busy, published atomic.Bool
+		busy.Store(true)
+		im := &improver{
+			store: body.NewStore(""), slots: newSlots(), history: &history{Names: make(map[string]string)}, site: s, ready: make(map[int]*asset), last: time.Now(),
+			publish: func(*Site) { published.Store(true) }, busy: busy.Load,
+		}
+		done := make(chan error)
+		go func() { done <- im.run(t.Context()) }()
+		time.Sleep(time.Hour)
+		if published.Load() {
+			t.Error("codings were made meanwhile")
+		}
+		busy.Store(false)
+		check(t, <-done)
+		if !published.Load() {
+			t.Error("no codings were made afterwards")
+		}
+	})
+}
+
+func TestAnImproverThatRestsCanBeStopped(t *testing.T) {
+	s := compileRelease(t, Options{Store: body.NewStore("")}, newObjects(t).release(t, files{"a.txt": text(1, 4000)}), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	im := &improver{site: s, slots: newSlots(), ready: make(map[int]*asset), busy: func() bool { return true }}
+	check(t, im.run(ctx))
 }

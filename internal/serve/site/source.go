@@ -150,11 +150,16 @@ func (c *compiler) loadReleased(f SourceFile, inMemory bool) (*asset, error) {
 	} else if err := c.fill(a, old, f, inMemory); err != nil {
 		return nil, c.unreadable(f.Name, fmt.Errorf("object %x: %w", f.Hash, err))
 	}
-	for _, coding := range codings { // that it has from old
+	known := old != nil && c.prev.released // then it has what was delivered: [Live.Improve] has seen to what came later
+	for _, coding := range codings {       // that it has from old
 		if !c.room(a.sizes[coding]) {
 			a.forms[coding], a.sizes[coding] = nil, 0
 			a.tried, a.done = false, false // there may be room in the next site
+			known = false
 		}
+	}
+	if known {
+		return a, nil
 	}
 	if err := c.deliver(a, f); err != nil {
 		return nil, c.unreadable(f.Name, err)
@@ -295,8 +300,7 @@ func (d *diskFile) head() ([]byte, error) {
 }
 
 // deliver gives an asset the codings that came with the release, as far as the
-// memory budget goes. What it has of them already is not asked for again:
-// [Live.Improve] is for those that came later.
+// memory budget goes. What it has of them already is not asked for again.
 func (c *compiler) deliver(a *asset, f SourceFile) error {
 	if !a.takesCodings() {
 		return nil
