@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -208,9 +209,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer = lies(r.URL.Path, answer)
 		resp.Header.Del("Content-Length")
 	}
-	for name, values := range resp.Header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), resp.Header)
 	w.WriteHeader(resp.StatusCode)
 	_, _ = io.Copy(w, bytes.NewReader(answer)) // who asked may be gone
 }
