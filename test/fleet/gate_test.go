@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"io"
@@ -32,6 +33,8 @@ const (
 type gate struct {
 	addr   string
 	client *http.Client
+
+	passing sync.RWMutex // is held for reading by each request that is under way
 
 	mu    sync.Mutex                              // guards what follows
 	to    string                                  // address of the agent
@@ -142,8 +145,11 @@ func (g *gate) seen() []string {
 	return append([]string(nil), g.names...)
 }
 
-// acknowledged is the release that the agent has last said to serve, "" for none.
+// acknowledged is the release that the agent has last said to serve, "" for none. It
+// waits for the requests that are under way.
 func (g *gate) acknowledged() string {
+	g.passing.Lock()
+	defer g.passing.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.heads) == 0 {
@@ -174,6 +180,8 @@ func (g *gate) enter(r *http.Request) (to string, s *stop) {
 
 // ServeHTTP passes a request on.
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.passing.RLock()
+	defer g.passing.RUnlock()
 	to, stopped := g.enter(r)
 	if stopped.when == before {
 		stopped.hold()
@@ -183,7 +191,8 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if stopped.when == during {
 		body = &broken{in: r.Body, then: stopped.hold}
 	}
-	out, err := http.NewRequestWithContext(r.Context(), r.Method, "https://"+to+r.URL.RequestURI(), body)
+	// Whoever asked may be killed: what the agent answers is noted all the same.
+	out, err := http.NewRequestWithContext(context.WithoutCancel(r.Context()), r.Method, "https://"+to+r.URL.RequestURI(), body)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}

@@ -140,8 +140,8 @@ func (c *cluster) whole(what string, old, next int) {
 // wrong with it.
 func (n *node) keepsItsWord(what string) {
 	n.c.t.Helper()
-	s := n.status()
-	if want := n.gate.acknowledged(); s.Active != want || s.Head == nil || s.Head.Release != want || s.Error != "" {
+	want := n.gate.acknowledged()
+	if s := n.status(); s.Active != want || s.Head == nil || s.Head.Release != want || s.Error != "" {
 		n.c.t.Errorf("%s: %s serves %.10s with the head %+v and %q, and has acknowledged %.10s", what, n.name, s.Active, s.Head, s.Error, want)
 	}
 }
