@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pennyfarthing/internal/fleet/api"
 	"pennyfarthing/internal/fleet/config"
 	"pennyfarthing/internal/fleet/control"
 	"pennyfarthing/internal/fleet/keys"
@@ -26,6 +27,12 @@ type deployOptions struct {
 	dryRun  bool
 	catchUp bool
 	best    bool
+	preview bool
+	expires string // how long a preview lasts; "" is what the fleet file says
+	promote string // a release by its first digits; "" is none
+	end     string // the host of a preview; "" is none
+
+	shown time.Duration // how long a preview lasts; 0 is none
 }
 
 func newDeploy(g *globals, env Env) *cobra.Command {
@@ -42,8 +49,12 @@ A POP that cannot be reached does not stop the others, unless --all is given; it
 brought up to the rest by the next deploy, or by --catch-up, also from a machine that
 does not have the files. What was interrupted is typed again, and goes on.
 
+With --preview the site is left alone, and the release is to be seen on every POP at
+a host of its own that nobody can guess, until it expires. --promote makes a release
+that the POPs have what visitors see, in the same steps as a deploy, and sends nothing.
+
 In CI all that is needed is a fleet file and a key in PENNY_KEY: see penny key add.`,
-		Example: "  penny deploy\n  penny deploy example.org --dry-run\n  penny deploy example.org --dir ./public --all\n  PENNY_KEY=$(cat ci.key) penny deploy example.org --wait --json",
+		Example: "  penny deploy\n  penny deploy example.org --dry-run\n  penny deploy example.org --dir ./public --all\n  penny deploy example.org --preview --expires 3d\n  penny deploy example.org --promote bd193fbf\n  PENNY_KEY=$(cat ci.key) penny deploy example.org --wait --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runDeploy(cmd.Context(), o, args, env)
 		},
@@ -52,12 +63,52 @@ In CI all that is needed is a fleet file and a key in PENNY_KEY: see penny key a
 	o.add(flags)
 	flags.StringVar(&o.dir, "dir", "", "`directory` to deploy instead of the fleet file's; for one site")
 	addMove(flags, &o.all, &o.wait, &o.dryRun)
-	flags.BoolVar(&o.best, "best", false, "make the best codings here, once it is live, and send them to every POP")
+	flags.BoolVar(&o.best, "best", false, "make the best codings here, once it is live, and send them to POPs that lack them; with --catch-up from any machine")
+	flags.BoolVar(&o.preview, "preview", false, "show the release at a host of its own, and leave the site alone")
+	flags.StringVar(&o.expires, "expires", "", "with --preview, for how `long`, such as 3d; default what [retention] says, 14d")
+	flags.StringVar(&o.promote, "promote", "", "make a `release` that POPs have, by its first digits, what visitors see")
+	flags.StringVar(&o.end, "end-preview", "", "end the preview at a `host` before it expires")
 	flags.BoolVar(&o.catchUp, "catch-up", false, "bring POPs that are behind up to what the others serve, and deploy nothing new")
 	return cmd
 }
 
+// checkPreview finds flags that cannot be meant together.
+func (o *deployOptions) checkPreview(args []string) error {
+	only := map[string]bool{"--preview": o.preview, "--promote": o.promote != "", "--end-preview": o.end != "", "--catch-up": o.catchUp}
+	var asked []string
+	for _, name := range []string{"--preview", "--promote", "--end-preview", "--catch-up"} {
+		if only[name] {
+			asked = append(asked, name)
+		}
+	}
+	switch {
+	case len(asked) > 1:
+		return &usageError{what: asked[0] + " and " + asked[1] + " are two different things", hint: "type one after the other"}
+	case o.expires != "" && !o.preview:
+		return &usageError{what: "--expires is for previews", hint: "penny deploy --preview --expires " + o.expires}
+	case o.best && len(asked) > 0 && !o.catchUp:
+		return &usageError{what: "--best and " + asked[0] + " do not go together", hint: "penny deploy --best sends the best codings once it is live"}
+	case o.dir != "" && (o.promote != "" || o.end != ""):
+		return &usageError{what: asked[0] + " deploys no directory", hint: "leave --dir out"}
+	case o.dryRun && o.end != "":
+		return &usageError{what: "--end-preview has no plan", hint: "penny releases lists the previews"}
+	case len(args) > 1 && (o.promote != "" || o.end != ""):
+		return &usageError{what: asked[0] + " is for one site", hint: "name the one"}
+	}
+	if o.expires == "" {
+		return nil
+	}
+	var err error
+	if o.shown, err = config.ParsePreview(o.expires); err != nil {
+		return &usageError{what: "--expires: " + err.Error(), hint: "penny deploy --preview --expires 3d"}
+	}
+	return nil
+}
+
 func runDeploy(ctx context.Context, o deployOptions, args []string, env Env) error {
+	if err := o.checkPreview(args); err != nil {
+		return err
+	}
 	switch {
 	case o.dir != "" && len(args) != 1:
 		return &usageError{what: "--dir is for one site", hint: "penny deploy example.org --dir " + o.dir}
@@ -72,13 +123,23 @@ func runDeploy(ctx context.Context, o deployOptions, args []string, env Env) err
 	if err != nil {
 		return err
 	}
+	if len(sites) > 1 && (o.promote != "" || o.end != "") {
+		return &usageError{what: fmt.Sprintf("%s has %d sites, and this is about one", file.File, len(sites)), hint: "name it, as in penny deploy " + sites[0].Name}
+	}
+	if o.preview && o.shown == 0 {
+		o.shown = file.Retention.Preview
+	}
 	need := keys.Right{What: keys.Deploy}
 	if len(sites) == 1 { // who may deploy this one need not be allowed all
 		need = mayDeploy(sites[0].Name)
 	}
 	return o.withFleet(ctx, o.globals, env, need, func(ctx context.Context, fleet *control.Fleet, _ *config.Fleet) error {
-		for _, s := range sites {
-			if err := o.deploy(ctx, fleet, s, env); err != nil {
+		told := new(fleet.Compile(file)) // how it differs is said once, and not for every site
+		for i, s := range sites {
+			if i > 0 {
+				told = nil
+			}
+			if err := o.deploy(ctx, fleet, told, s, env); err != nil {
 				return err
 			}
 		}
@@ -113,18 +174,36 @@ func (o *deployOptions) sites(file *config.Fleet, args []string) ([]config.Site,
 	return sites, nil
 }
 
-func (o *deployOptions) deploy(ctx context.Context, fleet *control.Fleet, s config.Site, env Env) error {
+func (o *deployOptions) deploy(ctx context.Context, fleet *control.Fleet, told *api.Config, s config.Site, env Env) error {
 	var r *control.Report
 	var err error
-	if o.catchUp {
-		r, err = fleet.CatchUp(ctx, control.RollbackOptions{Site: s.Name, All: o.all, Wait: o.wait, DryRun: o.dryRun})
-	} else {
-		r, err = fleet.Deploy(ctx, control.DeployOptions{Site: s.Name, Dir: s.Files, Dialect: string(s.Dialect), All: o.all, Wait: o.wait, DryRun: o.dryRun, Best: o.best})
+	move := control.RollbackOptions{Site: s.Name, Release: o.promote, All: o.all, Wait: o.wait, DryRun: o.dryRun}
+	switch {
+	case o.end != "":
+		return o.endPreview(ctx, fleet, s, env)
+	case o.catchUp:
+		move.Best = o.best
+		r, err = fleet.CatchUp(ctx, move)
+	case o.promote != "":
+		r, err = fleet.Promote(ctx, move)
+	default:
+		r, err = fleet.Deploy(ctx, control.DeployOptions{Site: s.Name, Dir: s.Files, Dialect: string(s.Dialect), All: o.all, Wait: o.wait, DryRun: o.dryRun, Best: o.best, Config: told, Preview: o.shown})
 	}
 	if r != nil {
 		err = errors.Join(err, printReport(o.globals, env.Stdout, r, err == nil))
 	}
 	return explain(err)
+}
+
+func (o *deployOptions) endPreview(ctx context.Context, fleet *control.Fleet, s config.Site, env Env) error {
+	if err := fleet.EndPreview(ctx, s.Name, o.end); err != nil {
+		return err
+	}
+	if o.json {
+		return json.NewEncoder(env.Stdout).Encode(map[string]string{"site": s.Name, "ended": o.end})
+	}
+	_, err := fmt.Fprintf(env.Stdout, "%s: the preview at %s has ended\n", s.Name, o.end)
+	return err
 }
 
 // explain says what can be done about what keeps a site from being moved.
@@ -150,6 +229,11 @@ func printReport(g *globals, w io.Writer, r *control.Report, well bool) error {
 	if g.json {
 		return json.NewEncoder(w).Encode(r)
 	}
+	if !g.quiet {
+		if err := printDrift(w, r.Drift); err != nil {
+			return err
+		}
+	}
 	if r.DryRun {
 		return printPlan(w, r)
 	}
@@ -158,7 +242,7 @@ func printReport(g *globals, w io.Writer, r *control.Report, well bool) error {
 	}
 	if r.Nothing {
 		_, err := fmt.Fprintf(w, "%s: nothing to do; %s is live on %d of %d\n", r.Site, control.Short(r.Release), r.Live(), len(r.POPs))
-		return errors.Join(err, printBehind(w, r))
+		return errors.Join(err, printBehind(w, r), printRefined(w, r))
 	}
 	_, _ = fmt.Fprintf(w, "%s: %s changed, %d added, %d removed, of %s (%s)\n", r.Site, count(r.Changed, "file"), r.Added, r.Removed, count(r.Files, "file"), bytes(r.Bytes))
 	for _, note := range r.Notes {
@@ -175,13 +259,33 @@ func printReport(g *globals, w io.Writer, r *control.Report, well bool) error {
 		}
 		_ = table.Flush() // the last line has the error
 	}
-	_, _ = fmt.Fprintf(w, "%s: live on %d of %d in %s, %s\n", control.Short(r.Release), r.Live(), len(r.POPs), seconds(r.Took), verified(r))
-	err := printBehind(w, r)
-	if r.Refined.Objects > 0 {
-		_, err = fmt.Fprintf(w, "the best codings of %s (%s) were sent behind, in %s\n", count(r.Refined.Objects, "file"), bytes(r.Refined.Bytes), seconds(r.Refining))
+	if r.Preview != nil {
+		return printPreview(g, w, r)
 	}
+	_, _ = fmt.Fprintf(w, "%s: live on %d of %d in %s, %s\n", control.Short(r.Release), r.Live(), len(r.POPs), seconds(r.Took), verified(r))
+	err := errors.Join(printBehind(w, r), printRefined(w, r))
 	if r.Previous != "" && r.Kind != control.CatchUp && !g.quiet {
 		_, err = fmt.Fprintf(w, "to go back to %s: penny rollback %s\n", control.Short(r.Previous), r.Site)
+	}
+	return err
+}
+
+// printRefined prints what was sent behind the release.
+func printRefined(w io.Writer, r *control.Report) error {
+	if r.Refined.Objects == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "the best codings of %s (%s) were sent behind, in %s\n", count(r.Refined.Objects, "file"), bytes(r.Refined.Bytes), seconds(r.Refining))
+	return err
+}
+
+// printPreview prints where a preview is to be seen.
+func printPreview(g *globals, w io.Writer, r *control.Report) error {
+	_, _ = fmt.Fprintf(w, "%s: a preview on %d of %d in %s, %s\n", control.Short(r.Release), r.Live(), len(r.POPs), seconds(r.Took), verified(r))
+	err := printBehind(w, r)
+	_, _ = fmt.Fprintf(w, "%s\n", r.Preview.URL)
+	if !g.quiet {
+		_, err = fmt.Fprintf(w, "until %s; to make it live: penny deploy %s --promote %s\n", r.Preview.Expires.Local().Format(time.DateTime), r.Site, control.Short(r.Release))
 	}
 	return err
 }
@@ -239,7 +343,11 @@ func printPlan(w io.Writer, r *control.Report) error {
 		return err
 	}
 	_, _ = fmt.Fprintf(w, "%s: %s changed, %d added, %d removed, of %s (%s)\n", r.Site, count(r.Changed, "file"), r.Added, r.Removed, count(r.Files, "file"), bytes(r.Bytes))
-	_, _ = fmt.Fprintf(w, "%s of release %s as generation %d would be:\n", p.Kind, control.Short(p.Release), p.Generation)
+	as := fmt.Sprintf(" as generation %d", p.Generation)
+	if p.Kind == control.Preview {
+		as = ""
+	}
+	_, _ = fmt.Fprintf(w, "%s of release %s%s would be:\n", p.Kind, control.Short(p.Release), as)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	waves := p.Waves
 	if p.Undo != nil {
@@ -279,6 +387,8 @@ func stepText(s control.Step) string {
 		return fmt.Sprintf("send about %s (%s)", count(s.Expected.Objects, "file"), bytes(s.Expected.Bytes))
 	case control.ActionActivate:
 		return fmt.Sprintf("activate %s", control.Short(s.Release))
+	case control.ActionPreview:
+		return "show " + control.Short(s.Release) + " at a host of its own"
 	case control.ActionLease, control.ActionOffer, control.ActionStage, control.ActionKnock, control.ActionVerify, control.ActionUnlease, control.ActionRefine:
 	}
 	return string(s.Do)

@@ -132,7 +132,7 @@ func (p *eventPrinter) show(e control.Event) {
 	case control.EventProgress:
 		p.sending[e.POP] = e
 		p.line(e.Time, p.progress(e))
-	case control.EventStep:
+	case control.EventStep, control.EventRoster:
 	}
 }
 

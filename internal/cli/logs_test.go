@@ -61,7 +61,8 @@ func TestTopCountsByPOPAndByWhatIsAskedFor(t *testing.T) {
 	c := newCounter()
 	for _, l := range []api.LogLine{
 		accessLine("au", "/a", 200, ""), accessLine("au", "/a", 200, ""), accessLine("au", "/b", 404, ""),
-		accessLine("ny", "/a", 200, `,"sample":10`), accessLine("ny", "/c", 503, ""), {POP: "ny", Kind: "access", Access: json.RawMessage(`[]`)},
+		accessLine("ny", "/a", 200, `,"sample":10`), accessLine("ny", "/c", 503, ""),
+		{POP: "ny", Kind: "access", Access: json.RawMessage(`[]`)},
 	} {
 		if err := c.add(l); err != nil {
 			t.Fatal(err)

@@ -77,7 +77,7 @@ func newReleases(g *globals, env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "releases SITE",
 		Short:   "List the releases of a site",
-		Long:    "Lists the releases of a site that POPs have, the newest first, with who deployed\nthem, which POPs serve them, and which could at once.",
+		Long:    "Lists the releases of a site that POPs have, the newest first, with who deployed\nthem, which POPs serve them, and which could at once; and, for who may deploy the site,\nwhere previews are to be seen.",
 		Example: "  penny releases example.org\n  penny releases example.org --json",
 		Args:    oneSite,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -108,6 +108,11 @@ func printReleases(g *globals, env Env, list releaseList) error {
 		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", control.Short(r.Release.Release), r.Time.Local().Format(time.DateTime), r.By, r.Files, bytes(r.Bytes), names(r.Live), names(r.Staged))
 	}
 	err := w.Flush()
+	for _, r := range list.Releases {
+		for _, p := range r.Previews {
+			_, err = fmt.Fprintf(env.Stdout, "preview of %s until %s, on %s: %s\n", control.Short(p.Release), p.Expires.Local().Format(time.DateTime), names(p.POPs), p.URL)
+		}
+	}
 	for _, b := range list.Behind {
 		_, err = fmt.Fprintf(env.Stdout, "not asked: %s: %s\n", b.POP, b.Why)
 	}

@@ -85,7 +85,7 @@ func newRoot(g *globals, env Env) *cobra.Command {
 	flags.BoolVar(&g.quiet, "quiet", false, "print results and errors only")
 	flags.StringVar(&g.state, "state", "", "state `directory` (default $PENNY_STATE, or penny's directory under the user's)")
 	root.AddCommand(
-		newAgent(g, env), newCheck(g, env), newDeploy(g, env), newDiff(g, env), newInit(g, env), newKey(g, env), newLogs(g, env), newPull(g, env), newReleases(g, env), newRollback(g, env),
+		newAgent(g, env), newApply(g, env), newCheck(g, env), newControl(g, env), newDeploy(g, env), newDiff(g, env), newInit(g, env), newKey(g, env), newLogs(g, env), newPull(g, env), newReleases(g, env), newRollback(g, env),
 		newServe(g, env), newSimnet(g, env), newStatus(g, env), newSweep(g, env), newTop(g, env), newUp(g, env), newVerify(g, env), newVersion(g, env),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = true

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"sync"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -81,7 +82,14 @@ func runUp(ctx context.Context, o upOptions, env Env) error {
 	fleetOptions := up.FleetOptions{
 		Common: common, Fleet: fleet, Version: buildVersion(), Getenv: env.Getenv, Passphrase: env.passphrase("the owner's key of " + fleet.Name),
 	}
+	end := func() {}
+	if !o.json { // where the log has warnings
+		printer := newEventPrinter(o.globals, env)
+		fleetOptions.Events, end = printer.show, sync.OnceFunc(printer.end)
+	}
+	defer end()
 	return up.Fleet(ctx, fleetOptions, func(r up.Running) {
+		end()
 		if o.json { // where the text has notes
 			logSkipped(ctx, common.Log, r.Skipped)
 		}

@@ -11,6 +11,7 @@ type Headers struct {
 	dialect Dialect
 	blocks  []block
 	index   index
+	last    []Edit // of [Headers.Then]
 }
 
 // An Op is what an Edit does.
@@ -89,6 +90,18 @@ func (h *Headers) DependsOnHost() bool {
 	return h != nil && slices.ContainsFunc(h.blocks, func(b block) bool { return b.host != nil })
 }
 
+// Then returns the same rules with edits that come after those of every block, for
+// every request: what holds whatever somebody has written. Of nil it returns these
+// edits alone.
+func (h *Headers) Then(edits ...Edit) *Headers {
+	if h == nil {
+		h = newHeaders("", Netlify, nil)
+	}
+	with := *h
+	with.last = append(slices.Clip(h.last), edits...)
+	return &with
+}
+
 // Match returns what the blocks that match the request do to the fields that the
 // server would send, in order.
 //
@@ -114,7 +127,7 @@ func (h *Headers) Match(req Request) []Edit {
 			edits = h.add(edits, b, values, set)
 		}
 	}
-	return edits
+	return append(edits, h.last...)
 }
 
 func (b *block) match(host, path string) ([]string, bool) {

@@ -250,3 +250,24 @@ func carryOut(fields map[string][]string, edits []rules.Edit) {
 		}
 	}
 }
+
+func TestWhatComesThenComesLast(t *testing.T) {
+	last := rules.Edit{Op: rules.Set, Name: "Cache-Control", Value: "private"}
+	h, err := rules.ParseHeaders("_headers", []byte("/*\n  Cache-Control: public\n/x\n  X-Own: yes\n"), rules.Netlify)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := h.Then(last)
+	for path, before := range map[string]int{"/": 1, "/x": 2} {
+		if got := with.Match(rules.Request{Path: path}); len(got) != before+1 || got[before] != last {
+			t.Errorf("%s: %+v", path, got)
+		}
+		if got := h.Match(rules.Request{Path: path}); len(got) != before {
+			t.Errorf("%s without it: %+v", path, got)
+		}
+	}
+	var none *rules.Headers
+	if got := none.Then(last).Match(rules.Request{Path: "/any"}); len(got) != 1 || got[0] != last {
+		t.Errorf("of no rules: %+v", got)
+	}
+}

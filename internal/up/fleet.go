@@ -28,6 +28,9 @@ type FleetOptions struct {
 	// if the owner's key is encrypted and needed.
 	Getenv     func(string) string
 	Passphrase func() (string, error)
+	// Events is told how the deploys at the start go on; nil writes to Log what is
+	// worth a warning.
+	Events func(control.Event)
 }
 
 // Demo returns the fleet that `penny up` runs without a fleet file.
@@ -222,7 +225,11 @@ func (f *fleet) settle(ctx context.Context) error {
 	if err := where.Write(f.State, f.Fleet.Name); err != nil {
 		return err
 	}
-	c, err := control.Open(control.Options{StateDir: f.State, ID: f.id, POPs: &where, Events: f.tell})
+	events := f.Events
+	if events == nil {
+		events = f.warn
+	}
+	c, err := control.Open(control.Options{StateDir: f.State, ID: f.id, POPs: &where, Events: events})
 	if err != nil {
 		return err
 	}
@@ -263,8 +270,8 @@ func (f *fleet) settleBy(ctx context.Context, c *control.Fleet) error {
 	return f.look(ctx, c)
 }
 
-// tell passes on what is worth knowing about a deploy.
-func (f *fleet) tell(e control.Event) {
+// warn logs what is worth a warning about a deploy.
+func (f *fleet) warn(e control.Event) {
 	switch e.Kind { //nolint:exhaustive // the others are progress
 	case control.EventRetry, control.EventBehind, control.EventUndo:
 		f.Log.LogAttrs(context.Background(), slog.LevelWarn, "deploy not straight", slog.String("event", string(e.Kind)), slog.String("site", e.Site), slog.String("pop", e.POP), slog.String("why", e.Text))

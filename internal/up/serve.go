@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"pennyfarthing/internal/fleet/control"
 	"pennyfarthing/internal/fleet/keys"
 	"pennyfarthing/internal/mistake"
 	"pennyfarthing/internal/rules"
@@ -208,7 +209,7 @@ func (o ServeOptions) names() ([]string, []netip.Addr) {
 }
 
 func loopback() []netip.Addr {
-	return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
+	return control.LocalAddresses()
 }
 
 // openCA opens the CA in dir, constrained to names and addresses; loopback is

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -35,7 +36,7 @@ type runningSite struct {
 }
 
 // WelcomeName is what the built-in site is called.
-const WelcomeName = "welcome" + localhost
+const WelcomeName = control.WelcomeSite
 
 // localhost ends the names that every system takes for this machine (RFC 6761 §6.3).
 const localhost = ".localhost"
@@ -65,7 +66,7 @@ func (f *fleet) chooseSites() error {
 		sites = []config.Site{welcome}
 	}
 	for i, s := range slices.Concat(sites, optout) {
-		site := runningSite{Site: s, hosts: names(s, i == 0)}
+		site := runningSite{Site: s, hosts: control.LocalNames(s, i == 0)}
 		if i == 0 {
 			for _, addr := range loopback() {
 				site.hosts = append(site.hosts, addr.String())
@@ -92,80 +93,64 @@ func (f *fleet) startable() []config.Site {
 	return sites
 }
 
-// names returns the names that a site answers to on this machine: its own, and
-// those that browsers find here without any help.
-func names(s config.Site, first bool) []string {
-	var all []string
-	for _, name := range append([]string{s.Name}, s.Hosts...) {
-		all = append(all, name)
-		if !strings.HasSuffix(name, localhost) && name != "localhost" {
-			all = append(all, name+localhost)
-		}
-	}
-	if first && !slices.Contains(all, "localhost") {
-		all = append(all, "localhost")
-	}
-	return all
-}
-
 // openCA opens the fleet's CA for browsers, which can vouch for the fleet's names
 // and for this machine only.
 func (f *fleet) openCA(sites []config.Site) (*keys.CA, error) {
 	all := []string{"localhost"}
 	for _, s := range sites {
-		all = append(all, names(s, false)...)
+		all = append(all, control.LocalNames(s, false)...)
 	}
 	return openCA(filepath.Join(f.State, "ca", "fleet-"+f.Fleet.Name), f.Fleet.Name, all, nil)
 }
 
-// configuration is what the agents are told. No site has HSTS: a browser that has
-// seen it for localhost lets nothing else on this machine be tried without TLS.
+// configuration is what the agents are told: as penny apply would say it.
 func (f *fleet) configuration() api.Config {
-	e := f.Fleet.Edge
-	c := api.Config{Edge: api.ConfigEdge{
-		ProxyProtocol: e.ProxyProtocol, HeaderBytes: e.Limits.HeaderBytes, HeaderFields: e.Limits.HeaderFields,
-		HeaderTimeout: int64(e.Limits.HeaderTimeout / time.Second), IdleTimeout: int64(e.Limits.IdleTimeout / time.Second),
-		MinRate: int64(e.Limits.MinRate), ConnectionsPerClient: e.Limits.ConnectionsPerClient, StreamsPerConnection: e.Limits.StreamsPerConnection,
-	}}
-	for _, p := range e.TrustedProxies {
-		c.Edge.TrustedProxies = append(c.Edge.TrustedProxies, p.String())
-	}
+	served := *f.Fleet
+	served.Sites = nil
 	for _, s := range f.sites {
-		others := slices.DeleteFunc(slices.Clone(s.hosts), func(host string) bool { return host == s.Name })
-		c.Sites = append(c.Sites, api.ConfigSite{Name: s.Name, Hosts: others, Dialect: string(s.Dialect)})
+		served.Sites = append(served.Sites, s.Site)
 	}
-	return c
+	return control.CompileLocal(&served)
 }
 
 // renewSiteUnder is what is left of a site's certificate when it is replaced.
 const renewSiteUnder = 30 * 24 * time.Hour
 
-// sendCertificates gives the POPs a certificate for each site, where they have none
-// that will do.
+// sendCertificates gives the POPs a certificate for each site and one for its previews,
+// where they have none that will do.
 func (f *fleet) sendCertificates(ctx context.Context, c *control.Fleet, seen []control.Observation) error {
 	for _, s := range f.sites {
 		covered := slices.DeleteFunc(slices.Clone(s.hosts), func(host string) bool { return net.ParseIP(host) != nil })
-		addrs := loopback() // in all of them: a visitor who names no host gets any
-		want := slices.Clone(covered)
-		for _, addr := range addrs {
-			want = append(want, addr.String())
-		}
-		if !f.ca.Fresh() && !slices.ContainsFunc(seen, func(o control.Observation) bool { return !hasCertificate(o.Status, s.Name, want) }) {
-			continue
-		}
-		pair, err := f.ca.Issue(covered, addrs)
-		if err != nil {
+		// In all of them are the addresses: a visitor who names no host gets any.
+		if err := f.sendCertificate(ctx, c, seen, s.Name, covered, loopback()); err != nil {
 			return err
 		}
-		text, err := encodePair(pair)
-		if err != nil {
-			return err
-		}
-		if err := c.SetCertificate(ctx, s.Name, text); err != nil {
+		previews := "*." + api.PreviewZone + "." + visible(s.Name)
+		if err := f.sendCertificate(ctx, c, seen, previews, []string{previews}, nil); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// sendCertificate gives the POPs one certificate, unless all have one that will do.
+func (f *fleet) sendCertificate(ctx context.Context, c *control.Fleet, seen []control.Observation, name string, covered []string, addrs []netip.Addr) error {
+	want := slices.Clone(covered)
+	for _, addr := range addrs {
+		want = append(want, addr.String())
+	}
+	if !f.ca.Fresh() && !slices.ContainsFunc(seen, func(o control.Observation) bool { return !hasCertificate(o.Status, name, want) }) {
+		return nil
+	}
+	pair, err := f.ca.Issue(covered, addrs)
+	if err != nil {
+		return err
+	}
+	text, err := encodePair(pair)
+	if err != nil {
+		return err
+	}
+	return c.SetCertificate(ctx, name, text)
 }
 
 // hasCertificate reports whether a POP shows a certificate for these names and no

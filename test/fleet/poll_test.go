@@ -21,10 +21,18 @@ type poller struct {
 
 	mu      sync.Mutex     // guards what follows
 	seen    map[string]int // pages of each version
+	open    []opened       // pages that somebody has open, the latest last
+	late    int            // assets of such pages that were asked for
 	assets  int
 	strayed int // assets whose page came from another POP
 	wrong   []string
 }
+
+// An opened is a page that somebody has open.
+type opened struct{ asset, version string }
+
+// maxOpen is how many pages are open at a time: some of many versions.
+const maxOpen = 2000
 
 func newPoller(t *testing.T, r running) *poller {
 	t.Helper()
@@ -81,6 +89,7 @@ func (p *poller) visit(turn int) {
 	if of != version {
 		p.complain("%s, which a page of version %s names, is of version %s", named[1], version, of)
 	}
+	p.later(turn, client, coding)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen[version]++
@@ -88,6 +97,30 @@ func (p *poller) visit(turn int) {
 	if at != from {
 		p.strayed++
 	}
+	if p.open = append(p.open, opened{named[1], version}); len(p.open) > maxOpen {
+		p.open = p.open[len(p.open)-maxOpen:]
+	}
+}
+
+// later asks for what a page names that has been open for a while.
+func (p *poller) later(turn int, client *http.Client, coding string) {
+	p.mu.Lock()
+	if len(p.open) == 0 {
+		p.mu.Unlock()
+		return
+	}
+	page := p.open[turn*31%len(p.open)]
+	p.mu.Unlock()
+	_, of, ok := p.ask(client, turn/3%len(p.fleet.POPs), page.asset, coding)
+	if !ok {
+		return
+	}
+	if of != page.version {
+		p.complain("%s, which a page of version %s names, is of version %s later", page.asset, page.version, of)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.late++
 }
 
 // ask asks one POP for one thing, and returns it with its version.
@@ -159,11 +192,11 @@ func TestVisitorsSeeWholeReleasesThroughoutFiftyDeploysAndRollbacks(t *testing.T
 	}
 	close(stop)
 	polling.Wait()
-	t.Logf("%d deploys and %d rollbacks; %d pages of %d versions, and %d assets, of which %d were asked at another POP than their page", deploys, rollbacks, p.assets, len(p.seen), p.assets, p.strayed)
+	t.Logf("%d deploys and %d rollbacks; %d pages of %d versions with their assets, of which %d were asked at another POP than their page, and %d later", deploys, rollbacks, p.assets, len(p.seen), p.strayed, p.late)
 	if len(p.wrong) > 0 {
 		t.Errorf("%d answers were wrong, these among them:\n%s", len(p.wrong), strings.Join(p.wrong[:min(20, len(p.wrong))], "\n"))
 	}
-	if len(p.seen) < deploys/2 || p.strayed < moves {
+	if len(p.seen) < deploys/2 || p.strayed < moves || p.late < moves {
 		t.Errorf("so little was asked that nothing is proved: %v", p.seen)
 	}
 }

@@ -282,9 +282,20 @@ func (a *Agent) lives() []*site.Live {
 func (a *Agent) table() (*edge.Table, error) {
 	config := a.config.Load()
 	var routes []edge.Route
+	taken := make(map[string]bool)
+	for _, s := range a.allSites() {
+		if !a.served(s.name) {
+			continue
+		}
+		hosts := config.hosts(s.name)
+		for _, host := range hosts {
+			taken[host] = true
+		}
+		routes = append(routes, edge.Route{Hosts: hosts, Site: s.live})
+	}
 	for _, s := range a.allSites() {
 		if a.served(s.name) {
-			routes = append(routes, edge.Route{Hosts: config.hosts(s.name), Site: s.live})
+			routes = append(routes, a.previewRoutes(s, taken)...)
 		}
 	}
 	return edge.NewTable(routes...)

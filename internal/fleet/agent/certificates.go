@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -163,8 +164,12 @@ func (a *Agent) showCertificates() error {
 	return nil
 }
 
+// edgeCertificates are in the order of their names, wildcards last: visitors who name
+// no host are shown the first.
 func (a *Agent) edgeCertificates() (*edge.Certificates, error) {
-	sorted := slices.SortedFunc(maps.Values(*a.certs.Load()), func(x, y *siteCertificate) int { return strings.Compare(x.name, y.name) })
+	sorted := slices.SortedFunc(maps.Values(*a.certs.Load()), func(x, y *siteCertificate) int {
+		return cmp.Or(wildcards(x)-wildcards(y), strings.Compare(x.name, y.name))
+	})
 	pairs := make([]*tls.Certificate, 0, len(sorted)+1)
 	for _, c := range sorted {
 		pairs = append(pairs, c.pair)
@@ -177,6 +182,14 @@ func (a *Agent) edgeCertificates() (*edge.Certificates, error) {
 		pairs = append(pairs, stand)
 	}
 	return edge.NewCertificates(true, pairs...)
+}
+
+// wildcards is 1 for a certificate that is named after its wildcard, and otherwise 0.
+func wildcards(c *siteCertificate) int {
+	if strings.HasPrefix(c.name, "*.") {
+		return 1
+	}
+	return 0
 }
 
 // standIn makes a certificate that is for no site: a listener with TLS needs one,

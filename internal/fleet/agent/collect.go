@@ -28,6 +28,9 @@ func (a *Agent) collect(ctx context.Context) (api.CollectResult, error) {
 	}
 	defer a.collecting.Unlock()
 	ctx = context.WithoutCancel(ctx) // half of it would be done again
+	if err := a.endPreviews(ctx); err != nil {
+		return api.CollectResult{}, err
+	}
 	keep := make(map[release.Hash]bool)
 	for _, s := range a.allSites() {
 		kept, err := a.retain(ctx, s)
@@ -61,6 +64,9 @@ func (a *Agent) retain(ctx context.Context, s *hostedSite) (map[release.Hash]boo
 		serving = append(serving, s.head.release)
 	}
 	keep := keepers(s.records, serving, a.config.Load().Retention, a.o.Now())
+	for _, p := range s.previews {
+		keep[p.id] = true
+	}
 	var drop []release.Hash
 	for id := range s.records {
 		if !keep[id] {

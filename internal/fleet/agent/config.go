@@ -130,6 +130,9 @@ func checkConfig(c *api.Config) error {
 	if _, err := trustedProxies(c.Edge); err != nil {
 		add("%v", err)
 	}
+	for _, what := range checkMap(c) {
+		add("%s", what)
+	}
 	for name, n := range map[string]int64{
 		"header_bytes": int64(c.Edge.HeaderBytes), "header_fields": int64(c.Edge.HeaderFields), "header_timeout": c.Edge.HeaderTimeout,
 		"idle_timeout": c.Edge.IdleTimeout, "min_rate": c.Edge.MinRate, "connections_per_client": int64(c.Edge.ConnectionsPerClient),
@@ -140,6 +143,34 @@ func checkConfig(c *api.Config) error {
 		}
 	}
 	return wrong.Err()
+}
+
+// checkMap finds what cannot be meant of the POPs, and of who answers whom.
+func checkMap(c *api.Config) (wrong []string) {
+	const most = 1000 // POPs, and countries
+	if len(c.POPs) > most || len(c.Steer.Countries)+len(c.Steer.Continents) > most {
+		return []string{fmt.Sprintf("it has more than %d POPs, or countries", most)}
+	}
+	known := make(map[string]bool)
+	for _, p := range c.POPs {
+		if !isSiteName(p.Name) || known[p.Name] {
+			wrong = append(wrong, fmt.Sprintf("%.80q is not the name of a POP, or there twice", p.Name))
+		}
+		known[p.Name] = true
+		for _, address := range p.Addresses {
+			if _, err := netip.ParseAddr(address); err != nil {
+				wrong = append(wrong, fmt.Sprintf("POP %s: %.80q is not an address", p.Name, address))
+			}
+		}
+	}
+	for _, places := range []map[string]string{c.Steer.Continents, c.Steer.Countries} {
+		for place, pop := range places {
+			if !known[pop] {
+				wrong = append(wrong, fmt.Sprintf("%.80q is answered by %.80q, which is no POP", place, pop))
+			}
+		}
+	}
+	return wrong
 }
 
 func trustedProxies(e api.ConfigEdge) ([]netip.Prefix, error) {

@@ -26,6 +26,7 @@ const (
 	sitesDir      = "sites"
 	headFile      = "head.json"
 	releasesDir   = "releases"
+	previewsDir   = "previews"
 	certsDir      = "certificates"
 )
 

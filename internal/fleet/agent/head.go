@@ -65,6 +65,9 @@ func (a *Agent) putHead(c *call) error {
 			Hint:    "somebody else has deployed meanwhile; look at penny status, and deploy again",
 		}
 	}
+	if err := a.mayLeap(has, next); err != nil {
+		return err
+	}
 	rec, ok := s.record(next.release)
 	if !ok || rec.Staged.IsZero() {
 		return notStaged(s.name, next.release.Short())
@@ -87,6 +90,24 @@ func (a *Agent) putHead(c *call) error {
 	a.log.LogAttrs(ctx, slog.LevelInfo, "release activated", slog.String("site", s.name), slog.String("release", next.release.Short()),
 		slog.Uint64("generation", next.Generation), slog.String("by", a.nameOf(st.Key)))
 	return c.answer(api.HeadResult{Active: next.Release, Generation: next.Generation})
+}
+
+// mayLeap refuses a head whose generation is far above that of the one before, which
+// may be nil: who may deploy could otherwise spend all generations at once, and nobody
+// could ever deploy again. The owner may leap, to get past what a thief has spent.
+func (a *Agent) mayLeap(has, next *headState) error {
+	from := uint64(0)
+	if has != nil {
+		from = has.Generation
+	}
+	if next.Generation <= api.MaxGeneration && (next.key == a.enrolment.Owner || next.Generation-from <= api.MaxLeap) {
+		return nil
+	}
+	return &api.Error{
+		Status: http.StatusUnprocessableEntity, Code: api.CodeInvalid,
+		Message: fmt.Sprintf("generation %d of %s is too far above %d, which is the last one here", next.Generation, next.Site, from),
+		Hint:    "the owner's key may do that: penny deploy with it",
+	}
 }
 
 // serveAgain serves the head of a site if that failed before: what was missing may

@@ -35,6 +35,7 @@ func TestEveryRouteAsksForItsRight(t *testing.T) {
 	const members = "owner this other every renewer operator"
 	const deployers = "owner this every"
 	id := strings.Repeat("0", 64)
+	host := api.PreviewHost(strings.Repeat("a", api.MinPreviewLabel), siteName)
 	may := map[string]string{
 		"GET /v1/status":           members,
 		"GET /v1/roster":           members,
@@ -55,6 +56,9 @@ func TestEveryRouteAsksForItsRight(t *testing.T) {
 		"GET " + sitePath("releases", id):           deployers,
 		"PUT " + sitePath("releases", id):           deployers,
 		"POST " + sitePath("releases", id, "stage"): deployers,
+		"GET " + sitePath("previews"):               deployers,
+		"PUT " + sitePath("previews", host):         deployers,
+		"DELETE " + sitePath("previews", host):      deployers,
 		"POST " + sitePath("pack"):                  deployers,
 		"POST " + sitePath("objects"):               deployers,
 	}

@@ -68,6 +68,9 @@ func routes() []route {
 		{"GET", "/sites/{site}/releases/{release}", deploy, (*Agent).getManifest},
 		{"PUT", "/sites/{site}/releases/{release}", deploy, (*Agent).putManifest},
 		{"POST", "/sites/{site}/releases/{release}/stage", deploy, (*Agent).postStage},
+		{"GET", "/sites/{site}/previews", deploy, (*Agent).getPreviews},
+		{"PUT", "/sites/{site}/previews/{host}", deploy, (*Agent).putPreview},
+		{"DELETE", "/sites/{site}/previews/{host}", deploy, (*Agent).deletePreview},
 		{"POST", "/sites/{site}/pack", deploy, (*Agent).postPack},
 		{"POST", "/sites/{site}/objects", deploy, (*Agent).postObjects},
 	}

@@ -114,6 +114,9 @@ func (a *Agent) tend(ctx, behind context.Context, sites *sync.WaitGroup, fail fu
 			sites.Go(func() { a.runSite(behind, s, fail) })
 		case <-minute.C:
 			a.forgetCompiled()
+			if err := a.endPreviews(ctx); err != nil {
+				a.log.LogAttrs(ctx, slog.LevelWarn, "previews not ended", slog.Any("err", err))
+			}
 			if err := a.seen.save(false); err != nil {
 				a.log.LogAttrs(ctx, slog.LevelWarn, "not remembered who was heard", slog.Any("err", err))
 			}

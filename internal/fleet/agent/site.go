@@ -49,6 +49,8 @@ type hostedSite struct {
 	failure string    // why the head is not what is served
 	records map[release.Hash]*record
 	source  *source // of active
+	// previews are by host. What is in it is immutable.
+	previews map[string]*preview
 
 	// What only who holds changing uses:
 
@@ -81,7 +83,7 @@ func (a *Agent) newSite(name string) *hostedSite {
 	return &hostedSite{
 		name:    name,
 		live:    site.NewReleased(a.siteOptions(name, rules.Netlify), site.LiveOptions{Name: name, Codings: a.o.Codings, Busy: a.leases.any, Log: a.log}),
-		records: make(map[release.Hash]*record),
+		records: make(map[release.Hash]*record), previews: make(map[string]*preview),
 	}
 }
 
@@ -130,6 +132,11 @@ func (a *Agent) loadSites(ctx context.Context) error {
 		if err := a.activate(ctx, s, s.head); err != nil {
 			s.failure = err.Error()
 			a.log.LogAttrs(ctx, slog.LevelWarn, "head not served", slog.String("site", s.name), slog.String("release", s.head.release.Short()), slog.Any("err", err))
+		}
+	}
+	for _, s := range a.sites {
+		if err := a.loadPreviews(ctx, s); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -382,9 +389,27 @@ func (a *Agent) compile(ctx context.Context, s *hostedSite, id release.Hash) (*c
 	src := newSource(a.store, a.dir.in(storeDir, "objects"), m)
 	compiled, err := site.CompileSource(ctx, o, src, prev)
 	if err != nil {
-		return nil, fmt.Errorf("compile release %s of %s: %w", id.Short(), s.name, err)
+		return nil, fmt.Errorf("compile release %s of %s: %w", id.Short(), s.name, a.lost(ctx, s, m, err))
 	}
 	return &compiledSite{id: id, inputs: s.inputs, at: a.o.Now(), site: compiled, source: src}, nil
+}
+
+// lost sees to it that what the disk has lost or damaged of a release is sent again, if
+// that is why it does not compile: damaged objects are removed, and the release is not
+// staged any more.
+func (a *Agent) lost(ctx context.Context, s *hostedSite, m *release.Manifest, err error) error {
+	if damaged, ok := errors.AsType[*site.DamagedError](err); ok {
+		// There may be others, and all are to be sent at once.
+		err = errors.Join(err, a.store.Discard(release.Hash(damaged.Hash)), a.verify(ctx, m))
+	}
+	if !isLost(err) {
+		return err
+	}
+	if rec, ok := s.record(m.ID()); ok && !rec.Staged.IsZero() {
+		rec.Staged = time.Time{}
+		err = errors.Join(err, a.saveRecord(s, m.ID(), rec))
+	}
+	return err
 }
 
 // activate serves a head. The caller holds the site's changing, or is alone.

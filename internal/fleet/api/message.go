@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -33,6 +34,7 @@ const (
 	KindHead    = "head"
 	KindRelease = "release"
 	KindConfig  = "config"
+	KindPreview = "preview"
 )
 
 // The limits of requests, in bytes; an agent answers 413 beyond them. What is a
@@ -41,11 +43,19 @@ const (
 	MaxJSON      = 1 << 20   // of any JSON request that is not named here
 	MaxRoster    = 1<<20 + 1 // a roster's statement, with a line feed
 	MaxConfig    = 1<<20 + 1 // a configuration's statement, with a line feed
-	MaxStatement = 16 << 10  // a head's or a release's statement
+	MaxStatement = 16 << 10  // a head's, a release's or a preview's statement
 	MaxPEM       = 256 << 10 // certificates and their key
 	MaxManifest  = 256 << 20 // a manifest, decoded
 	MaxObjects   = 1_000_000 // hashes in one request for objects
 	MaxObjectsIn = 80 << 20  // bytes of that request
+)
+
+// How generations may rise, so that nobody can spend them all: a head's is at most
+// MaxLeap above that of the head before it, 0 if there is none, unless the owner has
+// signed it; and never above MaxGeneration.
+const (
+	MaxLeap       = 1 << 32
+	MaxGeneration = 1<<63 - 1
 )
 
 // A Head is the payload of a statement of kind "head": which release of a site is
@@ -67,6 +77,53 @@ type Release struct {
 	Time    time.Time `json:"time"`
 }
 
+// A Preview is the payload of a statement of kind "preview": a release of a site that
+// is served at a host of its own until it expires.
+type Preview struct {
+	Site    string    `json:"site"`
+	Release string    `json:"release"`
+	Host    string    `json:"host"` // LABEL.preview.HOST, where HOST is one of the site's
+	Expires time.Time `json:"expires"`
+}
+
+// PreviewZone comes before a site's host in the hosts of its previews.
+const PreviewZone = "preview"
+
+// The limits of previews.
+const (
+	MaxPreviews   = 20                   // of one site at a POP
+	MaxPreviewAge = 366 * 24 * time.Hour // from now until it expires
+	// MinPreviewLabel is how long the first label of a preview's host is at least: 128
+	// bits in base32.
+	MinPreviewLabel = 26
+)
+
+// PreviewHost returns the host of a preview with a label below a host of its site.
+func PreviewHost(label, siteHost string) string {
+	return label + "." + PreviewZone + "." + siteHost
+}
+
+// PreviewLabel returns the label of a preview's host, and the host of its site; false
+// if the host is none of a preview, or its label could be guessed.
+func PreviewLabel(host string) (label, siteHost string, ok bool) {
+	label, rest, _ := strings.Cut(host, ".")
+	siteHost, ok = strings.CutPrefix(rest, PreviewZone+".")
+	other := func(r rune) bool { return (r < 'a' || r > 'z') && (r < '2' || r > '7') }
+	return label, siteHost, ok && siteHost != "" && len(label) >= MinPreviewLabel && len(label) <= 63 && len(host) <= 253 && !strings.ContainsFunc(label, other)
+}
+
+// A PreviewStatus is one preview that a POP has.
+type PreviewStatus struct {
+	Preview
+	Key       string          `json:"key"` // who signed it
+	Statement json.RawMessage `json:"statement"`
+}
+
+// Previews is the answer to GET …/previews, that which expires last first.
+type Previews struct {
+	Previews []PreviewStatus `json:"previews"`
+}
+
 // A Config is the payload of a statement of kind "config": what a POP serves, as
 // compiled from penny.toml without its secrets. A higher number replaces a lower
 // one.
@@ -76,6 +133,25 @@ type Config struct {
 	Sites     []ConfigSite `json:"sites"`
 	Edge      ConfigEdge   `json:"edge,omitzero"`
 	Retention Retention    `json:"retention,omitzero"`
+	// POPs are all of the fleet, and Steer which of them answers whom where the nearest
+	// is not the best.
+	POPs  []ConfigPOP `json:"pops,omitempty"`
+	Steer ConfigSteer `json:"steer,omitzero"`
+}
+
+// A ConfigPOP is a POP of the fleet, as others have to know it.
+type ConfigPOP struct {
+	Name      string   `json:"name"`
+	Addresses []string `json:"addresses,omitempty"` // what visitors reach
+	Place     string   `json:"place,omitempty"`     // as somebody wrote it
+	Default   bool     `json:"default,omitempty"`   // serves who has no better POP
+}
+
+// A ConfigSteer names POPs by continent (AF AN AS EU NA OC SA) and by country (ISO
+// 3166-1 alpha-2).
+type ConfigSteer struct {
+	Continents map[string]string `json:"continents,omitempty"`
+	Countries  map[string]string `json:"countries,omitempty"`
 }
 
 // A ConfigSite is a site of the fleet.

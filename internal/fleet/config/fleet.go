@@ -33,6 +33,8 @@ type Fleet struct {
 	Sweep  Sweep
 	Health Health
 
+	Retention Retention
+
 	File string // the file's name, for messages
 	Dir  string // what Load resolved relative paths against; "" after Parse
 }
@@ -170,6 +172,13 @@ type Health struct {
 	Outside []string // host:port; a POP that reaches none of them does not judge
 }
 
+// Retention is what POPs keep of a site beside what they serve.
+type Retention struct {
+	Releases int           // the latest that were served
+	Days     int           // since a release came or was last served
+	Preview  time.Duration // from when a preview is opened until it expires
+}
+
 // Load reads and parses the fleet file at path. Relative paths in it are
 // resolved against its directory. A file that is not there is an
 // [io/fs.ErrNotExist]; mistakes are as for [Parse].
@@ -231,6 +240,8 @@ func Parse(file string, src []byte) (*Fleet, error) {
 		File:  file,
 		Certs: Certs{CA: LetsEncrypt},
 		Watch: Watch{Every: 30 * time.Second},
+
+		Retention: Retention{Releases: 10, Days: 7, Preview: 14 * 24 * time.Hour},
 	}
 	if doc.root != nil {
 		d.decode(f)

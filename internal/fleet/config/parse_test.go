@@ -51,10 +51,12 @@ func TestParseReadsEveryTableInTheOrderOfTheFile(t *testing.T) {
 			Name:  "small",
 			Certs: config.Certs{CA: "letsencrypt"},
 			Watch: config.Watch{Every: 30 * time.Second},
+
+			Retention: config.Retention{Releases: 10, Days: 7, Preview: 14 * 24 * time.Hour},
 		}},
 		{"linkedlist.toml", linkedlist(t)},
 		{"everything.toml", everything(t)},
-		{"sweep.toml", &config.Fleet{Name: "a", Certs: config.Certs{CA: "letsencrypt"}, Watch: config.Watch{Every: 30 * time.Second}, Sweep: sweep()}},
+		{"sweep.toml", &config.Fleet{Name: "a", Certs: config.Certs{CA: "letsencrypt"}, Watch: config.Watch{Every: 30 * time.Second}, Sweep: sweep(), Retention: config.Retention{Releases: 10, Days: 7, Preview: 14 * 24 * time.Hour}}},
 	} {
 		t.Run(tc.file, func(t *testing.T) {
 			src, err := os.ReadFile(filepath.Join("testdata", "right", tc.file))
@@ -107,6 +109,8 @@ func linkedlist(t *testing.T) *config.Fleet {
 		Certs: config.Certs{Email: "me@example.org", CA: "letsencrypt"},
 		Watch: config.Watch{Every: 30 * time.Second, Alert: []config.AlertURL{"ntfy://ntfy.sh/my-topic"}},
 		Sweep: config.Sweep{Contact: "mailto:me@example.org", OptOut: "bot.linkedlist.org"},
+
+		Retention: config.Retention{Releases: 10, Days: 7, Preview: 14 * 24 * time.Hour},
 	}
 }
 
@@ -141,6 +145,8 @@ func everything(t *testing.T) *config.Fleet {
 		Certs:  config.Certs{CA: "https://127.0.0.1:14000/dir"},
 		Watch:  config.Watch{Every: 90 * time.Second},
 		Health: config.Health{Outside: []string{"one.one.one.one:443", "9.9.9.9:443"}},
+
+		Retention: config.Retention{Releases: 3, Days: 30, Preview: 60 * time.Hour},
 	}
 }
 

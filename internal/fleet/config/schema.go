@@ -20,6 +20,7 @@ func Keys() []Key {
 		describe("sweep", sweepFields()),
 		describe("sweep.timeout", timeoutFields()),
 		describe("health", healthFields()),
+		describe("retention", retentionFields()),
 	)
 }
 
@@ -70,6 +71,11 @@ func topFields() []field[Fleet] {
 			Doc:     "How POPs judge each other.",
 			Example: `[health]`,
 		}, section(func(f *Fleet) *Health { return &f.Health }, "[health]", healthFields)},
+		{Key{
+			Name: "retention", Type: "table", Default: "ten releases, a week, previews two weeks",
+			Doc:     "What POPs keep of a site beside what they serve, to go back to.",
+			Example: `[retention]`,
+		}, section(func(f *Fleet) *Retention { return &f.Retention }, "[retention]", retentionFields)},
 	}
 }
 

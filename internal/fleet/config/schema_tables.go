@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -114,4 +115,39 @@ func healthFields() []field[Health] {
 			Example: `outside = ["one.one.one.one:443", "dns.quad9.net:443"]`,
 		}, texts(func(h *Health) *[]string { return &h.Outside }, parseHostPort)},
 	}
+}
+
+func retentionFields() []field[Retention] {
+	return []field[Retention]{
+		{Key{
+			Name: "releases", Type: "integer", Default: "10",
+			Doc:     "How many of the latest releases that were served are kept, from 1 to 1000.",
+			Example: `releases = 10`,
+		}, count(func(r *Retention) *int { return &r.Releases }, 1, 1000)},
+		{Key{
+			Name: "days", Type: "integer", Default: "7",
+			Doc:     "How many days every release is kept since it came or was last served, from 1 to 3650.",
+			Example: `days = 7`,
+		}, count(func(r *Retention) *int { return &r.Days }, 1, 3650)},
+		{Key{
+			Name: "preview", Type: "duration", Default: "14d",
+			Doc:     "How long `penny deploy --preview` shows a release, from 1m to 366d.",
+			Example: `preview = "14d"`,
+		}, text(func(r *Retention) *time.Duration { return &r.Preview }, parsePreview)},
+	}
+}
+
+// parsePreview returns how long a preview lasts.
+func parsePreview(s string) (time.Duration, *flaw) {
+	return between(time.Minute, 366*24*time.Hour)(s)
+}
+
+// ParsePreview returns a duration as `preview` has it, such as "14d", for flags that
+// mean the same.
+func ParsePreview(s string) (time.Duration, error) {
+	d, f := parsePreview(s)
+	if f != nil {
+		return 0, errors.New(f.what + ": " + f.hint)
+	}
+	return d, nil
 }

@@ -215,4 +215,11 @@ files = {files}
 # Servers of others: with two machines, one that reaches none of them does not
 # judge the other.
 #outside = ["one.one.one.one:443", "dns.quad9.net:443"]
+
+#[retention]
+# What machines keep to go back to: so many releases, and all of so many days; and
+# how long a preview is to be seen.
+#releases = 10
+#days = 7
+#preview = "14d"
 `

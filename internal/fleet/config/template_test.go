@@ -28,6 +28,8 @@ func TestTemplateParsesToItsOptionsAndDefaults(t *testing.T) {
 			Certs: Certs{CA: LetsEncrypt},
 			Watch: Watch{Every: 30 * time.Second},
 			File:  FileName,
+
+			Retention: Retention{Releases: 10, Days: 7, Preview: 14 * 24 * time.Hour},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("the fleet differs (-want +got):\n%s", diff)

@@ -245,6 +245,15 @@ func (a *agentClient) releases(ctx context.Context, site string) (*api.Releases,
 	return result, a.do(ctx, call{method: http.MethodGet, path: apiPath("sites", site, "releases"), result: result})
 }
 
+func (a *agentClient) previews(ctx context.Context, site string) (*api.Previews, error) {
+	result := new(api.Previews)
+	return result, a.do(ctx, call{method: http.MethodGet, path: apiPath("sites", site, "previews"), result: result})
+}
+
+func (a *agentClient) endPreview(ctx context.Context, site, host string) error {
+	return a.do(ctx, call{method: http.MethodDelete, path: apiPath("sites", site, "previews", host)})
+}
+
 // manifest fetches the bytes of a manifest, up to a limit, with the statement about it
 // if there is one.
 func (a *agentClient) manifest(ctx context.Context, site, release string) (text, statement []byte, err error) {

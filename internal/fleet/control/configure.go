@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
-	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"pennyfarthing/internal/fleet/api"
 	"pennyfarthing/internal/fleet/keys"
@@ -16,48 +16,27 @@ import (
 
 // Configure gives every POP a configuration, and returns the POPs on which some of it
 // holds only after the next start of their agents. Its number and time are made here:
-// POPs that all have the same already are left alone.
+// POPs that all have the same already are left alone. A POP that does not answer is an
+// error; see [Fleet.PlanConfig] and [Fleet.Apply] for more patience.
 func (f *Fleet) Configure(ctx context.Context, c api.Config) (restart []string, err error) {
-	has := make([]api.Config, len(f.agents))
-	err = f.atEvery(func(i int, a *agentClient) (err error) {
-		has[i], err = f.configuration(ctx, a)
-		return err
-	})
+	plan, err := f.PlanConfig(ctx, c)
+	if err == nil {
+		err = plan.Err()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask for the configuration: %w", err)
 	}
-	c.Number = 0
-	same := true
-	for i := range has {
-		c.Number = max(c.Number, has[i].Number)
-		same = same && has[i].Number > 0 && has[i].Number == has[0].Number && sameConfig(has[i], c)
-	}
-	if same {
+	if plan.Nothing() {
 		return nil, nil
 	}
-	c.Number++
-	c.Time = f.Now().UTC().Truncate(time.Second)
-	st, err := f.sign(api.KindConfig, c)
+	done, err := f.Apply(ctx, plan)
 	if err != nil {
 		return nil, err
 	}
-	results := make([]api.ConfigResult, len(f.agents))
-	err = f.atEvery(func(i int, a *agentClient) error {
-		body, err := jsonBody(st)
-		if err != nil {
-			return err
-		}
-		return a.do(ctx, call{method: http.MethodPut, path: apiPath("config"), body: body, result: &results[i]})
-	})
-	if err != nil {
-		return nil, fmt.Errorf("send configuration %d: %w", c.Number, err)
+	if len(done.Behind) > 0 {
+		return nil, fmt.Errorf("send configuration %d: %s", done.Number, reasons(done.Behind))
 	}
-	for i, r := range results {
-		if len(r.Restart) > 0 {
-			restart = append(restart, f.agents[i].pop.Name)
-		}
-	}
-	return restart, nil
+	return done.Restart, nil
 }
 
 // configuration is what a POP has; its number is 0 if it has none.
@@ -81,6 +60,9 @@ func (f *Fleet) configuration(ctx context.Context, a *agentClient) (api.Config, 
 	if err := json.Unmarshal(payload, &c); err != nil {
 		return c, fmt.Errorf("the configuration that %s has: %w", a.pop.Name, err)
 	}
+	if c.Number > f.recallConfig().Number {
+		return c, f.rememberConfig(st)
+	}
 	return c, nil
 }
 
@@ -93,14 +75,6 @@ func numberOf(payload []byte) uint64 {
 		return 0
 	}
 	return c.Number
-}
-
-// sameConfig compares two configurations, other than by number and time.
-func sameConfig(x, y api.Config) bool {
-	x.Number, x.Time, y.Number, y.Time = 0, time.Time{}, 0, time.Time{}
-	a, errA := json.Marshal(x)
-	b, errB := json.Marshal(y)
-	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
 // SetCertificate gives every POP the certificate that visitors are shown for some names,
@@ -117,17 +91,29 @@ func (f *Fleet) SetCertificate(ctx context.Context, name string, pair []byte) er
 	return nil
 }
 
-// atEvery does something with every POP, all at the same time, and joins what was wrong.
-func (f *Fleet) atEvery(do func(i int, a *agentClient) error) error {
+// everywhere does something with every POP, all at the same time, and returns what was
+// wrong with each.
+func (f *Fleet) everywhere(do func(i int, a *agentClient) error) []error {
 	errs := make([]error, len(f.agents))
-	var wait sync.WaitGroup
+	var g errgroup.Group
+	g.SetLimit(observedAtOnce)
 	for i, a := range f.agents {
-		wait.Go(func() {
-			if err := do(i, a); err != nil {
-				errs[i] = fmt.Errorf("%s: %w", a.pop.Name, err)
-			}
+		g.Go(func() error {
+			errs[i] = do(i, a)
+			return nil
 		})
 	}
-	wait.Wait()
+	_ = g.Wait() // it is in errs
+	return errs
+}
+
+// atEvery is everywhere with all that was wrong in one error.
+func (f *Fleet) atEvery(do func(i int, a *agentClient) error) error {
+	errs := f.everywhere(do)
+	for i, a := range f.agents {
+		if errs[i] != nil {
+			errs[i] = fmt.Errorf("%s: %w", a.pop.Name, errs[i])
+		}
+	}
 	return errors.Join(errs...)
 }

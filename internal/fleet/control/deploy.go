@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"pennyfarthing/internal/fleet/api"
 	"pennyfarthing/internal/fleet/release"
 	"pennyfarthing/internal/mistake"
 	"pennyfarthing/internal/rules"
@@ -27,6 +28,12 @@ type DeployOptions struct {
 	Wait    bool   // wait for another deploy to end
 	DryRun  bool   // make the plan, and do nothing
 	Best    bool   // make the best codings here, and send them behind the release
+	// Config is what the fleet file says to POPs, so that the report says how it differs
+	// from what they were told; nil: that does not matter.
+	Config *api.Config
+	// Preview leaves the site alone, and serves the release at a host of its own for so
+	// long; 0 is no preview.
+	Preview time.Duration
 }
 
 // A Report is what has become of a deploy or a rollback.
@@ -61,6 +68,10 @@ type Report struct {
 	Refined  Amount        `json:"refined,omitzero"`
 	Refining time.Duration `json:"refining_ns,omitempty"`
 	Notes    []string      `json:"notes,omitempty"`
+	// Drift is what an apply would change: a deploy does not.
+	Drift []ConfigChange `json:"apply_would_change,omitempty"`
+	// Preview is where the release is to be seen, if it is one.
+	Preview *PreviewInfo `json:"preview,omitempty"`
 }
 
 // A POPReport is what has become of one POP.
@@ -114,6 +125,7 @@ func (f *Fleet) snapshot(ctx context.Context, o DeployOptions, live *release.Man
 
 // prepared is everything that is known before a plan is made.
 type prepared struct {
+	seen []Observation
 	pops []POPState
 	live *release.Manifest // what is served now, nil for nothing
 	new  *snapshot
@@ -123,16 +135,18 @@ type prepared struct {
 func (f *Fleet) prepare(ctx context.Context, o DeployOptions) (p prepared, err error) {
 	remembered := f.recall(o.Site)
 	guess := f.manifestHere(remembered.Release)
-	var seen []Observation
 	var seenErr error
 	var wait sync.WaitGroup
-	wait.Go(func() { seen, seenErr = f.Observe(ctx) })
+	wait.Go(func() {
+		if p.seen, seenErr = f.Observe(ctx); seenErr == nil {
+			p.pops, seenErr = f.believed(ctx, p.seen, o.Site)
+		}
+	})
 	p.new, err = f.snapshot(ctx, o, guess)
 	wait.Wait()
 	if err = errors.Join(err, seenErr); err != nil {
 		return p, err
 	}
-	p.pops = states(seen, o.Site)
 	top := topOf(p.pops)
 	if p.live = guess; top == nil || top.Release == remembered.Release && guess != nil {
 		return p, nil
@@ -163,12 +177,24 @@ func (f *Fleet) manifestHere(id string) *release.Manifest {
 	return m
 }
 
-// Deploy makes a directory what a site's visitors see.
+// Deploy makes a directory what a site's visitors see. Who waits for another deploy to
+// end plans anew after it, for that one is what is replaced then.
 func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 	if err := checkSite(o.Site); err != nil {
 		return nil, err
 	}
 	began := f.Now()
+	const overtakings = 10 // by so many others, while this one waits
+	for try := 0; ; try++ {
+		report, err := f.deploy(ctx, o, began)
+		if _, overtaken := errors.AsType[*OvertakenError](err); !overtaken || !o.Wait || try == overtakings {
+			return report, err
+		}
+	}
+}
+
+// deploy plans once, and does it.
+func (f *Fleet) deploy(ctx context.Context, o DeployOptions, began time.Time) (*Report, error) {
 	unlock, err := f.lockSite(ctx, o.Site, o.Wait)
 	if err != nil {
 		return nil, err
@@ -180,10 +206,25 @@ func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	report := newReport(Deploy, p.new.manifest, p.live)
+	kind, shown := Deploy, (*preview)(nil)
+	if o.Preview > 0 {
+		kind = Preview
+		if shown, err = f.newPreview(ctx, o, p.pops, p.new.id); err != nil {
+			return nil, err
+		}
+	}
+	report := newReport(kind, p.new.manifest, p.live)
 	report.Notes, report.DryRun = p.new.tree.Notes, o.DryRun
+	if o.Config != nil {
+		if report.Drift, err = f.drift(ctx, p.seen, *o.Config); err != nil {
+			f.tell(Event{Kind: EventNote, Site: o.Site, Text: err.Error()}) // the deploy may go on without
+		}
+	}
 	f.lacks(p.pops, p.new.manifest)
-	intent := Intent{Kind: Deploy, Site: o.Site, Release: p.new.id, Holder: f.holder, All: o.All, Wait: o.Wait, Generation: f.recall(o.Site).Generation, Hint: f.whereAll()}
+	intent := Intent{Kind: kind, Site: o.Site, Release: p.new.id, Holder: f.holder, All: o.All, Wait: o.Wait, Generation: f.recall(o.Site).Generation, Hint: f.whereAll()}
+	if shown != nil {
+		intent.Host, report.Preview = shown.Host, &shown.PreviewInfo
+	}
 	plan, err := Make(intent, p.pops)
 	if err != nil {
 		return nil, err
@@ -196,9 +237,12 @@ func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 	}
 	if o.DryRun || plan.Nothing() {
 		report.finish(f, plan, nil, nil, nil, f.Now().Sub(began))
+		if o.DryRun {
+			return report, nil
+		}
 		err := f.looked(o.Site, plan.Release)
-		if err == nil && o.Best && !o.DryRun {
-			err = f.refineLive(ctx, p.new, report)
+		if err == nil && o.Best {
+			err = f.refineLive(ctx, p.new.manifest, p.new.tree, p.pops, report)
 		}
 		return report, err
 	}
@@ -215,10 +259,13 @@ func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 	}
 	defer box.spool.close() //nolint:errcheck // a temporary file
 	check := f.newVerifier(p.new.manifest, p.live, lay, false)
+	if shown != nil {
+		return f.openPreview(ctx, shown, plan, p, box, lay, report, RunOptions{All: o.All, Wait: o.Wait}, began)
+	}
 	report.Left = check.left
 	report, err = f.carryOut(ctx, plan, p.pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
 	if err == nil && o.Best {
-		err = f.refineLive(ctx, p.new, report)
+		err = f.refineLive(ctx, p.new.manifest, p.new.tree, p.pops, report)
 	}
 	if err == nil {
 		f.unshelved = append(f.unshelved, p.new)
@@ -273,7 +320,7 @@ func (f *Fleet) carryOut(ctx context.Context, plan *Plan, pops []POPState, box *
 	if plan.Previous != "" && plan.Previous != plan.Release {
 		op.parcels[plan.Previous] = &parcel{id: plan.Previous, donors: f.donors(pops, plan.Previous)}
 	}
-	if !plan.NewHead {
+	if !plan.NewHead && plan.Kind != Preview {
 		if err := op.adoptHead(ctx, pops); err != nil {
 			return nil, err
 		}
@@ -293,7 +340,7 @@ func (f *Fleet) carryOut(ctx context.Context, plan *Plan, pops []POPState, box *
 	result, err := Run(ctx, plan, op, o)
 	report.finish(f, plan, op, check, result, f.Now().Sub(began))
 	served := plan.Release
-	if err != nil {
+	if err != nil || plan.Kind == Preview {
 		served = plan.Previous
 	}
 	return report, errors.Join(err, f.looked(plan.Site, served))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pennyfarthing/internal/fleet/api"
+	"pennyfarthing/internal/mistake"
 )
 
 // A LeasedError says that somebody else is deploying the site.
@@ -17,6 +18,19 @@ type LeasedError struct {
 // Error says who, and until when at the longest.
 func (e *LeasedError) Error() string {
 	return fmt.Sprintf("%s is being deployed by %s, until %s at the longest", e.Site, e.Lease.Holder, e.Lease.Expires.Local().Format(time.TimeOnly))
+}
+
+// A BusyError says that another process on this machine is deploying the site.
+type BusyError struct{ Site string }
+
+// Error says which.
+func (e *BusyError) Error() string {
+	return e.Site + " is being deployed from this machine by another penny"
+}
+
+// Unwrap is the same as a mistake, with what to do.
+func (e *BusyError) Unwrap() error {
+	return &mistake.Error{What: e.Error(), Hint: "wait for it, or let this one wait: --wait"}
 }
 
 // A GoneError is a POP that does not answer, or no longer. It is left behind; to others

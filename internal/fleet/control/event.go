@@ -21,6 +21,8 @@ type Event struct {
 	Done  int64 `json:"done,omitempty"`
 	Total int64 `json:"total,omitempty"`
 	Wire  int64 `json:"wire,omitempty"`
+	// Number is the roster's, with EventRoster.
+	Number uint64 `json:"number,omitempty"`
 	// Text says more, for people.
 	Text string `json:"text,omitempty"`
 }
@@ -38,4 +40,5 @@ const (
 	EventProgress EventKind = "progress" // a step goes on
 	EventNote     EventKind = "note"     // worth knowing
 	EventUndo     EventKind = "undo"     // every POP goes back
+	EventRoster   EventKind = "roster"   // a POP was brought the roster that is in force
 )

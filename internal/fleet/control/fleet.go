@@ -220,7 +220,7 @@ func (f *Fleet) ask(ctx context.Context, a *agentClient) (*api.Status, error) {
 	s, err := a.status(ctx)
 	if refused, ok := errors.AsType[*RefusedError](err); ok && refused.Answer.Status == http.StatusForbidden {
 		// It may not know us, or nobody, yet. A roster may come from anybody.
-		if a.put(ctx, apiPath("roster"), f.roster.Load().statement) != nil {
+		if f.bringRoster(ctx, a, f.roster.Load()) != nil {
 			return nil, err
 		}
 		s, err = a.status(ctx)
@@ -238,9 +238,18 @@ func (f *Fleet) ask(ctx context.Context, a *agentClient) (*api.Status, error) {
 	case s.Roster > ours.Number:
 		return s, f.learn(ctx, a)
 	case s.Roster < ours.Number:
-		return s, a.put(ctx, apiPath("roster"), ours.statement)
+		return s, f.bringRoster(ctx, a, ours)
 	}
 	return s, nil
+}
+
+// bringRoster gives a POP the roster that is in force.
+func (f *Fleet) bringRoster(ctx context.Context, a *agentClient, r *rosterState) error {
+	err := a.put(ctx, apiPath("roster"), r.statement)
+	if err == nil {
+		f.tell(Event{Kind: EventRoster, POP: a.pop.Name, Number: r.Number})
+	}
+	return err
 }
 
 // learn takes a POP's roster over, if it is newer than ours.
@@ -273,12 +282,20 @@ func (f *Fleet) learn(ctx context.Context, a *agentClient) error {
 // readStatement verifies a statement about a site: its signature, and that who signed
 // it may say so.
 func (f *Fleet) readStatement(st *keys.Statement, kind, site string, payload any) error {
-	data, err := st.Verify(f.ID.Fleet, kind)
-	if err != nil {
+	if err := f.readPayload(st, kind, payload); err != nil {
 		return err
 	}
 	if r := f.currentRoster(); r == nil || !r.May(st.Key, keys.Right{What: keys.Deploy, Site: site}) {
 		return fmt.Errorf("%v may not deploy %s", st.Key, site)
+	}
+	return nil
+}
+
+// readPayload verifies the signature of a statement, whoever has made it.
+func (f *Fleet) readPayload(st *keys.Statement, kind string, payload any) error {
+	data, err := st.Verify(f.ID.Fleet, kind)
+	if err != nil {
+		return err
 	}
 	return json.Unmarshal(data, payload)
 }

@@ -87,7 +87,7 @@ func (f *testFleet) certify() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	pair, err := ca.Issue([]string{site}, nil)
+	pair, err := ca.Issue([]string{site, "*.preview." + site}, nil)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -219,6 +219,20 @@ func (p *testPOP) put(path string, body []byte) {
 // get asks a POP's edge as a visitor.
 func (p *testPOP) get(path string) (status int, content string) {
 	p.fleet.t.Helper()
+	resp, content := p.getAt(site, path)
+	return resp.StatusCode, content
+}
+
+// An answered is what came before a body that has been read.
+type answered struct {
+	StatusCode int
+	Status     string
+	Header     http.Header
+}
+
+// getAt is get of another host.
+func (p *testPOP) getAt(host, path string, header ...string) (a answered, content string) {
+	p.fleet.t.Helper()
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: p.fleet.roots},
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -226,7 +240,14 @@ func (p *testPOP) get(path string) (status int, content string) {
 		},
 	}
 	defer transport.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Get("https://" + site + path)
+	req, err := http.NewRequestWithContext(p.fleet.t.Context(), http.MethodGet, "https://"+host+path, nil)
+	if err != nil {
+		p.fleet.t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Do(req)
 	if err != nil {
 		p.fleet.t.Fatal(err)
 	}
@@ -235,7 +256,7 @@ func (p *testPOP) get(path string) (status int, content string) {
 	if err != nil {
 		p.fleet.t.Fatal(err)
 	}
-	return resp.StatusCode, string(data)
+	return answered{resp.StatusCode, resp.Status, resp.Header}, string(data)
 }
 
 // open opens the fleet as its owner does, or as somebody else from somewhere else.

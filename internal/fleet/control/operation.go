@@ -83,6 +83,8 @@ func (o *operation) Do(ctx context.Context, s Step) error {
 		return o.check.knocked(ctx, s.POP)
 	case ActionActivate:
 		return o.activate(ctx, at, s)
+	case ActionPreview:
+		return at.agent.put(ctx, apiPath("sites", site, "previews", o.check.preview.Host), o.check.preview.statement)
 	case ActionVerify:
 		return o.check.verify(ctx, s.POP)
 	case ActionRefine:
@@ -219,13 +221,54 @@ func (o *operation) send(ctx context.Context, at *begun, id string) error {
 // not arrive well.
 func (o *operation) sendOnce(ctx context.Context, at *begun, p *parcel, plain bool) ([]api.BadObject, error) {
 	if p.spool == nil {
-		return o.forward(ctx, at, p, at.missing)
+		return o.gather(ctx, at, p, plain)
 	}
 	// What an object may refer to are objects of the release before.
-	plain = plain || !slices.Contains(at.staged, o.plan.Previous)
-	objects := make([]release.File, 0, len(at.missing))
-	var total int64
+	return o.stream(ctx, at, p, p.spool, at.missing, plain || !slices.Contains(at.staged, o.plan.Previous))
+}
+
+// gather sends objects of which not all are here: what this machine has kept from here,
+// and the others from POPs that have them. What does not arrive well from here comes
+// from there too.
+func (o *operation) gather(ctx context.Context, at *begun, p *parcel, again bool) ([]api.BadObject, error) {
+	if p.shelf == nil || again {
+		return o.forward(ctx, at, p, at.missing)
+	}
+	var here, elsewhere []string
 	for _, name := range at.missing {
+		if h, err := release.ParseHash(name); err == nil && o.fleet.store.Has(h) {
+			here = append(here, name)
+		} else {
+			elsewhere = append(elsewhere, name)
+		}
+	}
+	var bad []api.BadObject
+	if len(here) > 0 {
+		var err error
+		bad, err = o.stream(ctx, at, p, p.shelf, here, true)
+		if _, gone := errors.AsType[*GoneError](err); gone || ctx.Err() != nil {
+			return nil, err
+		}
+		if err != nil { // something is wrong with what was kept
+			if err := o.offer(ctx, at, p.id); err != nil {
+				return nil, err
+			}
+			bad, elsewhere = nil, at.missing
+		}
+	}
+	if len(elsewhere) == 0 {
+		return bad, nil
+	}
+	more, err := o.forward(ctx, at, p, elsewhere)
+	return append(bad, more...), err
+}
+
+// stream sends objects from this machine in one stream, and returns those that did not
+// arrive well.
+func (o *operation) stream(ctx context.Context, at *begun, p *parcel, from *spool, missing []string, plain bool) ([]api.BadObject, error) {
+	objects := make([]release.File, 0, len(missing))
+	var total int64
+	for _, name := range missing {
 		h, err := release.ParseHash(name)
 		if err != nil {
 			return nil, fmt.Errorf("%s lacks what is no object: %w", at.agent.pop.Name, err)
@@ -244,7 +287,7 @@ func (o *operation) sendOnce(ctx context.Context, at *begun, p *parcel, plain bo
 	var wait sync.WaitGroup
 	var ours error // what went wrong here, and not at the POP
 	wait.Go(func() {
-		ours = p.pack(ctx, out, objects, plain, func(f release.File) {
+		ours = p.pack(ctx, out, from, objects, plain, func(f release.File) {
 			watch.done.Add(f.Size)
 			at.sent.Objects, at.sent.Bytes = at.sent.Objects+1, at.sent.Bytes+f.Size
 		})

@@ -27,6 +27,7 @@ type parcel struct {
 	statement *keys.Statement
 	files     map[release.Hash]release.File // one for each object
 	spool     *spool                        // nil: the files are not here
+	shelf     *spool                        // of what this machine has kept of them, where they are not; nil: nothing
 	donors    []*agentClient                // POPs that have it
 
 	coding sync.Mutex        // guards coded
@@ -118,10 +119,11 @@ func (f *Fleet) kept(site string, id release.Hash) (*release.Manifest, *keys.Sta
 		return nil, nil, err
 	}
 	var about api.Release
-	if err := f.readStatement(st, api.KindRelease, site, &about); err != nil {
-		return nil, nil, fmt.Errorf("the statement about release %s: %w: %w", id.Short(), err, fs.ErrNotExist) // who signed it may have been revoked
+	if err := f.readSigned(st, api.KindRelease, site, &about); err != nil {
+		return nil, nil, fmt.Errorf("the statement about release %s: %w: %w", id.Short(), err, fs.ErrNotExist)
 	}
-	return m, st, nil
+	st, err = f.restate(m, st, site)
+	return m, st, err
 }
 
 func (f *Fleet) fetchManifest(ctx context.Context, site string, id release.Hash, a *agentClient) (*release.Manifest, *keys.Statement, error) {
@@ -141,13 +143,26 @@ func (f *Fleet) fetchManifest(ctx context.Context, site string, id release.Hash,
 		return nil, nil, fmt.Errorf("the statement about it: %w", err)
 	}
 	var about api.Release
-	if err := f.readStatement(st, api.KindRelease, site, &about); err != nil {
+	if err := f.readSigned(st, api.KindRelease, site, &about); err != nil {
 		return nil, nil, fmt.Errorf("the statement about it: %w", err)
 	}
 	if about.Site != site || about.Release != id.String() || m.Site != site {
 		return nil, nil, errors.New("the statement is about another release")
 	}
-	return m, st, f.keep(m, st)
+	if err := f.keep(m, st); err != nil {
+		return nil, nil, err
+	}
+	st, err = f.restate(m, st, site)
+	return m, st, err
+}
+
+// restate makes a statement of our own about a release if who has made the one that
+// there is may not any more: no POP would take that.
+func (f *Fleet) restate(m *release.Manifest, st *keys.Statement, site string) (*keys.Statement, error) {
+	if r := f.currentRoster(); r == nil || r.May(st.Key, keys.Right{What: keys.Deploy, Site: site}) {
+		return st, nil
+	}
+	return f.state(m, m.ID().String())
 }
 
 // keep remembers a release.
@@ -167,11 +182,11 @@ func (f *Fleet) state(m *release.Manifest, id string) (*keys.Statement, error) {
 	return f.sign(api.KindRelease, api.Release{Site: m.Site, Release: id, Files: len(m.Files), Bytes: m.Bytes(), Time: f.Now().UTC().Truncate(time.Second)})
 }
 
-// pack writes objects as a pack.
-func (p *parcel) pack(ctx context.Context, w io.Writer, objects []release.File, plain bool, sent func(release.File)) error {
+// pack writes objects as a pack, from where they are.
+func (p *parcel) pack(ctx context.Context, w io.Writer, from *spool, objects []release.File, plain bool, sent func(release.File)) error {
 	pack := release.NewPackWriter(w)
 	for _, file := range objects {
-		if err := p.spool.send(ctx, pack, file, plain); err != nil {
+		if err := from.send(ctx, pack, file, plain); err != nil {
 			return err
 		}
 		sent(file)

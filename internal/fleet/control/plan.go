@@ -15,6 +15,7 @@ type Intent struct {
 	Kind    Kind
 	Site    string
 	Release string // what is to be served; "" with [CatchUp]: whatever the head names
+	Host    string // where, with [Preview]
 	Holder  string // who takes the lease
 	// All makes a POP that cannot be reached an error.
 	All bool
@@ -24,6 +25,8 @@ type Intent struct {
 	Generation uint64
 	// Hint is what to do where no POP can be reached.
 	Hint string
+	// Only are the POPs that may change; empty for all.
+	Only []string
 }
 
 // A Kind is what kind of change is wanted.
@@ -33,7 +36,9 @@ type Kind string
 const (
 	Deploy   Kind = "deploy"   // a release becomes what is served
 	Rollback Kind = "rollback" // one that was served before does
+	Promote  Kind = "promote"  // one that POPs have, and that perhaps nobody has seen, does
 	CatchUp  Kind = "catch-up" // POPs that are behind get what the others serve
+	Preview  Kind = "preview"  // a release is served at a host of its own, and the site is left alone
 )
 
 // A POPState is what is known of one POP before anything is done.
@@ -42,12 +47,16 @@ type POPState struct {
 	// Unreachable says why the POP cannot be asked; "" if it has answered.
 	Unreachable string
 	Head        *api.Head  // nil: it has never had one
+	HeadKey     string     // who signed it, by what the POP says
+	Orphaned    bool       // who signed it may not any more
 	Active      string     // the release that it serves
 	Staged      []string   // releases that it could serve at once
 	Lease       *api.Lease // nil: nobody holds it
 	// Lacks is what would have to be sent of the intent's release. It is an estimate
 	// from the releases that the POP keeps; the POP itself says exactly.
 	Lacks Amount
+	// Covers are the names of the certificates that its visitors are shown.
+	Covers []string
 	// Room is how many bytes the POP's store may still grow by; negative if unknown.
 	Room int64
 }
@@ -64,7 +73,7 @@ type Plan struct {
 	Kind       Kind   `json:"kind"`
 	Release    string `json:"release"`
 	Previous   string `json:"previous,omitempty"` // what is served now; "" for nothing
-	Generation uint64 `json:"generation"`         // of the head that the POPs will have
+	Generation uint64 `json:"generation"`         // of the head that the POPs will have; with [Preview] that they have
 	// NewHead says that this head is made for this plan; otherwise it is there already,
 	// on the POPs that are not behind.
 	NewHead bool     `json:"new_head"`
@@ -129,6 +138,7 @@ const (
 	ActionStage    Action = "stage"    // has it checked and compiled
 	ActionKnock    Action = "knock"    // sees whether the POP's edge answers visitors
 	ActionActivate Action = "activate" // sends the head: visitors see the release
+	ActionPreview  Action = "preview"  // sends the preview: who knows its host sees the release there
 	ActionVerify   Action = "verify"   // asks as a visitor, and compares
 	ActionUnlease  Action = "unlease"  // gives the right back
 	ActionRefine   Action = "refine"   // sends the best codings behind; in no plan, for it changes nothing
@@ -170,6 +180,9 @@ func Make(in Intent, pops []POPState) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(in.Only) > 0 {
+		targets = slices.DeleteFunc(targets, func(s POPState) bool { return !slices.Contains(in.Only, s.POP) })
+	}
 	if len(targets) == 0 {
 		return plan, nil
 	}
@@ -177,6 +190,9 @@ func Make(in Intent, pops []POPState) (*Plan, error) {
 		return nil, err
 	}
 	if err := roomy(targets); err != nil {
+		return nil, err
+	}
+	if err := covered(in, targets); err != nil {
 		return nil, err
 	}
 	plan.lay(up, targets)
@@ -233,14 +249,32 @@ func (p *Plan) aim(in Intent, top *api.Head, split bool, up []POPState) ([]POPSt
 	if top != nil {
 		p.Previous, p.Generation = top.Release, top.Generation
 	}
+	if in.Kind == Preview {
+		return up, nil
+	}
 	if top != nil && !split && top.Release == p.Release {
-		p.Previous = top.Previous
-		return slices.DeleteFunc(slices.Clone(up), func(s POPState) bool {
+		behind := slices.DeleteFunc(slices.Clone(up), func(s POPState) bool {
 			return s.Head != nil && s.Head.Generation == top.Generation && s.Active == p.Release
-		}), nil
+		})
+		orphaned := slices.ContainsFunc(up, func(s POPState) bool { return s.Head == top && s.Orphaned })
+		p.Previous = top.Previous
+		if len(behind) == 0 || !orphaned {
+			return behind, nil
+		}
+		// No POP takes that head any more. What a thief may have deployed is not
+		// spread unless somebody says so who has the files.
+		if in.Kind == CatchUp {
+			return nil, &mistake.Error{
+				What: fmt.Sprintf("release %s of %s was deployed by somebody who may not any more, and is not spread further", Short(top.Release), in.Site),
+				Hint: "penny deploy " + in.Site + ", or penny rollback " + in.Site,
+			}
+		}
 	}
 	p.NewHead = true
 	p.Generation = max(p.Generation, in.Generation) + 1
+	if p.Generation > api.MaxGeneration {
+		return nil, fmt.Errorf("%s has no generation after %d", in.Site, uint64(api.MaxGeneration))
+	}
 	return up, nil
 }
 
@@ -274,6 +308,24 @@ func roomy(targets []POPState) error {
 	return nil
 }
 
+// covered refuses a preview that no browser could reach. Its host itself is in no
+// certificate: those are published.
+func covered(in Intent, targets []POPState) error {
+	if in.Kind != Preview {
+		return nil
+	}
+	_, zone, _ := strings.Cut(in.Host, ".")
+	for _, s := range targets {
+		if !slices.Contains(s.Covers, "*."+zone) {
+			return &mistake.Error{
+				What: fmt.Sprintf("%s has no certificate for *.%s, so that nobody could see a preview there", s.POP, zone),
+				Hint: "bring it one that has this name: docs/deploy.md, Previews",
+			}
+		}
+	}
+	return nil
+}
+
 // lay lays out the waves.
 func (p *Plan) lay(up, targets []POPState) {
 	lease, finish := Wave{Name: WaveLease, Need: majority(len(up))}, Wave{Name: WaveFinish}
@@ -286,7 +338,11 @@ func (p *Plan) lay(up, targets []POPState) {
 	undo := &Wave{Name: WaveUndo}
 	for _, s := range inOrder(targets, p.Previous) {
 		prepare.lane(s.POP, append(p.bring(s, p.Release, s.Lacks), Step{Do: ActionKnock})...)
-		activate.lane(s.POP, Step{Do: ActionActivate, Release: p.Release, Generation: p.Generation}, Step{Do: ActionVerify, Release: p.Release})
+		show := Step{Do: ActionActivate, Release: p.Release, Generation: p.Generation}
+		if p.Kind == Preview {
+			show = Step{Do: ActionPreview, Release: p.Release}
+		}
+		activate.lane(s.POP, show, Step{Do: ActionVerify, Release: p.Release})
 		undo.lane(s.POP, append(p.bring(s, p.Previous, Amount{}), Step{Do: ActionActivate, Release: p.Previous, Generation: p.Generation + 1})...)
 	}
 	p.Waves = []Wave{lease, prepare, activate, finish}

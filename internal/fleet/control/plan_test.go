@@ -64,6 +64,45 @@ func lines(p *control.Plan) []string {
 	return all
 }
 
+// covers is a POP whose visitors are shown a certificate for previews.
+func covers(s control.POPState) control.POPState {
+	s.Covers = []string{site, "*.preview." + site}
+	return s
+}
+
+func previewOf(release string) control.Intent {
+	return control.Intent{Kind: control.Preview, Site: site, Release: release, Holder: "ada", Host: strings.Repeat("a", api.MinPreviewLabel) + ".preview." + site}
+}
+
+func TestAPlanOfAPreviewLeavesTheHeadAlone(t *testing.T) {
+	plan, err := control.Make(previewOf("new"), []control.POPState{covers(serves("au", head(3, "old", ""))), covers(serves("fr", head(3, "old", ""), "new"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"lease au: lease", "lease fr: lease",
+		"prepare au: offer new send new stage new knock", "prepare fr: knock",
+		"activate au: preview new verify", "activate fr: preview new verify",
+		"finish au: unlease", "finish fr: unlease",
+	}
+	if diff := cmp.Diff(want, lines(plan)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if plan.NewHead || plan.Generation != 3 || plan.Previous != "old" {
+		t.Errorf("new head: %v, generation %d after %s", plan.NewHead, plan.Generation, plan.Previous)
+	}
+	if plan, err = control.Make(previewOf("old"), []control.POPState{covers(serves("au", head(3, "old", "")))}); err != nil || plan.Nothing() {
+		t.Errorf("a preview of what is live: %v, %v", plan, err)
+	}
+}
+
+func TestAPreviewThatNobodyCouldSeeIsNotPlanned(t *testing.T) {
+	_, err := control.Make(previewOf("new"), []control.POPState{covers(serves("au", nil)), serves("fr", nil)})
+	if err == nil || !strings.Contains(err.Error(), "fr has no certificate for *.preview."+site) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestAPlanSaysWhatEveryPOPDoes(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -61,11 +61,10 @@ func (f *Fleet) Pull(ctx context.Context, site, prefix, dir string) (_ *Pulled, 
 	if err := mustBeEmpty(dir); err != nil {
 		return nil, err
 	}
-	seen, err := f.Observe(ctx)
+	pops, err := f.look(ctx, site)
 	if err != nil {
 		return nil, err
 	}
-	pops := states(seen, site)
 	top := topOf(pops)
 	if top == nil && prefix == "" {
 		return nil, cmp.Or(f.noneAnswers(pops), error(&mistake.Error{What: site + " was never deployed", Hint: "penny deploy " + site}))

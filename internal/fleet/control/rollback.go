@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +21,9 @@ type RollbackOptions struct {
 	All     bool   // every POP has to be reached
 	Wait    bool   // wait for another deploy to end
 	DryRun  bool   // make the plan, and do nothing
+	// Only are the POPs that are brought up by [Fleet.CatchUp]; empty for all.
+	Only []string
+	Best bool // of CatchUp: make the best codings here, and send them behind
 }
 
 // Rollback makes a release that POPs still have what a site's visitors see. Where they
@@ -39,15 +43,29 @@ func (f *Fleet) Rollback(ctx context.Context, o RollbackOptions) (*Report, error
 	})
 }
 
+// Promote makes a release that POPs have what a site's visitors see, such as one that was
+// a preview until now: through the same steps as a deploy, but where POPs have it, nothing
+// is sent.
+func (f *Fleet) Promote(ctx context.Context, o RollbackOptions) (*Report, error) {
+	return f.move(ctx, o, func(pops []POPState) (Intent, error) {
+		id, err := findRelease(pops, o.Site, o.Release)
+		return Intent{Kind: Promote, Release: id}, err
+	})
+}
+
 // CatchUp brings POPs that are behind up to the newest head of a site, with objects from
 // POPs that have it.
 func (f *Fleet) CatchUp(ctx context.Context, o RollbackOptions) (*Report, error) {
-	return f.move(ctx, o, func(pops []POPState) (Intent, error) {
+	r, err := f.move(ctx, o, func(pops []POPState) (Intent, error) {
 		if top := topOf(pops); top != nil {
-			return Intent{Kind: CatchUp, Release: top.Release}, nil
+			return Intent{Kind: CatchUp, Release: top.Release, Only: o.Only}, nil
 		}
 		return Intent{Kind: CatchUp}, nil
 	})
+	if err != nil || !o.Best || o.DryRun {
+		return r, err
+	}
+	return r, f.refineServed(ctx, r)
 }
 
 // move makes a release that POPs have what is served.
@@ -62,11 +80,10 @@ func (f *Fleet) move(ctx context.Context, o RollbackOptions, decide func([]POPSt
 	}
 	defer unlock() //nolint:errcheck // the lock is gone with the process at the latest
 	f.startWires()
-	seen, err := f.Observe(ctx)
+	pops, err := f.look(ctx, o.Site)
 	if err != nil {
 		return nil, err
 	}
-	pops := states(seen, o.Site)
 	intent, err := decide(pops)
 	if err != nil {
 		return nil, cmp.Or(f.noneAnswers(pops), err)
@@ -100,6 +117,10 @@ func (f *Fleet) move(ctx context.Context, o RollbackOptions, decide func([]POPSt
 		return nil, err
 	}
 	box := newParcel(intent.Release, m, statement)
+	if box.shelf, err = newSpool(filepath.Dir(f.siteFile(o.Site, "spool")), shelf{f.store}, nil); err != nil {
+		return nil, err
+	}
+	defer box.shelf.close() //nolint:errcheck // a temporary file
 	check := f.newVerifier(m, live, lay, false)
 	report.Left = check.left
 	return f.carryOut(ctx, plan, pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
@@ -158,11 +179,10 @@ func (f *Fleet) Verify(ctx context.Context, site string, all bool) (*Checked, er
 		return nil, err
 	}
 	began := f.Now()
-	seen, err := f.Observe(ctx)
+	pops, err := f.look(ctx, site)
 	if err != nil {
 		return nil, err
 	}
-	pops := states(seen, site)
 	top := topOf(pops)
 	if top == nil {
 		return nil, cmp.Or(f.noneAnswers(pops), error(&mistake.Error{What: site + " was never deployed", Hint: "penny deploy " + site}))
@@ -204,6 +224,8 @@ type ReleaseInfo struct {
 	Live    []string `json:"live"`    // POPs that serve it
 	Staged  []string `json:"staged"`  // POPs that could serve it at once
 	Current bool     `json:"current"` // the newest head names it
+	// Previews are where it is to be seen beside that, for who may deploy the site.
+	Previews []PreviewInfo `json:"previews,omitempty"`
 }
 
 // Releases lists the releases that POPs have of a site, the newest first.
@@ -211,11 +233,10 @@ func (f *Fleet) Releases(ctx context.Context, site string) ([]ReleaseInfo, []Beh
 	if err := checkSite(site); err != nil {
 		return nil, nil, err
 	}
-	seen, err := f.Observe(ctx)
+	pops, err := f.look(ctx, site)
 	if err != nil {
 		return nil, nil, err
 	}
-	pops := states(seen, site)
 	top := topOf(pops)
 	found := make(map[string]*ReleaseInfo)
 	behind := []Behind{}
@@ -248,6 +269,15 @@ func (f *Fleet) Releases(ctx context.Context, site string) ([]ReleaseInfo, []Beh
 	}
 	if len(behind) == len(pops) {
 		return nil, nil, f.noneAnswers(pops)
+	}
+	previews, err := f.previews(ctx, site, pops)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, p := range previews {
+		if info := found[p.Release]; info != nil {
+			info.Previews = append(info.Previews, p)
+		}
 	}
 	all := []ReleaseInfo{}
 	for _, info := range found {

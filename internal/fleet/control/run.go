@@ -61,7 +61,7 @@ func (a Action) limit() time.Duration {
 		return 10 * time.Second
 	case ActionOffer, ActionStage:
 		return 5 * time.Minute
-	case ActionActivate:
+	case ActionActivate, ActionPreview:
 		return time.Minute
 	case ActionKnock:
 		return 15 * time.Second
@@ -429,7 +429,7 @@ func (r *runner) giveBack(ctx context.Context) {
 		}
 		lanes := slices.DeleteFunc(slices.Clone(w.Lanes), func(l Lane) bool { return r.isGone(l.POP) })
 		for pop, err := range r.each(ctx, lanes) {
-			if err != nil {
+			if _, others := errors.AsType[*LeasedError](err); err != nil && !others {
 				r.event(Event{Kind: EventNote, POP: pop, Text: fmt.Sprintf("its lease could not be given back and will run out: %v", err)})
 			}
 		}

@@ -71,7 +71,7 @@ func (w *world) Do(ctx context.Context, s control.Step) error {
 			return fmt.Errorf("generation %d is not newer", s.Generation)
 		}
 		pop.Head, pop.Active = head(s.Generation, s.Release, pop.Active), s.Release
-	case control.ActionOffer, control.ActionSend, control.ActionKnock, control.ActionVerify:
+	case control.ActionOffer, control.ActionSend, control.ActionKnock, control.ActionPreview, control.ActionVerify:
 	}
 	return nil
 }

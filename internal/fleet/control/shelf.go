@@ -48,6 +48,12 @@ func (f *Fleet) Finish(ctx context.Context) {
 	f.unshelved = nil
 }
 
+// shelf opens files that were kept here.
+type shelf struct{ store *release.Store }
+
+// Open opens one.
+func (s shelf) Open(f release.File) (*os.File, error) { return s.store.Open(f.Hash) }
+
 // shelve keeps the files of a release that is live. It is there to save work: what goes
 // wrong is told, and nothing else.
 func (f *Fleet) shelve(ctx context.Context, s *snapshot) {

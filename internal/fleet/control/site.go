@@ -46,7 +46,7 @@ func (f *Fleet) lockSite(ctx context.Context, site string, wait bool) (unlock fu
 			return unlock, err
 		}
 		if !wait {
-			return nil, &mistake.Error{What: site + " is being deployed from this machine by another penny", Hint: "wait for it, or let this one wait: --wait"}
+			return nil, &BusyError{Site: site}
 		}
 		if !told {
 			f.tell(Event{Kind: EventWaiting, Site: site, Text: "another penny on this machine is deploying " + site})
@@ -62,6 +62,8 @@ func (f *Fleet) lockSite(ctx context.Context, site string, wait bool) (unlock fu
 type memory struct {
 	Generation uint64 `json:"generation"` // the highest that was given away here
 	Release    string `json:"release"`    // what was served when we last looked
+	// Refined is the release of which each POP was last sent the best codings.
+	Refined map[string]string `json:"refined,omitempty"`
 }
 
 func (f *Fleet) recall(site string) memory {
@@ -98,9 +100,12 @@ func (o *Observation) state(site string) POPState {
 	if d := o.Status.Disk; d.Budget > 0 {
 		s.Room = max(0, d.Budget-d.Used)
 	}
+	for _, c := range o.Status.Certificates {
+		s.Covers = append(s.Covers, c.Names...)
+	}
 	for _, there := range o.Status.Sites {
 		if there.Site == site {
-			s.Head, s.Active, s.Staged, s.Lease = there.Head, there.Active, there.Staged, there.Lease
+			s.Head, s.HeadKey, s.Active, s.Staged, s.Lease = there.Head, there.HeadKey, there.Active, there.Staged, there.Lease
 		}
 	}
 	return s

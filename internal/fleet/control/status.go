@@ -77,7 +77,11 @@ func (f *Fleet) Status(ctx context.Context) (*Status, error) {
 	}
 	s.lasts()
 	for _, name := range sitesOf(seen) {
-		s.Sites = append(s.Sites, siteStatus(name, states(seen, name)))
+		pops, err := f.believed(ctx, seen, name)
+		if err != nil {
+			return nil, err
+		}
+		s.Sites = append(s.Sites, siteStatus(name, pops))
 	}
 	return s, nil
 }
@@ -159,7 +163,7 @@ func siteStatus(name string, pops []POPState) SiteStatus {
 		case p.Unreachable != "":
 			s.Behind = append(s.Behind, Behind{POP: p.POP, Why: p.Unreachable})
 		case top == nil:
-		case p.Active == top.Release && p.Head.Generation == top.Generation:
+		case p.Active == top.Release && p.Head != nil && p.Head.Generation == top.Generation:
 			s.Live = append(s.Live, p.POP)
 		default:
 			s.Behind = append(s.Behind, Behind{POP: p.POP, Why: "it serves " + cmp.Or(Short(p.Active), "nothing")})

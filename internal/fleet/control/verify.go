@@ -105,8 +105,9 @@ type verifier struct {
 	site    string
 	host    string
 	targets []target
-	left    int  // URLs that are not among the targets, by choice
-	all     bool // every target, however long it takes, over every protocol
+	left    int      // URLs that are not among the targets, by choice
+	all     bool     // every target, however long it takes, over every protocol
+	preview *preview // what is asked for; nil: the site itself
 
 	mu       sync.Mutex               // guards what follows
 	knocking map[string]chan struct{} // closed when it is over
@@ -159,7 +160,12 @@ func layout(m *release.Manifest, open func(release.File) (io.ReadCloser, error))
 // newVerifier decides what to ask for: what is new against another release, which may be
 // nil, and what is gone; everything, if all is set.
 func (f *Fleet) newVerifier(m, before *release.Manifest, l *site.Layout, all bool) *verifier {
-	v := &verifier{fleet: f, site: m.Site, host: hostOf(m.Site), all: all, knocking: make(map[string]chan struct{}), knocks: make(map[string]map[probe.Protocol]knock), done: make(map[string]*Verified)}
+	return f.newVerifierAt(hostOf(m.Site), m, before, l, all)
+}
+
+// newVerifierAt is newVerifier for what is served at another host.
+func (f *Fleet) newVerifierAt(host string, m, before *release.Manifest, l *site.Layout, all bool) *verifier {
+	v := &verifier{fleet: f, site: m.Site, host: host, all: all, knocking: make(map[string]chan struct{}), knocks: make(map[string]map[probe.Protocol]knock), done: make(map[string]*Verified)}
 	var names []string
 	if all {
 		for _, file := range m.Files {
@@ -512,7 +518,11 @@ func (v *verifier) one(ctx context.Context, c *probe.Client, pop POP, protocol p
 	if a.Verdict.Passing() && ctx.Err() == nil {
 		a = c.Ask(ctx, probe.Request{URL: u})
 	}
-	if why := t.differs(a); why != "" && ctx.Err() == nil {
+	why := t.differs(a)
+	if why == "" && v.preview != nil && a.Header.Get("X-Robots-Tag") != "noindex" {
+		why = "it lets robots find a preview"
+	}
+	if why != "" && ctx.Err() == nil {
 		return &Difference{POP: pop.Name, Protocol: protocol, URL: u.String(), Verdict: a.Verdict, Why: why}, a.Certificate
 	}
 	return nil, a.Certificate

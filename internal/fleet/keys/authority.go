@@ -4,7 +4,9 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 )
@@ -27,6 +29,32 @@ func OpenAuthority(stateDir, fleet string, now func() time.Time) (*CA, error) {
 	name := "penny " + fleet
 	return OpenCA(filepath.Join(FleetDir(stateDir, fleet), "ca"), name[:min(len(name), maxCommonName)],
 		Constraints{Names: []string{zoneOf(fleet)}}, now)
+}
+
+// FindAuthority opens the CA of a fleet in a state directory, as [OpenAuthority]
+// does, where there is one: it makes none, and replaces none that is about to end.
+// The error is fs.ErrNotExist if the CA is not on this machine.
+func FindAuthority(stateDir, fleet string, now func() time.Time) (*CA, error) {
+	if err := checkName("fleet", fleet); err != nil {
+		return nil, fmt.Errorf("find CA: %w", err)
+	}
+	store := caStore{filepath.Join(FleetDir(stateDir, fleet), "ca")}
+	if _, err := os.Stat(store.dir); err != nil {
+		return nil, fmt.Errorf("find the CA of the fleet %s: %w", fleet, err)
+	}
+	unlock, err := lock(filepath.Join(store.dir, "ca.lock"))
+	if err != nil {
+		return nil, fmt.Errorf("find the CA of the fleet %s: %w", fleet, err)
+	}
+	err = store.finish()
+	var pair caPair
+	if err == nil {
+		pair, err = store.load()
+	}
+	if err := errors.Join(err, unlock()); err != nil {
+		return nil, fmt.Errorf("find the CA of the fleet %s: %w", fleet, err)
+	}
+	return &CA{pair: pair, file: store.cert(), now: now}, nil
 }
 
 // Pin returns what clients know the CA by before they have a roster.
@@ -65,9 +93,9 @@ func (ca *CA) IssuePOP(fleet, pop string, key PublicKey) ([]byte, error) {
 }
 
 // RenewPOP reports whether it is time for a POP's next certificate: a third of
-// the present one's 30 days is left.
-func RenewPOP(leaf *x509.Certificate, now time.Time) bool {
-	return leaf.NotAfter.Sub(now) <= renewPOPUnder
+// the 30 days is left until the present one expires, or nothing.
+func RenewPOP(expires, now time.Time) bool {
+	return expires.Sub(now) <= renewPOPUnder
 }
 
 // FleetDir returns the directory of a fleet's keys in a user's state directory.

@@ -500,7 +500,7 @@ func TestAPOPsCertificateIsShort(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	for left, want := range map[time.Duration]bool{11 * 24 * time.Hour: false, 9 * 24 * time.Hour: true, -time.Hour: true} {
-		if keys.RenewPOP(leaf, leaf.NotAfter.Add(-left)) != want {
+		if keys.RenewPOP(leaf.NotAfter, leaf.NotAfter.Add(-left)) != want {
 			t.Errorf("with %v left it is %v that it must be renewed", left, !want)
 		}
 	}

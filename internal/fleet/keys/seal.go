@@ -31,17 +31,10 @@ var errPassphrase = errors.New("the passphrase is another")
 // (age-encryption.org/v1), so that the age command can open it without us. Work is
 // the binary logarithm of scrypt's N.
 func seal(plain []byte, passphrase string, work int) ([]byte, error) {
-	if len(passphrase) < minPassphrase || len(passphrase) > maxPassphrase {
-		return nil, &mistake.Error{
-			What: fmt.Sprintf("this passphrase has %d bytes", len(passphrase)),
-			Hint: fmt.Sprintf("take %d to %d; five words or more are good", minPassphrase, maxPassphrase),
-		}
-	}
-	recipient, err := age.NewScryptRecipient(passphrase)
+	recipient, err := recipientOf(passphrase, work)
 	if err != nil {
 		return nil, err
 	}
-	recipient.SetWorkFactor(work)
 	var out bytes.Buffer
 	text := armor.NewWriter(&out)
 	w, err := age.Encrypt(text, recipient)
@@ -55,6 +48,23 @@ func seal(plain []byte, passphrase string, work int) ([]byte, error) {
 		return nil, err
 	}
 	return out.Bytes(), nil
+}
+
+// recipientOf is who can open what is encrypted with a new passphrase. Work is the
+// binary logarithm of scrypt's N.
+func recipientOf(passphrase string, work int) (*age.ScryptRecipient, error) {
+	if len(passphrase) < minPassphrase || len(passphrase) > maxPassphrase {
+		return nil, &mistake.Error{
+			What: fmt.Sprintf("this passphrase has %d bytes", len(passphrase)),
+			Hint: fmt.Sprintf("take %d to %d; five words or more are good", minPassphrase, maxPassphrase),
+		}
+	}
+	recipient, err := age.NewScryptRecipient(passphrase)
+	if err != nil {
+		return nil, err
+	}
+	recipient.SetWorkFactor(work)
+	return recipient, nil
 }
 
 // sealed reports whether a file is one that seal has made.

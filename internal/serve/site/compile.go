@@ -42,6 +42,10 @@ type Options struct {
 	// served from disk, each answer opening its file: what is taken out of the
 	// Source must be taken out of here first.
 	Retained []SourceFile
+	// Preview makes a site that only those shall find who were told of it, and that is
+	// gone soon: no answer may be indexed, kept by caches of others, or kept at all
+	// without asking, whatever _headers says; and HSTS counts for nothing.
+	Preview bool
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -145,9 +149,13 @@ func (c *compiler) compile(ctx context.Context) (*Site, error) {
 	if c.prev != nil {
 		c.site.generation = c.prev.generation + 1
 	}
-	c.site.secure(c.HSTS)
 	if err := c.rules(); err != nil {
 		return nil, err
+	}
+	if c.Preview {
+		c.site.preview()
+	} else {
+		c.site.secure(c.HSTS)
 	}
 	assets, err := c.assets(ctx)
 	if err != nil {
@@ -173,6 +181,17 @@ func (s *Site) secure(age time.Duration) {
 	}
 	s.hsts = []Field{field("Strict-Transport-Security", fmt.Sprintf("max-age=%d", int64(age.Seconds())))}
 	s.hstsWire = WireOf(s.hsts[0].Name, s.hsts[0].Values[0])
+}
+
+// preview sets what answers of a preview have and have not. It goes after the rules
+// that were read.
+func (s *Site) preview() {
+	s.unlisted = []Field{field("X-Robots-Tag", "noindex")}
+	s.headers = s.headers.Then(
+		rules.Edit{Op: rules.Remove, Name: "X-Robots-Tag"},
+		rules.Edit{Op: rules.Remove, Name: "Strict-Transport-Security"},
+		rules.Edit{Op: rules.Set, Name: "Cache-Control", Value: cachePreview},
+	)
 }
 
 // rules reads _redirects and _headers and reports the mistakes of both.

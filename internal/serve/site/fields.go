@@ -12,6 +12,7 @@ const (
 	cacheRevalidate = "public, max-age=0, must-revalidate"
 	cacheImmutable  = "public, max-age=31536000, immutable"
 	cacheNever      = "no-store"
+	cachePreview    = "private, no-cache" // also of what _headers speaks of
 )
 
 // baseFields are the fields that every answer has, under the Cache-Control that

@@ -2,6 +2,7 @@ package site
 
 import (
 	"crypto/sha256"
+	"errors"
 	"net/http"
 	"os"
 	"slices"
@@ -145,14 +146,13 @@ func TestAMissingAssetIsNeverStoredNorAPage(t *testing.T) {
 	}
 }
 
-func TestTheNameOfAReleasedFileIsItsHash(t *testing.T) {
-	// Whatever an object has: the store has verified it, and nobody hashes it here.
+func TestAReleasedFileThatTheDiskHasDamagedIsNotServed(t *testing.T) {
 	store := newObjects(t)
 	r := store.release(t, files{"a.txt": "one"})
 	writeIn(t, store.dir, r.file(r.files[0])[len(store.dir)+1:], "eno")
-	s := compileRelease(t, Options{Store: body.NewStore("")}, r, nil)
-	a := s.assetAt("/a.txt")
-	if got := get(t, s, "/a.txt"); got.body != "eno" || a.hash != sha256.Sum256([]byte("one")) {
-		t.Errorf("%q is served as %x", got.body, a.hash)
+	_, err := CompileSource(t.Context(), Options{Store: body.NewStore("")}, r, nil)
+	damaged, ok := errors.AsType[*DamagedError](err)
+	if !ok || damaged.Name != "a.txt" || damaged.Hash != sha256.Sum256([]byte("one")) {
+		t.Errorf("got %v", err)
 	}
 }

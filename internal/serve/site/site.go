@@ -25,8 +25,9 @@ type Site struct {
 	dynamic    bool // some header rule looks at the host: fields are made for each request
 	hsts       []Field
 	hstsWire   *Wire
-	released   bool // of a release, not of a directory
-	pending    bool // there is no release yet
+	unlisted   []Field // of every answer of a preview
+	released   bool    // of a release, not of a directory
+	pending    bool    // there is no release yet
 	summary    Summary
 }
 
@@ -64,6 +65,13 @@ func (s *Site) Respond(q *Request) Answer {
 			answer.more, answer.secured = s.hsts, s.hstsWire
 		} else {
 			answer.more = append(slices.Clip(answer.more), s.hsts...)
+		}
+	}
+	if len(s.unlisted) > 0 {
+		answer.more = append(slices.Clip(answer.more), s.unlisted...)
+		answer.ready = nil // what is added stands in no prepared form
+		if answer.Field("Location") != "" {
+			answer.shared = &fieldList{fields: baseFields(cachePreview)}
 		}
 	}
 	answer.head = q.Method == http.MethodHead

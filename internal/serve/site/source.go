@@ -2,6 +2,7 @@ package site
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -237,7 +238,22 @@ func (c *compiler) contentOf(old *asset, f SourceFile) (*body.Body, error) {
 	if int64(len(data)) != f.Size {
 		return nil, fmt.Errorf("read %d bytes of %d: %w", len(data), f.Size, io.ErrUnexpectedEOF)
 	}
+	if sha256.Sum256(data) != f.Hash {
+		return nil, &DamagedError{Name: f.Name, Hash: f.Hash}
+	}
 	return c.Store.Put(f.Hash, data)
+}
+
+// A DamagedError says that a file of a release is not what its hash says: the disk has
+// not kept it as it was.
+type DamagedError struct {
+	Name string   // of the file
+	Hash body.Key // that it should have
+}
+
+// Error names the file.
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("%s is damaged: its SHA-256 should be %x", e.Name, e.Hash)
 }
 
 // holdReleased opens a large file, and holds it open unless too many are.
