@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -32,12 +33,12 @@ type gate struct {
 	addr   string
 	client *http.Client
 
-	mu    sync.Mutex                         // guards what follows
-	to    string                             // address of the agent
-	names []string                           // of the requests so far
-	next  *stop                              // nil: none
-	lies  func(*http.Request, []byte) []byte // changes answers; nil: nobody does
-	heads []string                           // releases whose activation the agent has acknowledged
+	mu    sync.Mutex                              // guards what follows
+	to    string                                  // address of the agent
+	names []string                                // of the requests so far
+	next  *stop                                   // nil: none
+	lies  func(path string, answer []byte) []byte // changes answers; nil: nobody does
+	heads []string                                // releases whose activation the agent has acknowledged
 }
 
 // A stop is a request that is held and then never answered.
@@ -120,8 +121,8 @@ func (g *gate) stop(name string, when moment) *stop {
 	return g.next
 }
 
-// lie changes what the agent answers: whoever has stolen it may.
-func (g *gate) lie(change func(r *http.Request, answer []byte) []byte) {
+// lie changes what the agent answers, as who has stolen it may; nil ends that.
+func (g *gate) lie(change func(path string, answer []byte) []byte) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.lies = change
@@ -205,12 +206,10 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	lies := g.lies
 	g.mu.Unlock()
 	if lies != nil {
-		answer = lies(r, answer)
+		answer = lies(r.URL.Path, answer)
 		resp.Header.Del("Content-Length")
 	}
-	for name, values := range resp.Header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), resp.Header)
 	w.WriteHeader(resp.StatusCode)
 	_, _ = io.Copy(w, bytes.NewReader(answer)) // who asked may be gone
 }

@@ -117,7 +117,7 @@ func TestAFullDiskStopsADeployAndNothingElse(t *testing.T) {
 	}
 	mount("-t", "tmpfs", "-o", "size=3m", "penny-test", disk)
 	t.Cleanup(func() {
-		if out, err := exec.Command("umount", "-l", disk).CombinedOutput(); err != nil { //nolint:noctx // the test's context has ended
+		if out, err := exec.Command("umount", "-l", disk).CombinedOutput(); err != nil {
 			t.Errorf("unmount the disk: %v: %s", err, out)
 		}
 	})

@@ -262,8 +262,6 @@ func TestAStolenPOPThatLiesMisleadsNobody(t *testing.T) {
 	c.wants("deploy", "live on 3 of 3")
 	au := c.nodes[0]
 	evil := []byte("evil")
-	var lie func(path string, answer []byte) []byte
-	au.gate.lie(func(r *http.Request, answer []byte) []byte { return lie(r.URL.Path, answer) })
 	changeStatus := func(change func(*api.SiteStatus)) func(string, []byte) []byte {
 		return func(path string, answer []byte) []byte {
 			var s api.Status
@@ -276,7 +274,7 @@ func TestAStolenPOPThatLiesMisleadsNobody(t *testing.T) {
 	}
 	version := 0
 	for name, generation := range map[string]uint64{"the last generation of all": math.MaxUint64, "the one before": math.MaxUint64 - 1, "some later one": 1000} {
-		lie = changeStatus(func(s *api.SiteStatus) { s.Head.Generation, s.Head.Release = generation, release.HashOf(evil).String() })
+		au.gate.lie(changeStatus(func(s *api.SiteStatus) { s.Head.Generation, s.Head.Release = generation, release.HashOf(evil).String() }))
 		version++
 		c.writeVersion(version)
 		// From the machine that remembers, and from one that knows nothing.
@@ -285,29 +283,29 @@ func TestAStolenPOPThatLiesMisleadsNobody(t *testing.T) {
 		version++
 		c.writeVersion(version)
 		ci := c.elsewhere(c.member(fmt.Sprintf("ci%d", version), "deploy:"+site))
-		lie = func(_ string, answer []byte) []byte { return answer }
+		au.gate.lie(nil)
 		run(t, c.command("status")) // brings the roster, and complains about au
-		lie = changeStatus(func(s *api.SiteStatus) {
+		au.gate.lie(changeStatus(func(s *api.SiteStatus) {
 			if s.Head != nil {
 				s.Head.Generation = generation
 			}
-		})
+		}))
 		if stdout, stderr, code := run(t, ci("deploy", site)); code != 0 || !strings.Contains(stdout, "live on 2 of 3") {
 			t.Errorf("%s: exit code %d\n%s%s", name, code, stdout, stderr)
 		}
 		c.serves(version, c.nodes[1:]...)
 	}
-	lie = func(_ string, answer []byte) []byte { return answer }
+	au.gate.lie(nil)
 	c.wants("deploy", "live on 3 of 3")
 	c.serves(version)
 
 	// Objects and manifests that are not what their names say.
-	lie = func(path string, answer []byte) []byte {
+	au.gate.lie(func(path string, answer []byte) []byte {
 		if strings.HasSuffix(path, "/objects") || strings.Contains(path, "/releases/") {
 			return append([]byte{answer[0], answer[1] ^ 1}, answer[2:]...)
 		}
 		return answer
-	}
+	})
 	ci := c.elsewhere(c.member("puller", "deploy:"+site))
 	c.wants("status")
 	pulled := filepath.Join(c.dir, "pulled")
