@@ -224,6 +224,11 @@ func TestAPOPThatIsKilledAtEveryStepOfADeployKeepsItsWord(t *testing.T) {
 	c.wants("deploy", "live on 2 of 2")
 	version := 0
 	for _, k := range kills() {
+		// Every deploy waits for who is dead. So where the two POPs are alike, one is
+		// killed before a request and the other after it.
+		if alike := k.step != "send" && k.step != "activate"; alike && (k.at == 0) != (k.when == before) {
+			continue
+		}
 		c.round(k.String(), version, func() {
 			n, other := c.nodes[k.at], c.nodes[1-k.at]
 			held := n.gate.stop(k.step, k.when)
@@ -238,21 +243,5 @@ func TestAPOPThatIsKilledAtEveryStepOfADeployKeepsItsWord(t *testing.T) {
 			n.start()
 		})
 		version++
-	}
-	// Visitors are asked between the requests. If the first POP dies while it is asked
-	// the release is to blame, and all go back.
-	for _, said := range []string{`"do":"knock"`, `"do":"activate"`, `"do":"verify"`} {
-		for _, n := range c.nodes {
-			c.round(n.name+" killed after "+said, version, func() {
-				d := c.deploy(said)
-				if !d.heard() {
-					t.Errorf("the deploy does not say %s:\n%s", said, &d.printed)
-				}
-				n.kill()
-				c.end(d)
-				n.start()
-			})
-			version++
-		}
 	}
 }
