@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"html"
 	"image"
@@ -14,6 +15,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 )
@@ -37,7 +39,12 @@ func isText(name string) bool {
 	return false
 }
 
-func readCorpus(goroot string) (*corpus, error) {
+func readCorpus(ctx context.Context) (*corpus, error) {
+	said, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
+	if err != nil {
+		return nil, fmt.Errorf("find the sources of Go: %w", err)
+	}
+	goroot := strings.TrimSpace(string(said))
 	c := new(corpus)
 	for _, dir := range []string{"doc", "src", "test"} {
 		err := filepath.WalkDir(filepath.Join(goroot, dir), func(name string, d fs.DirEntry, err error) error {

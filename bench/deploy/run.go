@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"time"
 
@@ -136,7 +135,7 @@ func (b *bench) start(ctx context.Context) error {
 }
 
 func (b *bench) all(ctx context.Context, cases []benchCase) error {
-	corpus, err := readCorpus(runtime.GOROOT()) //nolint:staticcheck // the sources of the Go that runs this
+	corpus, err := readCorpus(ctx)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,7 +15,7 @@ import (
 
 func testTree(t *testing.T, kind treeKind, files int) *tree {
 	t.Helper()
-	c, err := readCorpus(runtime.GOROOT()) //nolint:staticcheck // as the benchmark does
+	c, err := readCorpus(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

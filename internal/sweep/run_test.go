@@ -127,7 +127,7 @@ func sweepAll(t *testing.T, c *sweep.Config) *sweep.Manifest {
 // Nobody is asked for a page, so that controls are well who have an address.
 func TestARunThatOnlyResolvesTakesControlsThatResolveForWell(t *testing.T) {
 	w, s := internet(t, simnet.Quick, simnet.Config{})
-	c := config(t, w, s, 500)
+	c := config(t, w, s, 1500) // there is a control for every thousand
 	c.DNSOnly = true
 	m := sweepAll(t, c)
 	last := m.Sessions[len(m.Sessions)-1]

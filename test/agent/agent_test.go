@@ -326,20 +326,21 @@ func TestTheManualsCommandsWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	script := "set -euo pipefail\n"
+	var script strings.Builder
+	script.WriteString("set -euo pipefail\n")
 	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(manual), -1)
 	if len(blocks) < 8 {
 		t.Fatalf("the manual has %d blocks of commands", len(blocks))
 	}
 	for _, block := range blocks {
-		script += block[1]
+		script.WriteString(block[1])
 	}
 	p := newPOP(t)
 	member, err := p.owner.AddMember("me", []keys.Right{{What: keys.Deploy, Site: site}, {What: keys.Operate}}, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	bash := exec.CommandContext(t.Context(), "bash", "-c", script)
+	bash := exec.CommandContext(t.Context(), "bash", "-c", script.String())
 	bash.Dir = t.TempDir()
 	bash.Env = append(os.Environ(), "STATE="+p.state, "FLEET="+fleetName, "POP="+popName, "SITE="+site, "API="+p.running.API,
 		keys.EnvKey+"="+member.Secret())

@@ -127,7 +127,7 @@ func TestTheCommandsOfAFleet(t *testing.T) {
 		t.Errorf("a dry run prints\n%s", out)
 	}
 	out := f.deploy()
-	for _, want := range []string{`^example\.org: 0 files changed, 44 added, 0 removed, of 44 files`, `(?m)^  au  44 files sent  \S+ kB over the network`, `(?m)^[0-9a-f]{10}: live on 2 of 2 in \d+\.\d s, 44 URLs verified$`} {
+	for _, want := range []string{`(?m)^example\.org: 0 files changed, 44 added, 0 removed, of 44 files`, `(?m)^  au  44 files sent  \S+ kB over the network`, `(?m)^[0-9a-f]{10}: live on 2 of 2 in \d+\.\d s, 44 URLs verified$`} {
 		if !regexp.MustCompile(want).MatchString(out) {
 			t.Errorf("penny deploy prints\n%swithout %s", out, want)
 		}

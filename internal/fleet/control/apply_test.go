@@ -53,12 +53,15 @@ func TestWhatPOPsAreToldIsWhatTheyNeedAndNoSecret(t *testing.T) {
 	f := file(t, applied)
 	want := api.Config{
 		Sites: []api.ConfigSite{{Name: "example.org", Hosts: []string{"www.example.org"}, Dialect: "netlify", HSTS: 180 * 24 * 3600}},
-		Edge:  api.ConfigEdge{HeaderBytes: 32768},
+		Edge:  api.ConfigEdge{HeaderBytes: 32768}, Retention: api.Retention{Releases: 10, Age: 7 * 24 * 3600},
 		POPs:  []api.ConfigPOP{{Name: "au", Addresses: []string{"192.0.2.1", "2001:db8::1"}, Place: "Sydney", Default: true}},
 		Steer: api.ConfigSteer{Countries: map[string]string{"NZ": "au"}},
 	}
 	if diff := cmp.Diff(want, control.Compile(f)); diff != "" {
 		t.Error(diff)
+	}
+	if diff := cmp.Diff(want.Retention, control.CompileLocal(&config.Fleet{Name: "demo"}).Retention); diff != "" {
+		t.Errorf("without a file: %s", diff)
 	}
 	want.Sites[0].HSTS, want.POPs, want.Steer = 0, nil, api.ConfigSteer{}
 	want.Sites[0].Hosts = []string{"example.org.localhost", "www.example.org", "www.example.org.localhost", "localhost", "127.0.0.1", "::1"}

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -92,9 +93,11 @@ func CompileLocal(fleet *config.Fleet) api.Config {
 	return c
 }
 
-// compileRetention is what POPs keep. A fleet without a file says nothing of it.
+// compileRetention is what POPs keep. Of a fleet without a file it is what a file has that
+// says nothing of it: both are the same to who compares them.
 func compileRetention(r config.Retention) api.Retention {
-	return api.Retention{Releases: r.Releases, Age: int64(r.Days) * 24 * 60 * 60}
+	const releases, days = 10, 7
+	return api.Retention{Releases: cmp.Or(r.Releases, releases), Age: int64(cmp.Or(r.Days, days)) * 24 * 60 * 60}
 }
 
 func compileEdge(e config.Edge) api.ConfigEdge {
