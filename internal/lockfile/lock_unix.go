@@ -9,14 +9,18 @@ import (
 	"syscall"
 )
 
-// take takes the lock of a file, or returns ErrLocked.
-func take(path string) (unlock func() error, err error) {
+// lock takes the lock of a file. Without wait it returns ErrLocked where somebody has it.
+func lock(path string, wait bool) (unlock func() error, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
+	how := syscall.LOCK_EX
+	if !wait {
+		how |= syscall.LOCK_NB
+	}
 	for {
-		switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+		switch err := syscall.Flock(int(f.Fd()), how); {
 		case err == nil:
 			return f.Close, nil
 		case errors.Is(err, syscall.EINTR):

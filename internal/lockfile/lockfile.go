@@ -9,4 +9,8 @@ var ErrLocked = errors.New("locked by another process")
 
 // Take takes the lock of a file, which it makes if it is not there, or returns
 // [ErrLocked]. It never waits. What it returns gives the lock back.
-func Take(path string) (giveBack func() error, err error) { return take(path) }
+func Take(path string) (giveBack func() error, err error) { return lock(path, false) }
+
+// Wait takes the lock of a file, which it makes if it is not there, once nobody else
+// has it. What it returns gives the lock back; the file stays.
+func Wait(path string) (giveBack func() error, err error) { return lock(path, true) }

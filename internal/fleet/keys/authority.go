@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"pennyfarthing/internal/lockfile"
 )
 
 const (
@@ -42,7 +44,7 @@ func FindAuthority(stateDir, fleet string, now func() time.Time) (*CA, error) {
 	if _, err := os.Stat(store.dir); err != nil {
 		return nil, fmt.Errorf("find the CA of the fleet %s: %w", fleet, err)
 	}
-	unlock, err := lock(filepath.Join(store.dir, "ca.lock"))
+	unlock, err := lockfile.Wait(filepath.Join(store.dir, "ca.lock"))
 	if err != nil {
 		return nil, fmt.Errorf("find the CA of the fleet %s: %w", fleet, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"pennyfarthing/internal/lockfile"
 	"pennyfarthing/internal/mistake"
 )
 
@@ -62,7 +63,7 @@ func OpenCA(dir, name string, c Constraints, now func() time.Time) (*CA, error) 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open CA: %w", err)
 	}
-	unlock, err := lock(filepath.Join(dir, "ca.lock"))
+	unlock, err := lockfile.Wait(filepath.Join(dir, "ca.lock"))
 	if err != nil {
 		return nil, fmt.Errorf("open CA: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"pennyfarthing/internal/lockfile"
 	"pennyfarthing/internal/mistake"
 )
 
@@ -36,7 +37,7 @@ func (k *Key) Public() PublicKey { return PublicKey(k.private[ed25519.SeedSize:]
 // directory must be there. Any number of processes may do this at once. A file
 // that is damaged, or that others can read, is an error and stays as it is.
 func OpenKey(file string, random io.Reader) (key *Key, made bool, err error) {
-	unlock, err := lock(file + ".lock")
+	unlock, err := lockfile.Wait(file + ".lock")
 	if err != nil {
 		return nil, false, fmt.Errorf("open key: %w", err)
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+
+	"pennyfarthing/internal/lockfile"
 )
 
 // ErrOldRoster is what [KeepRoster] returns for a roster that the one that is
@@ -73,7 +75,7 @@ func KeepRoster(dir, fleet string, owner PublicKey, st *Statement) (inForce *Ros
 
 // withRosterLock holds off everybody else who changes the directory's roster.
 func withRosterLock(dir string, change func() error) error {
-	unlock, err := lock(filepath.Join(dir, "roster.lock"))
+	unlock, err := lockfile.Wait(filepath.Join(dir, "roster.lock"))
 	if err != nil {
 		return err
 	}

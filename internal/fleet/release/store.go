@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"pennyfarthing/internal/lockfile"
 )
 
 const (
@@ -103,7 +105,7 @@ func (st *Store) claim(dir string) error {
 			return err
 		}
 		lock := filepath.Join(st.tmp, lockName)
-		if st.unlock, err = hold(lock); err != nil {
+		if st.unlock, err = lockfile.Take(lock); err != nil {
 			continue
 		}
 		if _, err = os.Lstat(lock); err == nil {
@@ -133,9 +135,6 @@ func shard(first byte) string { return Hash{first}.String()[:2] }
 
 const lockName = "lock"
 
-// errHeld says that a living process has the lock.
-var errHeld = errors.New("somebody else holds it")
-
 // removeAbandoned removes the temporary directories whose process is gone.
 func removeAbandoned(dir string) error {
 	entries, err := os.ReadDir(dir)
@@ -144,8 +143,8 @@ func removeAbandoned(dir string) error {
 	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		unlock, err := hold(filepath.Join(path, lockName))
-		if errors.Is(err, errHeld) {
+		unlock, err := lockfile.Take(filepath.Join(path, lockName))
+		if errors.Is(err, lockfile.ErrLocked) {
 			continue
 		}
 		if errors.Is(err, fs.ErrNotExist) {
