@@ -91,7 +91,7 @@ func (o *sweepOptions) sweep(ctx context.Context, dir string, env Env) error {
 	if env.Getenv("GOGC") == "" {
 		// What is under way lives long, and rows soon become garbage: more of it than this
 		// buys little.
-		defer debug.SetGCPercent(debug.SetGCPercent(60))
+		defer debug.SetGCPercent(debug.SetGCPercent(25))
 	}
 	progress := newProgress(o.globals, env)
 	c.Progress = progress.show
