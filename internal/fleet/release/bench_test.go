@@ -49,6 +49,27 @@ func BenchmarkSnapshotUnchanged(b *testing.B) {
 	}
 }
 
+// BenchmarkScanUnchanged is what a deploy of nothing does with the directory.
+func BenchmarkScanUnchanged(b *testing.B) {
+	dir, cache := manyFiles(b, benchFiles), filepath.Join(b.TempDir(), "cache")
+	settle(b)
+	m, _ := snap(b, dir, SnapshotOptions{Cache: cache})
+	want := m.ID()
+	b.ReportAllocs()
+	for b.Loop() {
+		s, err := NewScan(b.Context(), dir, options(SnapshotOptions{Cache: cache}))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if id, known := s.Release(); !known || id != want {
+			b.Fatalf("the release is %s, %v", id, known)
+		}
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkSnapshotFirst(b *testing.B) {
 	dir := manyFiles(b, benchFiles)
 	b.ReportAllocs()

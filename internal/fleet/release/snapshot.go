@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/zeebo/xxh3"
 	"golang.org/x/sync/errgroup"
 
 	"pennyfarthing/internal/mediatype"
@@ -39,6 +40,9 @@ type Tree struct {
 	// Hashed is how many files had to be read, of how many bytes.
 	Hashed      int
 	HashedBytes int64
+
+	// ID is the release's name.
+	ID Hash
 
 	root  *os.Root
 	files []File
@@ -82,18 +86,123 @@ func (t *Tree) Open(f File) (*os.File, error) {
 // times and its inode are as they were, and if it was not changed so shortly
 // before it was read that it may have changed again without any sign.
 func Snapshot(ctx context.Context, dir string, o SnapshotOptions) (*Manifest, *Tree, error) {
+	scan, err := NewScan(ctx, dir, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, t, err := scan.Snapshot(ctx, o.Previous)
+	if err != nil {
+		return nil, nil, errors.Join(err, scan.Close())
+	}
+	return m, t, nil
+}
+
+// A Scan is a directory of which it is known what is in it, and not yet what that is a
+// release of: nothing has been read but what the cache knows.
+type Scan struct {
+	dir   string
+	o     SnapshotOptions
+	notes []string
+	cache *statCache
+	same  bool // the cache knows these files, and no others
+	s     *snapshotter
+}
+
+// NewScan looks at a directory, with the options of a snapshot but for Previous. The
+// caller closes it, or a tree that was made of it.
+func NewScan(ctx context.Context, dir string, o SnapshotOptions) (*Scan, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return nil, nil, directoryError(dir, err)
+		return nil, directoryError(dir, err)
 	}
-	m, t, err := snapshot(ctx, dir, root, o)
+	found, notes, err := walkTree(ctx, dir)
 	if err != nil {
-		return nil, nil, errors.Join(err, root.Close())
+		return nil, errors.Join(fmt.Errorf("read %s: %w", dir, err), root.Close())
+	}
+	cache := loadStatCache(o.Cache)
+	known := cache.match(found)
+	return &Scan{
+		dir: dir, o: o, notes: notes, cache: cache, same: cache.is(found, known),
+		s: &snapshotter{root: root, now: time.Now(), found: found, known: known},
+	}, nil
+}
+
+// Close gives up the directory.
+func (s *Scan) Close() error { return s.s.root.Close() }
+
+// Files returns how many files there are, and how many bytes they have together.
+func (s *Scan) Files() (n int, bytes int64) {
+	for i := range s.s.found {
+		bytes += s.s.found[i].stat.size
+	}
+	return len(s.s.found), bytes
+}
+
+// Unread returns how many files a snapshot has to read, and how many bytes they have.
+func (s *Scan) Unread() (n int, bytes int64) {
+	for i := range s.s.found {
+		if s.s.known[i].state == unread {
+			n, bytes = n+1, bytes+s.s.found[i].stat.size
+		}
+	}
+	return n, bytes
+}
+
+// Notes say what is not part of the release, one sentence each.
+func (s *Scan) Notes() []string { return s.notes }
+
+// Release returns the release that the latest snapshot of this directory gave, if
+// another one after it, with that release as the previous one, would be the same: every
+// file is what it was then, and would be served as the same. It takes no more than a look
+// at the cache.
+func (s *Scan) Release() (Hash, bool) {
+	if !s.same || s.cache.release == (Hash{}) || s.cache.served != s.s.served(s.o) {
+		return Hash{}, false
+	}
+	return s.cache.release, true
+}
+
+// Snapshot reads what is not known of the files, and returns the release that they are
+// after another one, which may be nil. It may be called again with another one.
+func (s *Scan) Snapshot(ctx context.Context, previous *Manifest) (*Manifest, *Tree, error) {
+	if err := s.s.hash(ctx); err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", s.dir, err)
+	}
+	m := s.s.manifest(s.o, previous)
+	if err := m.Check(); err != nil {
+		return nil, nil, treeError(s.dir, err)
+	}
+	t := &Tree{Notes: s.notes, ID: m.ID(), root: s.s.root, files: m.Files, Hashed: int(s.s.hashed.Load()), HashedBytes: s.s.hashedBytes.Load()}
+	t.stats = make([]fileStat, len(s.s.found))
+	for i := range s.s.found {
+		t.stats[i] = s.s.found[i].stat
+	}
+	if err := s.save(t.ID); err != nil {
+		t.Notes = append(slices.Clip(t.Notes), fmt.Sprintf("the next snapshot will be slow: %v", err))
 	}
 	return m, t, nil
+}
+
+// save writes the cache if it has not everything already.
+func (s *Scan) save(id Hash) error {
+	if s.o.Cache == "" {
+		return nil
+	}
+	if slices.ContainsFunc(s.s.known, func(c content) bool { return c.state == racy }) {
+		id = Hash{} // what it was made of will not be in the cache
+	}
+	served := s.s.served(s.o)
+	if s.same && s.cache.release == id && s.cache.served == served {
+		return nil
+	}
+	if err := saveStatCache(s.o.Cache, id, served, s.s.found, s.s.known); err != nil {
+		return err
+	}
+	s.cache.release, s.cache.served, s.same = id, served, id != Hash{}
+	return nil
 }
 
 func directoryError(dir string, err error) error {
@@ -105,33 +214,6 @@ func directoryError(dir string, err error) error {
 		err = pathErr.Err
 	}
 	return &mistake.Error{File: dir, What: fmt.Sprintf("the directory cannot be read: %v", err), Hint: hint}
-}
-
-func snapshot(ctx context.Context, dir string, root *os.Root, o SnapshotOptions) (*Manifest, *Tree, error) {
-	found, notes, err := walkTree(ctx, dir)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read %s: %w", dir, err)
-	}
-	cache := loadStatCache(o.Cache)
-	s := &snapshotter{root: root, now: time.Now(), found: found, known: cache.match(found)}
-	if err := s.hash(ctx); err != nil {
-		return nil, nil, fmt.Errorf("read %s: %w", dir, err)
-	}
-	m := s.manifest(o)
-	if err := m.Check(); err != nil {
-		return nil, nil, treeError(dir, err)
-	}
-	if o.Cache != "" && !cache.is(s.found, s.known) {
-		if err := saveStatCache(o.Cache, s.found, s.known); err != nil {
-			notes = append(notes, fmt.Sprintf("the next snapshot will be slow: %v", err))
-		}
-	}
-	t := &Tree{Notes: notes, root: root, files: m.Files, Hashed: int(s.hashed.Load()), HashedBytes: s.hashedBytes.Load()}
-	t.stats = make([]fileStat, len(s.found))
-	for i := range s.found {
-		t.stats[i] = s.found[i].stat
-	}
-	return m, t, nil
 }
 
 // treeError says what is wrong with a directory, where the manifest's line helps
@@ -235,11 +317,23 @@ func (s *snapshotter) forgetGone() {
 	s.found, s.known = s.found[:kept], s.known[:kept]
 }
 
-func (s *snapshotter) manifest(o SnapshotOptions) *Manifest {
+// served is a checksum of what decides, beside the files, which release they are: the
+// site, its rules, and the types by which this program serves the files.
+func (s *snapshotter) served(o SnapshotOptions) uint64 {
+	sum := xxh3.New()
+	_, _ = sum.WriteString(o.Site + "\n" + o.Dialect) // no write to a checksum fails
+	for i := range s.found {
+		_, _ = sum.WriteString("\n")
+		_, _ = sum.WriteString(mediatype.OfNature(s.found[i].path, s.known[i].nature))
+	}
+	return sum.Sum64()
+}
+
+func (s *snapshotter) manifest(o SnapshotOptions, after *Manifest) *Manifest {
 	m := &Manifest{Site: o.Site, Dialect: o.Dialect, Files: make([]File, len(s.found))}
 	var previous []File
-	if o.Previous != nil {
-		previous = o.Previous.Files
+	if after != nil {
+		previous = after.Files
 	}
 	types := make(map[string]string)
 	now := o.Now().Unix()

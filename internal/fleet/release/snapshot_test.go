@@ -304,7 +304,7 @@ func TestAFileThatWasWrittenAMomentAgoIsNeverTrusted(t *testing.T) {
 		t.Fatalf("a file that was written just now is trusted: %+v", s.known[1])
 	}
 	s.known[0].state = read
-	if err := saveStatCache(cache, s.found, s.known); err != nil {
+	if err := saveStatCache(cache, Hash{}, 0, s.found, s.known); err != nil {
 		t.Fatal(err)
 	}
 	if _, tree := snap(t, dir, SnapshotOptions{Cache: cache}); tree.Hashed != 1 {

@@ -12,18 +12,22 @@ import (
 	"pennyfarthing/internal/mediatype"
 )
 
-// The stat cache is one file: a magic, an entry for each file in the order of
-// their paths, and a checksum. A path is how much it shares with the one before
-// and what follows, so that the file takes some 70 bytes for each file of a site.
-// The magic's number changes with the format, and with what a nature means.
+// The stat cache is one file: a magic, the release that the files were, an entry
+// for each file in the order of their paths, and a checksum. A path is how much it
+// shares with the one before and what follows, so that the file takes some 70 bytes
+// for each file of a site. The magic's number changes with the format, with what a
+// nature means, and with how a manifest is written.
 const (
-	statCacheMagic = "penny-stat1\n"
+	statCacheMagic = "penny-stat2\n"
+	statCacheHead  = len(Hash{}) + 8
 	statCacheSum   = 8
 	maxStatCache   = 1 << 30
 )
 
-// A statCache is the entries of the file, encoded.
+// A statCache is the file, with its entries encoded.
 type statCache struct {
+	release Hash   // that the entries were; zero if some file is not among them
+	served  uint64 // what they were served as; see snapshotter.served
 	entries []byte
 }
 
@@ -37,14 +41,16 @@ func loadStatCache(path string) *statCache {
 		return &statCache{}
 	}
 	body, ok := bytes.CutPrefix(data, []byte(statCacheMagic))
-	if !ok || len(body) < statCacheSum {
+	if !ok || len(body) < statCacheHead+statCacheSum {
 		return &statCache{}
 	}
-	entries, sum := body[:len(body)-statCacheSum], body[len(body)-statCacheSum:]
-	if xxh3.Hash(entries) != binary.LittleEndian.Uint64(sum) {
+	body, sum := body[:len(body)-statCacheSum], body[len(body)-statCacheSum:]
+	if xxh3.Hash(body) != binary.LittleEndian.Uint64(sum) {
 		return &statCache{}
 	}
-	return &statCache{entries: entries}
+	c := &statCache{release: Hash(body[:len(Hash{})]), entries: body[statCacheHead:]}
+	c.served = binary.LittleEndian.Uint64(body[len(Hash{}):])
+	return c
 }
 
 // match returns what the cache knows of the files, index by index. Both are
@@ -135,12 +141,14 @@ func appendStatEntry(b []byte, before string, f *found, c *content) []byte {
 	return append(b, c.hash[:]...)
 }
 
-// saveStatCache writes all entries but those of racy files. It is renamed into
-// place and not brought to the disk first: a checksum finds what a crash leaves,
-// and then files are only hashed again.
-func saveStatCache(path string, files []found, known []content) error {
-	body := make([]byte, 0, len(files)*(statEntryFixed+32)+len(statCacheMagic)+statCacheSum)
+// saveStatCache writes which release the files were, and all entries but those of racy
+// files. It is renamed into place and not brought to the disk first: a checksum finds
+// what a crash leaves, and then files are only hashed again.
+func saveStatCache(path string, release Hash, served uint64, files []found, known []content) error {
+	body := make([]byte, 0, len(files)*(statEntryFixed+32)+len(statCacheMagic)+statCacheHead+statCacheSum)
 	body = append(body, statCacheMagic...)
+	body = append(body, release[:]...)
+	body = binary.LittleEndian.AppendUint64(body, served)
 	before := ""
 	for i := range files {
 		if known[i].state != racy {
