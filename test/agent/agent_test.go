@@ -351,7 +351,7 @@ func TestTheManualsCommandsWork(t *testing.T) {
 	if got := p.served(); got != "hello\n" {
 		t.Errorf("after the manual's deploy the page is %q", got)
 	}
-	for _, want := range []string{`"missing":["`, `"stored":1`, `"files":1`, `"generation":1`, `release activated`} {
+	for _, want := range []string{`"missing":["`, `"stored":1`, `"files":1`, `"generation":1`, `release activated`, "HTTP/1.1 200 OK"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the commands print no %s:\n%s", want, out)
 		}

@@ -44,6 +44,7 @@ func TestEveryRouteAsksForItsRight(t *testing.T) {
 		"PUT /v1/config":           "owner operator",
 		"GET /v1/logs":             "owner operator",
 		"POST /v1/collect":         "owner operator",
+		"POST /v1/batch":           members,
 		"GET /v1/leaf":             "owner renewer",
 		"PUT /v1/leaf":             "owner renewer",
 		"PUT /v1/certificates/x.y": "owner renewer",

@@ -57,6 +57,7 @@ func routes() []route {
 		{"PUT", "/config", operate, (*Agent).putConfig},
 		{"GET", "/logs", operate, (*Agent).getLogs},
 		{"POST", "/collect", operate, (*Agent).postCollect},
+		{"POST", "/batch", member, (*Agent).postBatch},
 		{"GET", "/leaf", renew, (*Agent).getLeaf},
 		{"PUT", "/leaf", renew, (*Agent).putLeaf},
 		{"PUT", "/certificates/{name}", renew, (*Agent).putCertificate},

@@ -3,8 +3,10 @@ package agent
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,16 +21,31 @@ const (
 )
 
 // getStatus says how the POP is. It is for every member, and for every page of a
-// dashboard, so it reads nothing but what is at hand.
+// dashboard, so it reads nothing but what is at hand. Who deploys a site is told no more
+// than that takes: over a long way every packet counts.
 func (a *Agent) getStatus(c *call) error {
-	return c.answer(a.status())
+	s, query := a.status(), c.r.URL.Query()
+	if query.Has(api.QuerySite) {
+		s.Sites = slices.DeleteFunc(s.Sites, func(site api.SiteStatus) bool { return site.Site != query.Get(api.QuerySite) })
+	}
+	if query.Has(api.QueryReleases) {
+		most, err := strconv.Atoi(query.Get(api.QueryReleases))
+		if err != nil || most < 0 {
+			return &api.Error{Status: http.StatusBadRequest, Code: api.CodeBadRequest, Message: fmt.Sprintf("%.40q is no number of releases", query.Get(api.QueryReleases))}
+		}
+		for i := range s.Sites {
+			site := &s.Sites[i]
+			site.Staged, site.Incoming = site.Staged[:min(most, len(site.Staged))], site.Incoming[:min(most, len(site.Incoming))]
+		}
+	}
+	return c.answer(s)
 }
 
 func (a *Agent) status() *api.Status {
 	now := a.o.Now()
 	roster, config := a.roster.Load(), a.config.Load()
 	s := &api.Status{
-		POP: a.enrolment.POP, Fleet: a.enrolment.Fleet, Key: a.key.Public().String(), Version: a.o.Version, API: a.o.Versions,
+		POP: a.enrolment.POP, Fleet: a.enrolment.Fleet, Key: a.key.Public().String(), Version: a.o.Version, API: a.o.Versions, Batch: true,
 		Time: now.UTC().Round(0), Uptime: int64(now.Sub(a.began).Seconds()), Roster: roster.Number, Config: config.Number,
 		ControlSeen: a.seen.last().UTC().Round(0), Load: loadAverage(), CPUs: runtime.NumCPU(),
 		Memory: api.MemoryStatus{Resident: residentMemory(), Limit: a.o.MemoryLimit, Bodies: a.o.Bodies.Mapped()},

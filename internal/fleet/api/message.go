@@ -17,6 +17,11 @@ const (
 	// TypePEM is certificates, and a key where one belongs to them.
 	TypePEM = "application/x-pem-file"
 
+	// TypeBatch is several requests in one, and the answers to them, and TypeHTTP each
+	// of them (RFC 2046 §5.1.3 and RFC 9112 §10.2).
+	TypeBatch = "multipart/mixed"
+	TypeHTTP  = "application/http"
+
 	// HeaderStatement carries a signed statement, as the standard base64 of its
 	// JSON.
 	HeaderStatement = "Penny-Statement"
@@ -26,6 +31,11 @@ const (
 	HeaderBase = "Penny-Base"
 	// HeaderVersion is in every answer: the version of the program.
 	HeaderVersion = "Penny-Version"
+
+	// QuerySite asks for the status of one site alone, and QueryReleases for so many of
+	// the releases of each, the newest.
+	QuerySite     = "site"
+	QueryReleases = "releases"
 )
 
 // Kinds of signed statements (see package keys).
@@ -48,6 +58,7 @@ const (
 	MaxManifest  = 256 << 20 // a manifest, decoded
 	MaxObjects   = 1_000_000 // hashes in one request for objects
 	MaxObjectsIn = 80 << 20  // bytes of that request
+	MaxBatch     = 16        // requests in one
 )
 
 // How generations may rise, so that nobody can spend them all: a head's is at most
@@ -190,8 +201,9 @@ type Status struct {
 	Key     string    `json:"key"`     // the POP's
 	Version string    `json:"version"` // of the program
 	API     Versions  `json:"api"`
-	Time    time.Time `json:"time"`   // by the POP's clock
-	Uptime  int64     `json:"uptime"` // seconds
+	Batch   bool      `json:"batch,omitempty"` // POST …/batch is answered
+	Time    time.Time `json:"time"`            // by the POP's clock
+	Uptime  int64     `json:"uptime"`          // seconds
 
 	Roster      uint64    `json:"roster"` // its number; 0: none yet
 	Config      uint64    `json:"config"` // its number; 0: none yet
