@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"pennyfarthing/internal/fleet/api"
@@ -153,10 +154,19 @@ func jsonBody(v any) (io.Reader, error) {
 	return bytes.NewReader(data), err
 }
 
-// status asks how a POP is.
-func (a *agentClient) status(ctx context.Context) (*api.Status, error) {
+// newestOf is how many releases of a site a deploy has to know of, at a POP. What it does
+// not know of, and the POP has, costs a manifest on the way and no more.
+const newestOf = 3
+
+// status asks how a POP is: what belongs to one site, with its newest releases, or all if
+// the site is empty. An agent that does not know the question says all.
+func (a *agentClient) status(ctx context.Context, site string) (*api.Status, error) {
+	path := apiPath("status")
+	if site != "" {
+		path += "?" + url.Values{api.QuerySite: {site}, api.QueryReleases: {strconv.Itoa(newestOf)}}.Encode()
+	}
 	s := new(api.Status)
-	return s, a.do(ctx, call{method: http.MethodGet, path: apiPath("status"), result: s})
+	return s, a.do(ctx, call{method: http.MethodGet, path: path, result: s})
 }
 
 // statement fetches a signed statement; what it says is not verified.
@@ -191,7 +201,11 @@ func (a *agentClient) lease(ctx context.Context, site, holder string, ttl time.D
 	if err != nil {
 		return err
 	}
-	err = a.do(ctx, call{method: http.MethodPut, path: apiPath("sites", site, "lease"), body: body})
+	return leaseOf(site, a.do(ctx, call{method: http.MethodPut, path: apiPath("sites", site, "lease"), body: body}))
+}
+
+// leaseOf says in an error about a lease of which site it is.
+func leaseOf(site string, err error) error {
 	if held, ok := errors.AsType[*LeasedError](err); ok {
 		held.Site = site
 	}
@@ -208,15 +222,9 @@ func (a *agentClient) unlease(ctx context.Context, site, holder string) error {
 
 // offer sends a manifest, coded, with the statement about it.
 func (a *agentClient) offer(ctx context.Context, site, release string, m offered) (*api.ManifestResult, error) {
-	statement, err := json.Marshal(m.statement)
+	header, err := m.header()
 	if err != nil {
 		return nil, err
-	}
-	header := http.Header{
-		"Content-Type": {api.TypeManifest}, "Content-Encoding": {"zstd"}, api.HeaderStatement: {base64.StdEncoding.EncodeToString(statement)},
-	}
-	if m.base != "" {
-		header.Set(api.HeaderBase, m.base)
 	}
 	result := new(api.ManifestResult)
 	return result, a.do(ctx, call{method: http.MethodPut, path: apiPath("sites", site, "releases", release), header: header, body: bytes.NewReader(m.coded), result: result})
@@ -227,6 +235,21 @@ type offered struct {
 	base      string // the release whose manifest it refers to; "" for none
 	coded     []byte // zstd
 	statement *keys.Statement
+}
+
+// header is what goes with it.
+func (m *offered) header() (http.Header, error) {
+	statement, err := json.Marshal(m.statement)
+	if err != nil {
+		return nil, err
+	}
+	header := http.Header{
+		"Content-Type": {api.TypeManifest}, "Content-Encoding": {"zstd"}, api.HeaderStatement: {base64.StdEncoding.EncodeToString(statement)},
+	}
+	if m.base != "" {
+		header.Set(api.HeaderBase, m.base)
+	}
+	return header, nil
 }
 
 // pack sends objects.

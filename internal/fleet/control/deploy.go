@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -95,88 +94,6 @@ func (r *Report) Live() int {
 	return n
 }
 
-// A snapshot is a directory that has become a release.
-type snapshot struct {
-	manifest *release.Manifest
-	tree     *release.Tree
-	id       string
-}
-
-func (s *snapshot) close() {
-	if s != nil && s.tree != nil {
-		_ = s.tree.Close() // only read
-	}
-}
-
-// snapshot reads a directory. What is live, if it is known, gives unchanged files their
-// times.
-func (f *Fleet) snapshot(ctx context.Context, o DeployOptions, live *release.Manifest) (*snapshot, error) {
-	m, tree, err := release.Snapshot(ctx, o.Dir, release.SnapshotOptions{
-		Site: o.Site, Dialect: cmp.Or(o.Dialect, rules.Netlify.String()), Previous: live, Cache: f.siteFile(o.Site, "stat"), Now: f.Now,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if len(m.Files) == 0 {
-		return nil, errors.Join(&mistake.Error{File: o.Dir, What: "there is nothing in it to deploy", Hint: "build the site first, or correct `files` in penny.toml"}, tree.Close())
-	}
-	return &snapshot{m, tree, m.ID().String()}, nil
-}
-
-// prepared is everything that is known before a plan is made.
-type prepared struct {
-	seen []Observation
-	pops []POPState
-	live *release.Manifest // what is served now, nil for nothing
-	new  *snapshot
-}
-
-// prepare looks at the POPs and at the directory at the same time.
-func (f *Fleet) prepare(ctx context.Context, o DeployOptions) (p prepared, err error) {
-	remembered := f.recall(o.Site)
-	guess := f.manifestHere(remembered.Release)
-	var seenErr error
-	var wait sync.WaitGroup
-	wait.Go(func() {
-		if p.seen, seenErr = f.Observe(ctx); seenErr == nil {
-			p.pops, seenErr = f.believed(ctx, p.seen, o.Site)
-		}
-	})
-	p.new, err = f.snapshot(ctx, o, guess)
-	wait.Wait()
-	if err = errors.Join(err, seenErr); err != nil {
-		return p, err
-	}
-	top := topOf(p.pops)
-	if p.live = guess; top == nil || top.Release == remembered.Release && guess != nil {
-		return p, nil
-	}
-	live, _, err := f.manifest(ctx, o.Site, top.Release, f.donors(p.pops, top.Release))
-	if errors.Is(err, fs.ErrNotExist) {
-		return p, nil // it is gone everywhere: everything is new
-	}
-	if err != nil {
-		return p, err
-	}
-	p.new.close()
-	p.live = live
-	p.new, err = f.snapshot(ctx, o, live) // its times depend on what is live; the hashes are known
-	return p, err
-}
-
-// manifestHere is the manifest of a release if this machine has it, or nil.
-func (f *Fleet) manifestHere(id string) *release.Manifest {
-	hash, err := release.ParseHash(id)
-	if err != nil {
-		return nil
-	}
-	m, err := f.store.Manifest(hash)
-	if err != nil {
-		return nil
-	}
-	return m
-}
-
 // Deploy makes a directory what a site's visitors see. Who waits for another deploy to
 // end plans anew after it, for that one is what is replaced then.
 func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
@@ -202,26 +119,30 @@ func (f *Fleet) deploy(ctx context.Context, o DeployOptions, began time.Time) (*
 	defer unlock() //nolint:errcheck // the lock is gone with the process at the latest
 	f.startWires()
 	p, err := f.prepare(ctx, o)
-	defer func() { p.new.close() }()
+	defer p.close()
 	if err != nil {
 		return nil, err
+	}
+	if p.new == nil {
+		report, err := f.settled(ctx, o, p, began)
+		if report != nil || err != nil {
+			return report, err
+		}
+		if err := f.compare(ctx, o, p, topOf(p.pops)); err != nil {
+			return nil, err
+		}
 	}
 	kind, shown := Deploy, (*preview)(nil)
 	if o.Preview > 0 {
 		kind = Preview
-		if shown, err = f.newPreview(ctx, o, p.pops, p.new.id); err != nil {
+		if shown, err = f.newPreview(ctx, o, p.pops, p.id); err != nil {
 			return nil, err
 		}
 	}
-	report := newReport(kind, p.new.manifest, p.live)
-	report.Notes, report.DryRun = p.new.tree.Notes, o.DryRun
-	if o.Config != nil {
-		if report.Drift, err = f.drift(ctx, p.seen, *o.Config); err != nil {
-			f.tell(Event{Kind: EventNote, Site: o.Site, Text: err.Error()}) // the deploy may go on without
-		}
-	}
-	f.lacks(p.pops, p.new.manifest)
-	intent := Intent{Kind: kind, Site: o.Site, Release: p.new.id, Holder: f.holder, All: o.All, Wait: o.Wait, Generation: f.recall(o.Site).Generation, Hint: f.whereAll()}
+	report := newReport(kind, p.new, p.live)
+	report.DryRun, report.Drift = o.DryRun, f.told(ctx, o, p.seen)
+	f.lacks(p.pops, p.new.manifest, p.id)
+	intent := f.intent(o, kind, p.id)
 	if shown != nil {
 		intent.Host, report.Preview = shown.Host, &shown.PreviewInfo
 	}
@@ -230,10 +151,8 @@ func (f *Fleet) deploy(ctx context.Context, o DeployOptions, began time.Time) (*
 		return nil, err
 	}
 	report.plan(plan)
-	open := func(file release.File) (io.ReadCloser, error) { return p.new.tree.Open(file) }
-	lay, err := f.checkRules(o, p.new, open)
-	if err != nil {
-		return nil, err
+	if p.layErr != nil {
+		return nil, p.layErr
 	}
 	if o.DryRun || plan.Nothing() {
 		report.finish(f, plan, nil, nil, nil, f.Now().Sub(began))
@@ -258,10 +177,14 @@ func (f *Fleet) deploy(ctx context.Context, o DeployOptions, began time.Time) (*
 		return nil, err
 	}
 	defer box.spool.close() //nolint:errcheck // a temporary file
-	check := f.newVerifier(p.new.manifest, p.live, lay, false)
 	if shown != nil {
-		return f.openPreview(ctx, shown, plan, p, box, lay, report, RunOptions{All: o.All, Wait: o.Wait}, began)
+		return f.openPreview(ctx, shown, plan, p, box, report, RunOptions{All: o.All, Wait: o.Wait}, began)
 	}
+	check := p.check
+	if check == nil {
+		check = f.newKnocker(o.Site, hostOf(o.Site))
+	}
+	check.choose(p.new.manifest, p.live, p.lay, false)
 	report.Left = check.left
 	report, err = f.carryOut(ctx, plan, p.pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
 	if err == nil && o.Best {
@@ -269,14 +192,15 @@ func (f *Fleet) deploy(ctx context.Context, o DeployOptions, began time.Time) (*
 	}
 	if err == nil {
 		f.unshelved = append(f.unshelved, p.new)
-		p.new = nil // it is closed when it has been shelved
+		p.new, p.scan = nil, nil // they are closed when it has been shelved
 	}
 	return report, err
 }
 
 // checkRules refuses rules with mistakes before anything is sent, with their places in
 // the directory.
-func (f *Fleet) checkRules(o DeployOptions, s *snapshot, open func(release.File) (io.ReadCloser, error)) (*site.Layout, error) {
+func checkRules(o DeployOptions, s *snapshot) (*site.Layout, error) {
+	open := func(file release.File) (io.ReadCloser, error) { return s.tree.Open(file) }
 	dialect, err := rules.ParseDialect(s.manifest.Dialect)
 	if err != nil {
 		return nil, err
@@ -314,6 +238,7 @@ func (f *Fleet) checkRules(o DeployOptions, s *snapshot, open func(release.File)
 
 // carryOut does what a plan says.
 func (f *Fleet) carryOut(ctx context.Context, plan *Plan, pops []POPState, box *parcel, check *verifier, report *Report, o RunOptions, began time.Time) (*Report, error) {
+	f.behind.Wait() // a lease that is on its way back
 	op := f.newOperation(plan, pops, check)
 	box.donors = f.donors(pops, plan.Release)
 	op.parcels[plan.Release] = box
@@ -330,13 +255,15 @@ func (f *Fleet) carryOut(ctx context.Context, plan *Plan, pops []POPState, box *
 	defer check.close()
 	defer wait.Wait()
 	defer stop()
+	op.aside = func(do func(context.Context)) { wait.Go(func() { do(behind) }) }
 	wait.Go(func() { op.renew(behind) })
 	// While the POPs are sent what they lack.
 	wait.Go(check.knockAll(behind, plan.targets()))
 	if box.spool != nil {
-		wait.Go(func() { box.spool.ahead(behind, f.likely(plan, box)) })
+		op.likely = f.likely(plan, box)
+		wait.Go(func() { box.spool.ahead(behind, op.likely) })
 	}
-	o.Events, o.Now = f.tell, f.Now
+	o.Events, o.Now, o.Aside = f.tell, f.Now, f.aside
 	result, err := Run(ctx, plan, op, o)
 	report.finish(f, plan, op, check, result, f.Now().Sub(began))
 	served := plan.Release
@@ -402,9 +329,12 @@ func (f *Fleet) startWires() {
 	}
 }
 
-func newReport(kind Kind, m, live *release.Manifest) *Report {
-	changes := release.Diff(live, m)
-	r := &Report{Site: m.Site, Kind: kind, Release: m.ID().String(), Files: len(m.Files), Bytes: m.Bytes(), Added: len(changes.Added), Removed: len(changes.Removed), POPs: []POPReport{}}
+func newReport(kind Kind, s *snapshot, live *release.Manifest) *Report {
+	m, changes := s.manifest, release.Diff(live, s.manifest)
+	r := &Report{
+		Site: m.Site, Kind: kind, Release: s.id, Files: len(m.Files), Bytes: m.Bytes(), Added: len(changes.Added), Removed: len(changes.Removed), POPs: []POPReport{},
+		Notes: s.notes(),
+	}
 	for _, c := range changes.Changed {
 		if c.Content() || c.Old.Type != c.New.Type {
 			r.Changed++

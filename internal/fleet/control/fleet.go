@@ -45,9 +45,16 @@ type Fleet struct {
 	roster atomic.Pointer[rosterState]
 	store  *release.Store // manifests that we have seen
 	holder string
-	roots  *x509.CertPool // of visitors
+	pem    []byte // whom visitors believe beside the system's roots; nil: nobody
 
-	unshelved []*snapshot // what Finish has to do
+	rooting sync.Once // makes roots
+	roots   *x509.CertPool
+
+	unshelved []*snapshot    // what Finish has to do
+	behind    sync.WaitGroup // what Finish and Close wait for
+
+	reading   sync.Mutex // guards manifests
+	manifests map[string]*release.Manifest
 
 	learning sync.Mutex // one roster is learnt at a time
 	telling  sync.Mutex // one event is told at a time
@@ -67,7 +74,7 @@ func Open(o Options) (_ *Fleet, err error) {
 	if o.Events == nil {
 		o.Events = func(Event) {}
 	}
-	f := &Fleet{Options: o, dir: keys.FleetDir(o.StateDir, o.ID.Fleet)}
+	f := &Fleet{Options: o, dir: keys.FleetDir(o.StateDir, o.ID.Fleet), manifests: make(map[string]*release.Manifest)}
 	if err := os.MkdirAll(f.in("cache"), 0o700); err != nil {
 		return nil, fmt.Errorf("make a place for what is known of the fleet: %w", err)
 	}
@@ -81,7 +88,7 @@ func Open(o Options) (_ *Fleet, err error) {
 	if f.holder, err = f.findHolder(); err != nil {
 		return nil, err
 	}
-	if f.roots, err = rootsOf(o.POPs.Roots); err != nil {
+	if f.pem, err = readRoots(o.POPs.Roots); err != nil {
 		return nil, err
 	}
 	if f.store, err = release.OpenStore(f.in("cache", "releases")); err != nil {
@@ -95,6 +102,7 @@ func Open(o Options) (_ *Fleet, err error) {
 
 // Close ends the connections.
 func (f *Fleet) Close() error {
+	f.behind.Wait()
 	for _, s := range f.unshelved {
 		s.close()
 	}
@@ -103,6 +111,9 @@ func (f *Fleet) Close() error {
 	}
 	return f.store.Close()
 }
+
+// aside does something that nobody waits for until the end.
+func (f *Fleet) aside(do func()) { f.behind.Go(do) }
 
 // in is a path below the fleet's directory.
 func (f *Fleet) in(elements ...string) string {
@@ -116,23 +127,35 @@ func (f *Fleet) currentRoster() *keys.Roster {
 	return nil
 }
 
-// rootsOf is whom visitors believe: the system's roots, and those in a file.
-func rootsOf(file string) (*x509.CertPool, error) {
+// readRoots reads whom visitors believe beside the system's roots.
+func readRoots(file string) ([]byte, error) {
 	if file == "" {
-		return nil, nil // the system's
+		return nil, nil // nobody
 	}
 	pem, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read whom the POPs' sites are vouched for by: %w", err)
 	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool() // there is none: the file's alone
-	}
-	if !pool.AppendCertsFromPEM(pem) {
+	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
 		return nil, &mistake.Error{File: file, What: "there is no certificate in it", Hint: "penny up writes another one"}
 	}
-	return pool, nil
+	return pem, nil
+}
+
+// trusted is whom visitors believe, nil for the system's roots alone. To read those takes a
+// while: who verifies nothing does without.
+func (f *Fleet) trusted() *x509.CertPool {
+	f.rooting.Do(func() {
+		if f.pem == nil {
+			return
+		}
+		var err error
+		if f.roots, err = x509.SystemCertPool(); err != nil {
+			f.roots = x509.NewCertPool() // there is none: the file's alone
+		}
+		f.roots.AppendCertsFromPEM(f.pem) // it has some: see readRoots
+	})
+	return f.roots
 }
 
 // findHolder is what we call ourselves when we take a lease. It is the same in every
@@ -177,13 +200,17 @@ type Observation struct {
 
 // Observe asks every POP how it is, all at the same time. A POP that does not answer is
 // part of what is observed; the error is the context's.
-func (f *Fleet) Observe(ctx context.Context) ([]Observation, error) {
+func (f *Fleet) Observe(ctx context.Context) ([]Observation, error) { return f.observeAll(ctx, "") }
+
+// observeAll is Observe of what belongs to one site, with its newest releases alone; or
+// of everything if the site is empty.
+func (f *Fleet) observeAll(ctx context.Context, site string) ([]Observation, error) {
 	all := make([]Observation, len(f.agents))
 	var g errgroup.Group
 	g.SetLimit(observedAtOnce)
 	for i, a := range f.agents {
 		g.Go(func() error {
-			all[i] = f.observe(ctx, a)
+			all[i] = f.observe(ctx, a, site)
 			return nil
 		})
 	}
@@ -197,12 +224,12 @@ const observedAtOnce = 64
 // observeLimit is how long a POP has to say how it is.
 const observeLimit = 15 * time.Second
 
-func (f *Fleet) observe(ctx context.Context, a *agentClient) Observation {
+func (f *Fleet) observe(ctx context.Context, a *agentClient, site string) Observation {
 	began := f.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, observeLimit, fmt.Errorf("it does not say how it is within %v", observeLimit))
 	defer cancel()
 	o := Observation{POP: a.pop}
-	o.Status, o.Err = f.ask(ctx, a)
+	o.Status, o.Err = f.ask(ctx, a, site)
 	if o.Err != nil {
 		o.Status = nil
 	}
@@ -211,19 +238,19 @@ func (f *Fleet) observe(ctx context.Context, a *agentClient) Observation {
 }
 
 // ask asks a POP how it is, and sees to it that both have the same roster.
-func (f *Fleet) ask(ctx context.Context, a *agentClient) (*api.Status, error) {
+func (f *Fleet) ask(ctx context.Context, a *agentClient, site string) (*api.Status, error) {
 	if f.roster.Load() == nil {
 		if err := f.learn(ctx, a); err != nil {
 			return nil, err
 		}
 	}
-	s, err := a.status(ctx)
+	s, err := a.status(ctx, site)
 	if refused, ok := errors.AsType[*RefusedError](err); ok && refused.Answer.Status == http.StatusForbidden {
 		// It may not know us, or nobody, yet. A roster may come from anybody.
 		if f.bringRoster(ctx, a, f.roster.Load()) != nil {
 			return nil, err
 		}
-		s, err = a.status(ctx)
+		s, err = a.status(ctx, site)
 	}
 	if err != nil {
 		return nil, err

@@ -53,6 +53,7 @@ type testPOP struct {
 	proxy *proxy
 	edge  string
 	agent string // address, behind the proxy
+	api   http.Handler
 	stop  func()
 }
 
@@ -159,6 +160,7 @@ func (p *testPOP) start(change ...func(*agent.Options)) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.api = a
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()

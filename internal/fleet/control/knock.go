@@ -23,14 +23,21 @@ type knock struct {
 // knockLimit is how long a POP's edge has to answer before anything is activated.
 const knockLimit = 4 * time.Second
 
-// knockAll begins to knock at POPs, and returns a function that waits for the end of it.
+// knockAll begins to knock at POPs, where nobody has yet, and returns a function that waits
+// for the end of it.
 func (v *verifier) knockAll(ctx context.Context, pops []string) (wait func()) {
 	var all sync.WaitGroup
 	for _, pop := range pops {
 		over := make(chan struct{})
 		v.mu.Lock()
-		v.knocking[pop] = over
+		_, begun := v.knocking[pop]
+		if !begun {
+			v.knocking[pop] = over
+		}
 		v.mu.Unlock()
+		if begun {
+			continue
+		}
 		all.Go(func() {
 			defer close(over)
 			v.knock(ctx, pop)

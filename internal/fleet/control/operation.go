@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,8 +17,6 @@ import (
 )
 
 const (
-	// leaseTTL is how long a lease lasts that nobody renews, after its holder died.
-	leaseTTL = 60 * time.Second
 	// resends is how often objects are sent again that did not arrive well.
 	resends = 2
 	// progressEvery is how often a step that goes on says so.
@@ -30,6 +29,13 @@ type operation struct {
 	plan  *Plan
 	check *verifier
 	begun map[string]*begun // by POP
+	// aside does something beside the steps, and waits for it in the end; nil: nothing is.
+	aside  func(do func(context.Context))
+	likely []release.File // that POPs will lack
+
+	packing  sync.Mutex // guards packed and packedOf
+	packed   *bytes.Buffer
+	packedOf Amount
 
 	mu      sync.Mutex // guards what follows
 	parcels map[string]*parcel
@@ -44,6 +50,10 @@ type begun struct {
 	missing []string // of the release that was offered last
 	tried   bool     // something may have been sent since it was offered
 	sent    Amount   // objects that were sent
+
+	batch    bool    // the POP takes several calls in one
+	expected *Amount // what the plan sends; nil: nothing
+	ahead    *ahead  // the call that takes its lease, if that does more; nil: it does not
 }
 
 func (f *Fleet) newOperation(p *Plan, pops []POPState, check *verifier) *operation {
@@ -52,8 +62,9 @@ func (f *Fleet) newOperation(p *Plan, pops []POPState, check *verifier) *operati
 		parcels: make(map[string]*parcel), heads: make(map[uint64]*keys.Statement), leased: make(map[string]bool),
 	}
 	for _, s := range pops {
-		o.begun[s.POP] = &begun{agent: f.agent(s.POP), staged: s.Staged}
+		o.begun[s.POP] = &begun{agent: f.agent(s.POP), staged: s.Staged, batch: s.Batch}
 	}
+	o.bringing()
 	return o
 }
 
@@ -66,7 +77,7 @@ func (o *operation) Do(ctx context.Context, s Step) error {
 	site := o.plan.Site
 	switch s.Do {
 	case ActionLease:
-		if err := at.agent.lease(ctx, site, o.fleet.holder, leaseTTL); err != nil {
+		if err := o.lease(ctx, at); err != nil {
 			return err
 		}
 		o.hold(s.POP, true)
@@ -93,41 +104,6 @@ func (o *operation) Do(ctx context.Context, s Step) error {
 	return nil
 }
 
-// hold notes which leases are to be renewed.
-func (o *operation) hold(pop string, held bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.leased[pop] = held
-}
-
-// renew renews the leases until the context ends. One that cannot be renewed runs out;
-// the head decides in the end, not the lease.
-func (o *operation) renew(ctx context.Context) {
-	tick := time.NewTicker(leaseTTL / 4)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		var wait sync.WaitGroup
-		for pop, at := range o.begun {
-			o.mu.Lock()
-			held := o.leased[pop]
-			o.mu.Unlock()
-			if held {
-				wait.Go(func() {
-					ctx, cancel := context.WithTimeout(ctx, leaseTTL/4)
-					defer cancel()
-					_ = at.agent.lease(ctx, o.plan.Site, o.fleet.holder, leaseTTL) // see above
-				})
-			}
-		}
-		wait.Wait()
-	}
-}
-
 // parcel returns a release to be sent. One that is not ours to begin with is fetched.
 func (o *operation) parcel(ctx context.Context, id string) (*parcel, error) {
 	o.mu.Lock()
@@ -150,6 +126,9 @@ func (o *operation) parcel(ctx context.Context, id string) (*parcel, error) {
 }
 
 func (o *operation) offer(ctx context.Context, at *begun, id string) error {
+	if done, err := o.wasAhead(ctx, at, id); done || err != nil {
+		return err
+	}
 	p, err := o.parcel(ctx, id)
 	if err != nil {
 		return err
@@ -386,12 +365,13 @@ func (w *watch) end() {
 
 // stage has the POP check and compile the release. What it finds damaged is sent again.
 func (o *operation) stage(ctx context.Context, at *begun, id string) error {
+	if done, err := o.wasAhead(ctx, at, id); done || err != nil {
+		return err
+	}
 	for try := 0; ; try++ {
 		r, err := at.agent.stage(ctx, o.plan.Site, id)
 		if err == nil {
-			for _, note := range r.Notes {
-				o.fleet.tell(Event{Kind: EventNote, Site: o.plan.Site, POP: at.agent.pop.Name, Text: note})
-			}
+			o.tellNotes(at, r.Notes)
 			return nil
 		}
 		if refused, ok := errors.AsType[*api.Error](err); !ok || refused.Code != api.CodeIncomplete || try == resends {

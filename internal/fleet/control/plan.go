@@ -59,6 +59,8 @@ type POPState struct {
 	Covers []string
 	// Room is how many bytes the POP's store may still grow by; negative if unknown.
 	Room int64
+	// Batch says that the POP takes several calls in one.
+	Batch bool
 }
 
 // An Amount is so many objects and their size, in bytes of their identity form.
@@ -66,6 +68,9 @@ type Amount struct {
 	Objects int   `json:"objects"`
 	Bytes   int64 `json:"bytes"`
 }
+
+// plus is both together.
+func (a Amount) plus(b Amount) Amount { return Amount{a.Objects + b.Objects, a.Bytes + b.Bytes} }
 
 // A Plan is what is to be done for one site, in order.
 type Plan struct {

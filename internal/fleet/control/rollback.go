@@ -99,13 +99,13 @@ func (f *Fleet) move(ctx context.Context, o RollbackOptions, decide func([]POPSt
 	if err != nil {
 		return nil, err
 	}
-	f.lacks(pops, m)
+	f.lacks(pops, m, intent.Release)
 	plan, err := Make(intent, pops)
 	if err != nil {
 		return nil, err
 	}
 	live := f.servedBefore(ctx, plan, pops)
-	report := newReport(intent.Kind, m, live)
+	report := newReport(intent.Kind, &snapshot{manifest: m, id: intent.Release}, live)
 	report.DryRun = o.DryRun
 	report.plan(plan)
 	if o.DryRun || plan.Nothing() {

@@ -35,6 +35,8 @@ type RunOptions struct {
 	Events func(Event)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Aside does what nobody has to wait for; nil does it at once.
+	Aside func(do func())
 }
 
 func (o RunOptions) withDefaults() RunOptions {
@@ -49,6 +51,9 @@ func (o RunOptions) withDefaults() RunOptions {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Aside == nil {
+		o.Aside = func(do func()) { do() }
 	}
 	return o
 }
@@ -414,9 +419,10 @@ func (r *runner) each(ctx context.Context, lanes []Lane) map[string]error {
 	return errs
 }
 
-// finish gives the lease back. A lease that cannot be given back runs out.
+// finish gives the lease back, for which nobody has to wait. A lease that cannot be given
+// back runs out.
 func (r *runner) finish(ctx context.Context) {
-	r.giveBack(ctx)
+	r.Aside(func() { r.giveBack(ctx) })
 	r.leased = false
 }
 

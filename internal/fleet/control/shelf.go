@@ -36,9 +36,10 @@ func (f *Fleet) bases(live, next *release.Manifest) map[release.Hash]release.Sou
 }
 
 // Finish does what could wait until everybody has been told that a deploy is live: it
-// keeps the files here, to send the next versions as what is different. It may be left
-// out.
+// keeps the files here, to send the next versions as what is different, and waits until
+// the lease has been given back. It may be left out: Close waits for that too.
 func (f *Fleet) Finish(ctx context.Context) {
+	defer f.behind.Wait()
 	for _, s := range f.unshelved {
 		if ctx.Err() == nil {
 			f.shelve(ctx, s)

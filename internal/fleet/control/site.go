@@ -100,6 +100,7 @@ func (o *Observation) state(site string) POPState {
 	if d := o.Status.Disk; d.Budget > 0 {
 		s.Room = max(0, d.Budget-d.Used)
 	}
+	s.Batch = o.Status.Batch
 	for _, c := range o.Status.Certificates {
 		s.Covers = append(s.Covers, c.Names...)
 	}
@@ -132,47 +133,43 @@ func (f *Fleet) donors(pops []POPState, id string) []*agentClient {
 }
 
 // lacks estimates what each POP lacks of a release, from the manifests of what it has.
-func (f *Fleet) lacks(pops []POPState, m *release.Manifest) {
-	const looked = 3 // releases of a POP that are looked at, the newest first
-	id := m.ID().String()
-	known := make(map[string]map[release.Hash]bool)
-	objects := func(id string) map[release.Hash]bool {
-		if set, done := known[id]; done {
-			return set
-		}
-		known[id] = nil
-		hash, err := release.ParseHash(id)
-		if err != nil {
-			return nil
-		}
-		there, err := f.store.Manifest(hash)
-		if err != nil {
-			return nil // it is an estimate
-		}
-		set := make(map[release.Hash]bool, len(there.Files))
-		for _, file := range there.Files {
-			set[file.Hash] = true
-		}
-		known[id] = set
-		return set
-	}
+func (f *Fleet) lacks(pops []POPState, m *release.Manifest, id string) {
+	const looked = 3                 // releases of a POP that are looked at, the newest first
+	alike := make(map[string]Amount) // POPs mostly have the same
 	for i := range pops {
 		s := &pops[i]
 		if s.Unreachable != "" || slices.Contains(s.Staged, id) {
 			continue
 		}
-		counted := make(map[release.Hash]bool)
-		for _, file := range m.Files {
-			has := counted[file.Hash]
-			for _, staged := range s.Staged[:min(len(s.Staged), looked)] {
-				has = has || objects(staged)[file.Hash]
-			}
-			if !has {
-				counted[file.Hash] = true
-				s.Lacks.Objects, s.Lacks.Bytes = s.Lacks.Objects+1, s.Lacks.Bytes+file.Size
+		newest := s.Staged[:min(len(s.Staged), looked)]
+		lacks, known := alike[strings.Join(newest, " ")]
+		if !known {
+			lacks = f.lacksOf(m, newest)
+			alike[strings.Join(newest, " ")] = lacks
+		}
+		s.Lacks = lacks
+	}
+}
+
+// lacksOf is what somebody lacks of a release who has others, as far as their manifests
+// are here.
+func (f *Fleet) lacksOf(m *release.Manifest, others []string) Amount {
+	has := make(map[release.Hash]bool, len(m.Files))
+	for _, id := range others {
+		if there := f.manifestHere(id); there != nil { // it is an estimate
+			for _, file := range there.Files {
+				has[file.Hash] = true
 			}
 		}
 	}
+	var lacks Amount
+	for _, file := range m.Files {
+		if !has[file.Hash] {
+			has[file.Hash] = true
+			lacks.Objects, lacks.Bytes = lacks.Objects+1, lacks.Bytes+file.Size
+		}
+	}
+	return lacks
 }
 
 // findRelease returns the whole name of a release of which the first digits are given.

@@ -156,7 +156,19 @@ func (f *Fleet) newVerifier(m, before *release.Manifest, l *site.Layout, all boo
 
 // newVerifierAt is newVerifier for what is served at another host.
 func (f *Fleet) newVerifierAt(host string, m, before *release.Manifest, l *site.Layout, all bool) *verifier {
-	v := &verifier{fleet: f, site: m.Site, host: host, all: all, knocking: make(map[string]chan struct{}), knocks: make(map[string]map[probe.Protocol]knock), done: make(map[string]*Verified)}
+	v := f.newKnocker(m.Site, host)
+	v.choose(m, before, l, all)
+	return v
+}
+
+// newKnocker is a verifier that does not know yet what to ask for, and may knock.
+func (f *Fleet) newKnocker(site, host string) *verifier {
+	return &verifier{fleet: f, site: site, host: host, knocking: make(map[string]chan struct{}), knocks: make(map[string]map[probe.Protocol]knock), done: make(map[string]*Verified)}
+}
+
+// choose decides what to ask for, as newVerifier does.
+func (v *verifier) choose(m, before *release.Manifest, l *site.Layout, all bool) {
+	v.all = all
 	var names []string
 	if all {
 		for _, file := range m.Files {
@@ -193,7 +205,6 @@ func (f *Fleet) newVerifierAt(host string, m, before *release.Manifest, l *site.
 		v.sample(m)
 	}
 	v.list()
-	return v
 }
 
 // target is what a URL should be answered with.
@@ -249,7 +260,7 @@ func (v *verifier) list() {
 
 // client returns what asks a POP over a protocol.
 func (v *verifier) client(pop POP, protocol probe.Protocol) *probe.Client {
-	return probe.New(probe.Config{Address: pop.Edge, Protocol: protocol, Roots: v.fleet.roots, UserAgent: "penny verify", Now: v.fleet.Now})
+	return probe.New(probe.Config{Address: pop.Edge, Protocol: protocol, Roots: v.fleet.trusted(), UserAgent: "penny verify", Now: v.fleet.Now})
 }
 
 func (v *verifier) url(pop POP, at string) *url.URL {
