@@ -115,7 +115,7 @@ func runDeploy(ctx context.Context, o deployOptions, args []string, env Env) err
 	case o.dir != "" && o.catchUp:
 		return &usageError{what: "--catch-up deploys no directory", hint: "leave --dir out, or --catch-up"}
 	}
-	file, err := o.load()
+	file, err := o.find(o.globals, env)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -16,14 +17,17 @@ import (
 	"pennyfarthing/internal/fleet/control"
 	"pennyfarthing/internal/fleet/keys"
 	"pennyfarthing/internal/mistake"
+	"pennyfarthing/internal/up"
 )
 
 // fleetFlags are the flags of commands that work with a fleet's POPs.
 type fleetFlags struct {
-	file string
+	file  string
+	flags *pflag.FlagSet // says whether the file was named
 }
 
 func (f *fleetFlags) add(flags *pflag.FlagSet) {
+	f.flags = flags
 	flags.StringVarP(&f.file, "file", "f", config.FileName, "fleet `file`")
 }
 
@@ -34,6 +38,39 @@ func (f *fleetFlags) load() (*config.Fleet, error) {
 		return nil, &mistake.Error{File: f.file, What: "there is no such file", Hint: "-f names another fleet file; penny init writes one"}
 	}
 	return fleet, err
+}
+
+// find is load, or where no file is named and there is none in this directory, that of the
+// fleet that penny up runs, which it says. From then on it is as if that had been named.
+func (f *fleetFlags) find(g *globals, env Env) (*config.Fleet, error) {
+	fleet, err := f.load()
+	if _, statErr := os.Lstat(f.file); err == nil || !errors.Is(statErr, fs.ErrNotExist) || f.flags == nil || f.flags.Changed("file") {
+		return fleet, err
+	}
+	state, stateErr := g.stateDir(env)
+	if stateErr != nil {
+		return nil, stateErr
+	}
+	running, runErr := up.RunningFleets(state)
+	switch {
+	case runErr != nil:
+		return nil, runErr
+	case len(running) == 0:
+		return nil, err
+	case len(running) > 1:
+		var names []string
+		for _, r := range running {
+			names = append(names, fmt.Sprintf("%s (-f %s)", r.Name, r.File))
+		}
+		return nil, &mistake.Error{File: f.file, What: "there is no such file, and penny up runs more than one fleet", Hint: "name the one: " + strings.Join(names, ", ")}
+	case running[0].File == f.file: // found before
+		return nil, err
+	}
+	f.file = running[0].File
+	if !g.quiet && !g.json {
+		_, _ = fmt.Fprintf(env.Stderr, "note: there is no %s here: this is the fleet %s that penny up runs, -f %s\n", config.FileName, running[0].Name, f.file)
+	}
+	return f.load()
 }
 
 // open opens the fleet of the fleet file, as somebody who may do what is needed.
@@ -189,7 +226,7 @@ func (p *eventPrinter) say(text string) {
 
 // withFleet reads the fleet file, opens the fleet, and does something with it.
 func (f *fleetFlags) withFleet(ctx context.Context, g *globals, env Env, need keys.Right, do func(context.Context, *control.Fleet, *config.Fleet) error) error {
-	file, err := f.load()
+	file, err := f.find(g, env)
 	if err != nil {
 		return err
 	}

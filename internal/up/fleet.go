@@ -126,7 +126,7 @@ func (f *fleet) lock() (giveBack func() error, err error) {
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return nil, &mistake.Error{What: fmt.Sprintf("there is no place for the fleet's state: %v", err), Hint: "--state names a directory that you can write to"}
 	}
-	giveBack, err = lockfile.Take(filepath.Join(f.dir, "lock"))
+	giveBack, err = lockfile.Take(lockOf(f.State, f.Fleet.Name))
 	if errors.Is(err, lockfile.ErrLocked) {
 		return nil, &mistake.Error{
 			What: fmt.Sprintf("the fleet %s runs already, in another penny up", f.Fleet.Name),
@@ -218,7 +218,11 @@ func (f *fleet) run(ctx context.Context, ready func(Running)) error {
 
 // settle makes the agents serve what they should: it is control.
 func (f *fleet) settle(ctx context.Context) error {
-	where := control.POPs{Roots: f.ca.File()}
+	file, err := filepath.Abs(f.report.File)
+	if err != nil {
+		return err
+	}
+	where := control.POPs{Roots: f.ca.File(), File: file}
 	for _, p := range f.pops {
 		where.POPs = append(where.POPs, control.POP{Name: p.Name, API: p.address, Edge: net.JoinHostPort("127.0.0.1", strconv.Itoa(p.https))})
 	}

@@ -49,7 +49,7 @@ func (a *agentClient) batch(ctx context.Context, calls []partCall) (*batch, erro
 		return nil, fmt.Errorf("ask %s: %w", a.pop.Name, err)
 	}
 	header := http.Header{"Content-Type": {api.TypeBatch + "; boundary=" + out.Boundary()}}
-	resp, err := a.send(ctx, call{method: http.MethodPost, path: apiPath("batch"), header: header, body: &body})
+	resp, err := a.send(ctx, call{method: http.MethodPost, path: apiPath("batch"), header: header, body: &body}) //nolint:bodyclose // who has the batch closes it
 	if err != nil {
 		return nil, err
 	}

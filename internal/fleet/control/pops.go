@@ -35,6 +35,8 @@ type POPs struct {
 	// Roots is a file of certificates, PEM, by which visitors know the POPs' sites
 	// beside the system's; "" for none.
 	Roots string `json:"roots,omitempty"`
+	// File is the fleet file of the fleet, absolute, if penny up runs it.
+	File string `json:"file,omitempty"`
 
 	up bool // penny up has written it
 }
