@@ -2,13 +2,11 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -129,99 +127,6 @@ func oneSite(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	return &usageError{what: fmt.Sprintf("%s is about one site, not %d", cmd.CommandPath(), len(args)), hint: cmd.CommandPath() + " " + args[0]}
-}
-
-// An eventPrinter shows what a fleet does: on a terminal in one line that changes,
-// elsewhere a line for every wave, with --json every event, and nothing with --quiet.
-type eventPrinter struct {
-	*progressPrinter
-	env     Env
-	sending map[string]control.Event // the latest of each POP
-	began   time.Time
-}
-
-func newEventPrinter(g *globals, env Env) *eventPrinter {
-	return &eventPrinter{progressPrinter: newProgress(g, env), env: env, sending: make(map[string]control.Event)}
-}
-
-// show shows one event. Standard error may be closed; there is nobody to tell then.
-func (p *eventPrinter) show(e control.Event) {
-	if p.json {
-		if !p.quiet {
-			_ = json.NewEncoder(p.w).Encode(e)
-		}
-		return
-	}
-	switch e.Kind {
-	case control.EventBehind:
-		p.say(fmt.Sprintf("note: %s is left behind: %s", e.POP, e.Text))
-	case control.EventRetry:
-		p.say(fmt.Sprintf("note: %s: %s once more: %s", e.POP, e.Do, e.Text))
-	case control.EventNote:
-		p.say("note: " + strings.TrimPrefix(e.POP+": ", ": ") + e.Text)
-	case control.EventWaiting:
-		p.say("waiting: " + e.Text)
-	case control.EventUndo:
-		p.say("going back: " + e.Text)
-	case control.EventWave:
-		p.sending, p.began = make(map[string]control.Event), e.Time
-		p.line(e.Time, wavesTold[e.Wave])
-	case control.EventProgress:
-		p.sending[e.POP] = e
-		p.line(e.Time, p.progress(e))
-	case control.EventStep, control.EventRoster:
-	}
-}
-
-// wavesTold is what a wave is, for people.
-var wavesTold = map[control.WaveName]string{
-	control.WaveLease: "taking the lease", control.WavePrepare: "sending and staging", control.WaveActivate: "activating and verifying", control.WaveFinish: "giving the lease back",
-}
-
-// progress is how far the POPs are together, with a rate and the time that is left.
-func (p *eventPrinter) progress(e control.Event) string {
-	var done, total int64
-	pops := 0
-	for _, of := range p.sending {
-		if of.Do == e.Do {
-			done, total, pops = done+of.Done, total+of.Total, pops+1
-		}
-	}
-	if e.Do == control.ActionVerify {
-		return fmt.Sprintf("verifying at %s: %s of %s URLs", count(pops, "POP"), thousands(done), thousands(total))
-	}
-	if e.Do == control.ActionRefine {
-		return fmt.Sprintf("making the best codings: %s of %s files", thousands(done), thousands(total))
-	}
-	text := fmt.Sprintf("sending to %s: %s of %s", count(pops, "POP"), bytes(done), bytes(total))
-	if took := e.Time.Sub(p.began); took > time.Second && done > 0 {
-		rate := float64(done) / took.Seconds()
-		text += fmt.Sprintf(", %s/s, %s left", bytes(int64(rate)), roughly(time.Duration(float64(total-done)/rate*float64(time.Second))))
-	}
-	return text
-}
-
-// line shows how far it is: on a terminal at once, elsewhere when it goes on for long.
-func (p *eventPrinter) line(at time.Time, text string) {
-	const seldom = 10 * time.Second
-	switch {
-	case p.quiet || text == "":
-	case p.terminal:
-		_, _ = fmt.Fprintf(p.w, "\r\x1b[K%s", cut(text, 118))
-		p.shown = true
-	case p.last.IsZero():
-		p.last = at
-	case at.Sub(p.last) >= seldom:
-		p.last = at
-		_, _ = fmt.Fprintln(p.w, text)
-	}
-}
-
-// say prints a line that stays.
-func (p *eventPrinter) say(text string) {
-	if p.end(); !p.quiet {
-		_, _ = fmt.Fprintln(p.w, text)
-	}
 }
 
 // withFleet reads the fleet file, opens the fleet, and does something with it.

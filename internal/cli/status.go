@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -51,7 +52,12 @@ should.`,
 	return cmd
 }
 
-// printFleetStatus prints a fleet at a glance. What is wrong is red on a terminal.
+// heardLongAgo is after how long without anybody from the fleet a POP is something to look
+// at: penny control comes every minute.
+const heardLongAgo = time.Hour
+
+// printFleetStatus prints a fleet at a glance. What is wrong, and what is old, is red on a
+// terminal.
 func printFleetStatus(w io.Writer, s *control.Status, colour bool) error {
 	red := func(text string) string {
 		if !colour {
@@ -60,7 +66,8 @@ func printFleetStatus(w io.Writer, s *control.Status, colour bool) error {
 		return "\x1b[31m" + text + "\x1b[0m"
 	}
 	_, _ = fmt.Fprintf(w, "fleet %s, roster %d\n\n", s.Fleet, s.Roster)
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "POP\tVERSION\tUP\tLOAD\tMEMORY\tDISK\tHEARD\tCERTIFICATE UNTIL")
 	for _, p := range s.POPs {
 		if p.Says == nil {
@@ -83,8 +90,16 @@ func printFleetStatus(w io.Writer, s *control.Status, colour bool) error {
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%s\n", site.Site, release, site.Generation, at, names(site.Live), names(behind))
 	}
-	_ = table.Flush() // the last line has the error
-	_, err := fmt.Fprintln(w)
+	_ = table.Flush() // a builder takes everything
+	lines := strings.Split(text.String(), "\n")
+	for i, p := range s.POPs { // the first line has the titles; colours before would move columns
+		if p.Says == nil || s.Time.Sub(p.Says.ControlSeen) < heardLongAgo {
+			continue
+		}
+		heard := "  " + since(s.Time, p.Says.ControlSeen) + "  "
+		lines[i+1] = strings.Replace(lines[i+1], heard, "  "+red(strings.TrimSpace(heard))+"  ", 1)
+	}
+	_, err := fmt.Fprintln(w, strings.Join(lines, "\n"))
 	for _, p := range s.POPs {
 		if p.Error != "" {
 			_, err = fmt.Fprintln(w, red(fmt.Sprintf("%s does not answer: %s", p.POP, p.Error)))

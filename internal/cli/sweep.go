@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -471,7 +472,7 @@ func (p *progressPrinter) show(_ context.Context, now sweep.Progress) {
 	case p.json:
 		_ = json.NewEncoder(p.w).Encode(map[string]any{"progress": now}) // nobody to tell
 	case p.terminal:
-		_, _ = fmt.Fprintf(p.w, "\r\x1b[K%s", cut(progressLine(&now), 118))
+		_, _ = fmt.Fprintf(p.w, "\r\x1b[K%s", cut(progressLine(&now), columns(p.w)-1))
 		p.shown = true
 	case !first:
 		_, _ = fmt.Fprintln(p.w, progressLine(&now))
@@ -485,9 +486,20 @@ func (p *progressPrinter) end() {
 	}
 }
 
+// cut leaves at most n characters of a line.
 func cut(s string, n int) string {
-	if len(s) <= n {
+	if utf8.RuneCountInString(s) <= n {
 		return s
 	}
-	return s[:n-1] + "…"
+	return string([]rune(s)[:max(n-1, 0)]) + "…"
+}
+
+// columns is how wide a terminal is, 80 where it does not say.
+func columns(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if n := terminalColumns(f); n > 1 {
+			return n
+		}
+	}
+	return 80
 }

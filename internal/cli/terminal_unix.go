@@ -25,3 +25,12 @@ func quietTerminal(f *os.File) (restore func() error, ok bool) {
 	}
 	return func() error { return unix.IoctlSetTermios(fd, setTermios, before) }, true
 }
+
+// terminalColumns is how wide a terminal is, 0 if nobody knows.
+func terminalColumns(f *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
+}

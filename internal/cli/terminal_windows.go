@@ -20,3 +20,12 @@ func quietTerminal(f *os.File) (restore func() error, ok bool) {
 	}
 	return func() error { return windows.SetConsoleMode(console, before) }, true
 }
+
+// terminalColumns is how wide a console is, 0 if nobody knows.
+func terminalColumns(f *os.File) int {
+	var info windows.ConsoleScreenBufferInfo
+	if err := windows.GetConsoleScreenBufferInfo(windows.Handle(f.Fd()), &info); err != nil {
+		return 0
+	}
+	return int(info.Window.Right-info.Window.Left) + 1
+}

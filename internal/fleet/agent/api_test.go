@@ -150,6 +150,9 @@ func TestStatusSaysHowThePOPIs(t *testing.T) {
 	if len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "expires") {
 		t.Errorf("two days before its certificate expires the warnings are %q", s.Warnings)
 	}
+	if s.ControlSeen.Sub(seen).Abs() > time.Hour { // who asks now does not count
+		t.Errorf("a member was heard %v, and it says %v", seen, s.ControlSeen)
+	}
 	data, err := os.ReadFile(filepath.Join(p.dir, "seen.json"))
 	if err != nil || !bytes.Contains(data, []byte(seen.Format("2006-01-02"))) {
 		t.Errorf("who was heard is not remembered: %s, %v", data, err)

@@ -25,6 +25,7 @@ type call struct {
 	w      http.ResponseWriter
 	key    keys.PublicKey
 	values map[string]string // by placeholder
+	heard  time.Time         // when a member was heard before this; zero for never
 }
 
 func (c *call) site() string { return c.values["site"] }
@@ -63,7 +64,7 @@ func (a *Agent) serve(w http.ResponseWriter, r *http.Request) error {
 func (a *Agent) authorise(c *call, needs need) error {
 	roster := a.roster.Load().Roster
 	if roster.Knows(c.key) {
-		a.seen.now()
+		c.heard = a.seen.now()
 	} else if needs != anyKey {
 		c.w.Header().Set("Connection", "close") // a stranger need not stay
 		return a.stranger(roster, c.key)

@@ -32,18 +32,12 @@ func loadSeen(dir directory, clock func() time.Time) *seen {
 	return s
 }
 
-// now says that somebody was heard.
-func (s *seen) now() {
+// now says that somebody was heard, and returns when that was before; zero for never.
+func (s *seen) now() (before time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.at = s.clock()
-}
-
-// last returns when.
-func (s *seen) last() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.at
+	before, s.at = s.at, s.clock()
+	return before
 }
 
 // save has it on disk, unless what is there is young enough.

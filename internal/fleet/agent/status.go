@@ -25,6 +25,9 @@ const (
 // than that takes: over a long way every packet counts.
 func (a *Agent) getStatus(c *call) error {
 	s, query := a.status(), c.r.URL.Query()
+	if !c.heard.IsZero() { // who asks is heard by that, which is no news to them
+		s.ControlSeen = c.heard.UTC().Round(0)
+	}
 	if query.Has(api.QuerySite) {
 		s.Sites = slices.DeleteFunc(s.Sites, func(site api.SiteStatus) bool { return site.Site != query.Get(api.QuerySite) })
 	}
@@ -47,7 +50,7 @@ func (a *Agent) status() *api.Status {
 	s := &api.Status{
 		POP: a.enrolment.POP, Fleet: a.enrolment.Fleet, Key: a.key.Public().String(), Version: a.o.Version, API: a.o.Versions, Batch: true,
 		Time: now.UTC().Round(0), Uptime: int64(now.Sub(a.began).Seconds()), Roster: roster.Number, Config: config.Number,
-		ControlSeen: a.seen.last().UTC().Round(0), Load: loadAverage(), CPUs: runtime.NumCPU(),
+		Load: loadAverage(), CPUs: runtime.NumCPU(),
 		Memory: api.MemoryStatus{Resident: residentMemory(), Limit: a.o.MemoryLimit, Bodies: a.o.Bodies.Mapped()},
 		Sites:  []api.SiteStatus{}, Certificates: []api.CertificateStatus{},
 	}

@@ -208,8 +208,8 @@ type Status struct {
 	Roster      uint64    `json:"roster"` // its number; 0: none yet
 	Config      uint64    `json:"config"` // its number; 0: none yet
 	LeafExpires time.Time `json:"leaf_expires,omitzero"`
-	// ControlSeen is when a member of the fleet was last heard, over a restart too;
-	// zero if never.
+	// ControlSeen is when a member of the fleet was last heard before this, over a restart
+	// too; zero if never.
 	ControlSeen time.Time `json:"control_seen,omitzero"`
 
 	Sites        []SiteStatus        `json:"sites"`
