@@ -57,6 +57,7 @@ func wantEverywhere(t *testing.T, r running, path, want string) {
 }
 
 func TestEveryCommandWorksWithAFleetThatRunsInAnotherTerminal(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.write("index.html", "one")
 	term.write("kept.txt", "kept")
@@ -97,6 +98,7 @@ func TestEveryCommandWorksWithAFleetThatRunsInAnotherTerminal(t *testing.T) {
 
 // What is wrong is refused with its place, and changes nothing.
 func TestAMistakeInTheRulesIsRefusedWithItsPlace(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.write("index.html", "home")
 	_, r := term.up()
@@ -114,6 +116,7 @@ func TestAMistakeInTheRulesIsRefusedWithItsPlace(t *testing.T) {
 
 // A member who may deploy one site deploys it, and the agents let it do no more.
 func TestAKeyOfAMemberDeploysWhatItMayAndNothingElse(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.write("index.html", "one")
 	_, r := term.up()
@@ -163,6 +166,7 @@ func TestAKeyOfAMemberDeploysWhatItMayAndNothingElse(t *testing.T) {
 }
 
 func TestASecondPennyUpOfTheSameFleetIsTold(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.write("index.html", "home")
 	term.up()
