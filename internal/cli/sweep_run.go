@@ -10,13 +10,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"pennyfarthing/internal/garbage"
 	"pennyfarthing/internal/mistake"
 	"pennyfarthing/internal/sweep"
 	"pennyfarthing/internal/sweep/resolve"
@@ -88,11 +89,7 @@ func (o *sweepOptions) sweep(ctx context.Context, dir string, env Env) error {
 			return fmt.Errorf("find this machine's resolvers (--resolver names others): %w", err)
 		}
 	}
-	if env.Getenv("GOGC") == "" {
-		// What is under way lives long, and rows soon become garbage: more of it than this
-		// buys little.
-		defer debug.SetGCPercent(debug.SetGCPercent(60))
-	}
+	defer keepPace(ctx)()
 	progress := newProgress(o.globals, env)
 	c.Progress = progress.show
 	c.Say = func(text string) {
@@ -119,6 +116,21 @@ func (o *sweepOptions) sweep(ctx context.Context, dir string, env Env) error {
 		return err
 	}
 	return finishReport(ctx, o.globals, dir, prices, env)
+}
+
+// sweepPace is for targets under way, which live long, and rows, which soon are garbage:
+// more of it than this buys little.
+var sweepPace = garbage.Pace{Bytes: 6 << 20, Least: 20, Most: 100, Every: 100 * time.Millisecond}
+
+// keepPace has the garbage of a sweep collected in time, until stop is called.
+func keepPace(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var keeping sync.WaitGroup
+	keeping.Go(func() { sweepPace.Keep(ctx) })
+	return func() {
+		cancel()
+		keeping.Wait()
+	}
 }
 
 // startInternet starts the simulated internet of a run, and points the run at it.

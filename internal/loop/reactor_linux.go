@@ -54,24 +54,44 @@ func (p *poller) close() {
 	_ = unix.Close(p.wakeup)
 }
 
+const (
+	// few events are not worth a turn: more are waited for, but no longer than a nap.
+	few = 16
+	nap = 300 * time.Microsecond
+)
+
 // wait waits for events, at most for timeout, rounded up to milliseconds. What is
 // there at once is taken without telling the scheduler, which costs more than the
-// call.
+// call. Where little comes at a time, what comes within a nap is taken together: a
+// turn for each event would cost more than the event.
 func (p *poller) wait(timeout time.Duration) error {
-	n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epoll), uintptr(unsafe.Pointer(&p.events)), mostEvents, 0, 0, 0)
-	if e == 0 && n > 0 || timeout == 0 {
-		p.n = int(n)
-		if e != 0 {
-			p.n = 0
-		}
+	p.n = 0
+	p.poll()
+	if p.n >= few || timeout < nap {
 		return nil
 	}
-	got, err := unix.EpollWait(p.epoll, p.events[:], int((timeout+time.Millisecond-1)/time.Millisecond))
-	p.n = max(0, got)
-	if err != nil && !errors.Is(err, unix.EINTR) {
-		return fmt.Errorf("wait for events: %w", err)
+	if p.n == 0 {
+		got, err := unix.EpollWait(p.epoll, p.events[:], int((timeout+time.Millisecond-1)/time.Millisecond))
+		p.n = max(0, got)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("wait for events: %w", err)
+		}
+		if p.n == 0 || p.n >= few {
+			return nil
+		}
 	}
+	_ = unix.Nanosleep(&unix.Timespec{Nsec: int64(nap)}, nil) // a signal ends it: the better
+	p.poll()
 	return nil
+}
+
+// poll takes what is there, behind what was taken before.
+func (p *poller) poll() {
+	free := p.events[p.n:]
+	n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epoll), uintptr(unsafe.Pointer(&free[0])), uintptr(len(free)), 0, 0, 0)
+	if e == 0 {
+		p.n += int(n)
+	}
 }
 
 // dispatch tells the handlers.

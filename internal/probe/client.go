@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -110,8 +111,10 @@ type Client struct {
 	round  http.RoundTripper
 	close  func() error
 
-	mu     sync.Mutex // guards judged
+	mu     sync.Mutex // guards what follows
 	judged map[judgement]verdict.Code
+	quic   *quic.Transport // of HTTP/3; nil: nobody has dialled
+	closed bool
 }
 
 // A judgement is a certificate and the name it was shown for.
@@ -131,7 +134,8 @@ func New(c Config) *Client {
 			TLSClientConfig: p.tls, Dial: p.dialQUIC, DisableCompression: true, MaxResponseHeaderBytes: maxHead,
 			QUICConfig: &quic.Config{HandshakeIdleTimeout: p.config.Handshake, MaxIdleTimeout: max(p.config.FirstByte, 30*time.Second)},
 		}
-		p.round, p.close = t, t.Close
+		p.round = t
+		p.close = func() error { return errors.Join(t.Close(), p.closeQUIC()) }
 		return p
 	}
 	t := &http.Transport{

@@ -61,12 +61,58 @@ func (p *Client) dialQUIC(ctx context.Context, _ string, c *tls.Config, qc *quic
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.Handshake, errHandshake)
 	defer cancel()
 	began := p.config.Now()
-	conn, err := quic.DialAddr(ctx, p.config.Address, c, qc)
+	addr, err := net.ResolveUDPAddr("udp", p.config.Address)
+	if err != nil {
+		return nil, &phaseError{shaking, err}
+	}
+	transport, err := p.transport(addr)
+	if err != nil {
+		return nil, &phaseError{shaking, err}
+	}
+	conn, err := transport.Dial(ctx, addr, c, qc)
 	if err != nil {
 		return nil, &phaseError{shaking, err}
 	}
 	trackerOf(ctx).shook(p.config.Now().Sub(began))
 	return conn, nil
+}
+
+// idLength is that of our connections' IDs, in bytes. quic-go hears a server's
+// stateless reset (RFC 9000 §10.3) only where they have some length, and those that
+// quic.DialAddr makes have none.
+const idLength = 4
+
+// transport returns what all QUIC connections of the client go over.
+func (p *Client) transport(to *net.UDPAddr) (*quic.Transport, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, net.ErrClosed
+	}
+	if p.quic != nil {
+		return p.quic, nil
+	}
+	local := &net.UDPAddr{IP: net.IPv6unspecified}
+	if to.IP.To4() != nil {
+		local.IP = net.IPv4zero
+	}
+	socket, err := net.ListenUDP("udp", local)
+	if err != nil {
+		return nil, err
+	}
+	p.quic = &quic.Transport{Conn: socket, ConnectionIDLength: idLength}
+	return p.quic, nil
+}
+
+// closeQUIC gives up what the connections went over.
+func (p *Client) closeQUIC() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	if p.quic == nil {
+		return nil
+	}
+	return errors.Join(p.quic.Close(), p.quic.Conn.Close())
 }
 
 // certificate judges what the server has shown for a name.

@@ -55,8 +55,37 @@ func (n *names) Read(p []byte) (int, error) {
 	return done, nil
 }
 
-// list adds the list's shards to the queue.
+// list adds the list's shards to the queue. One that has been read to its end is not
+// needed again, and may be gone.
 func (r *run) list(ctx context.Context) error {
+	p, err := r.queue.Progress(ctx)
+	if err != nil {
+		return err
+	}
+	if known := r.manifest.List; p.Listed && known != nil {
+		r.counters.Bad.Store(known.Bad)
+		r.counters.Duplicates.Store(known.Duplicates)
+	} else {
+		if err := r.readList(ctx); err != nil {
+			return err
+		}
+		if p, err = r.queue.Progress(ctx); err != nil {
+			return err
+		}
+	}
+	r.counters.Listed.Store(p.Targets)
+	r.counters.Shards.Store(int64(p.Shards))
+	r.counters.AllListed.Store(true)
+	if p.Targets > manyTargets && !r.Settings.simulated() {
+		r.warnResolvers(p.Targets)
+	}
+	r.isReady.Do(func() { close(r.ready) })
+	close(r.listed)
+	return nil
+}
+
+// readList reads what the queue does not have yet of the list.
+func (r *run) readList(ctx context.Context) error {
 	l, err := r.lister()
 	if err != nil {
 		return err
@@ -69,22 +98,10 @@ func (r *run) list(ctx context.Context) error {
 	if err := queue.Feed(ctx, &counting{r.queue, l, &r.counters, r.limitUnnamed, r.readable}, l, codec, time.Now); err != nil {
 		return err
 	}
-	stats := l.Stats()
-	if stats.Targets > 0 {
+	if stats := l.Stats(); stats.Targets > 0 {
 		r.manifest.List = &stats
+		return r.manifest.write(r.Dir)
 	}
-	p, err := r.queue.Progress(ctx)
-	if err != nil {
-		return err
-	}
-	r.counters.Listed.Store(p.Targets)
-	r.counters.Shards.Store(int64(p.Shards))
-	r.counters.AllListed.Store(true)
-	if p.Targets > manyTargets && !r.Settings.simulated() {
-		r.warnResolvers(p.Targets)
-	}
-	r.isReady.Do(func() { close(r.ready) })
-	close(r.listed)
 	return nil
 }
 

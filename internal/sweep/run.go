@@ -322,7 +322,8 @@ func (r *run) worker(reactor *loop.Reactor) (*worker, func(), error) {
 	s := &r.Settings
 	concurrency, descriptors := budget(s.Concurrency)
 	w := &worker{
-		reactor: reactor, health: new(health.Monitor), counters: &r.counters, concurrency: concurrency, resolving: 2 * max(50, s.DNSConcurrency),
+		reactor: reactor, health: new(health.Monitor), counters: &r.counters, concurrency: concurrency,
+		resolving: max(2*max(50, s.DNSConcurrency), concurrency*2/5),
 		full: func(o *openShard) {
 			select {
 			case r.full <- o:

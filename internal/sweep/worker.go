@@ -51,7 +51,7 @@ type worker struct {
 	counters *Counters
 
 	concurrency int // targets under way
-	resolving   int // of which may wait for resolvers: more would only wait
+	resolving   int // of which may wait for resolvers, to be asked and to be asked again
 	controls    []target.Target
 	full        func(*openShard) // has a shard's rows: they may be committed, or done again
 	more        func()           // a shard is wanted
@@ -210,7 +210,7 @@ func (w *worker) done(s *openShard, t *ask.Task) {
 	}
 	w.ended++
 	s.done++
-	row := &t.Row
+	row := t.Row
 	if row.Suspect {
 		s.suspect++
 		w.counters.Suspect.Add(1)

@@ -2,7 +2,10 @@ package up
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -102,6 +105,9 @@ func (p *process) prepare(ctx context.Context, o ServeOptions) (Serving, error) 
 		if options.Certificates, err = edge.NewCertificates(false, pair); err != nil {
 			return Serving{}, err
 		}
+		if options.ResetKey, err = resetKey(pair, o.Listen); err != nil {
+			return Serving{}, err
+		}
 	}
 	listeners, err := edge.Listen(ctx, pair != nil, o.addresses()...)
 	if err != nil {
@@ -116,6 +122,21 @@ func (p *process) prepare(ctx context.Context, o ServeOptions) (Serving, error) 
 		report.CA, report.NewCA = ca.File(), ca.Fresh()
 	}
 	return report, p.serve(options, listeners)
+}
+
+// resetKey returns the secret for [edge.Options]: it follows from the certificate's key,
+// so that a certificate of files outlasts the process, and from where it listens, so
+// that no two servers have the same.
+func resetKey(pair *tls.Certificate, listen string) ([32]byte, error) {
+	private, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("read the certificate's key: %w", err)
+	}
+	secret, err := hkdf.Key(sha256.New, private, nil, "pennyfarthing stateless reset "+listen, 32)
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("derive a key: %w", err)
+	}
+	return [32]byte(secret), nil
 }
 
 // addresses returns what to bind: "localhost" is both of its addresses.

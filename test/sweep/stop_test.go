@@ -80,6 +80,9 @@ func TestCtrlCEndsARunThatResumeGoesOnWith(t *testing.T) {
 			if want := "hint: penny sweep resume " + dir + " goes on"; !strings.Contains(p.Stderr(), want) {
 				t.Errorf("%q is not said: %s", want, p.Stderr())
 			}
+			if err := os.Remove(i.path("names.txt")); err != nil { // it was read to its end
+				t.Fatal(err)
+			}
 			finish(t, append(i.resume(dir), "--quiet"))
 			i.mustBeTrue(t, dir, plainHTTP())
 			if s := report(t, dir); s.Run.Sessions != 2 {

@@ -171,7 +171,7 @@ func (i *internet) mustBeTrue(t *testing.T, dir string, p simnet.Policy) {
 func finish(t *testing.T, args []string) *program.Process {
 	t.Helper()
 	p := program.Start(t, penny, args...)
-	if err := p.Wait(runLimit); err != nil {
+	if err := p.Wait(max(runLimit, time.Duration(*hostileNames)*runLimit/20_000)); err != nil {
 		t.Fatalf("penny %q: %v\n%s", args, err, p.Stderr())
 	}
 	return p

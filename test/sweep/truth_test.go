@@ -1,6 +1,7 @@
 package sweep_test
 
 import (
+	"flag"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -29,6 +30,12 @@ func TestEveryRowOfTheStudysInternetIsTheTruth(t *testing.T) {
 	}
 }
 
+// hostileNames is how many names are asked in an internet that means ill. Most of them
+// take as long as they may.
+//
+//nolint:gochecknoglobals // a flag
+var hostileNames = flag.Int("hostile", 10_000, "how many names of the hostile internet are asked, with each share of packets lost")
+
 // lossesTolerated is the share of rows that may be wrong when so many percent of the
 // DNS' packets are lost, each way. What is lost is asked again, three times by a
 // lookup and again by a retry, each of two resolvers' worth; only names whose own
@@ -40,7 +47,7 @@ var lossesTolerated = map[int]float64{1: 0, 5: 0.002, 20: 0.02}
 func TestLostPacketsMakeFewRowsWrong(t *testing.T) {
 	t.Parallel()
 	for _, percent := range []int{1, 5, 20} {
-		const names = 10_000
+		names := *hostileNames
 		i := startInternet(t, names, simnet.ChildConfig{Profile: simnet.Hostile, Loss: float64(percent) / 100})
 		for _, engine := range engines {
 			t.Run(strconv.Itoa(percent)+" percent "+engine, func(t *testing.T) {

@@ -256,6 +256,7 @@ func (a *Agent) listen() error {
 		return err
 	}
 	o.Name, o.Table, o.Engine, o.Loops = a.enrolment.POP, table, a.o.Engine, a.o.Loops
+	o.ResetKey = a.key.Derive("stateless reset")
 	o.ServerTiming, o.AccessLog, o.Metrics, o.Log = a.o.ServerTiming, a.o.AccessLog, a.o.Metrics, a.log
 	if o.Certificates, err = a.edgeCertificates(); err != nil {
 		return err

@@ -18,18 +18,18 @@ func TestAConnectionOfTheKnockIsUsedOnceAndWhileItIsFresh(t *testing.T) {
 	}
 
 	answered(fresh - time.Second)
-	if v.reached(pop, probe.HTTP1) == knocked {
+	if v.reached(pop, probe.HTTP1).client == knocked {
 		t.Error("a connection of one protocol is used for another")
 	}
-	if v.reached(pop, probe.HTTP2) != knocked {
+	if v.reached(pop, probe.HTTP2).client != knocked {
 		t.Error("a fresh connection is not used")
 	}
-	if v.reached(pop, probe.HTTP2) == knocked {
+	if v.reached(pop, probe.HTTP2).client == knocked {
 		t.Error("a connection that somebody uses is given to somebody else")
 	}
 
 	answered(fresh)
-	if v.reached(pop, probe.HTTP2) == knocked {
+	if v.reached(pop, probe.HTTP2).client == knocked {
 		t.Error("a connection is used that the server may have given up")
 	}
 	v.close()

@@ -115,15 +115,6 @@ type verifier struct {
 	done     map[string]*Verified
 }
 
-// A knock is what a POP's edge answered before anything was activated.
-type knock struct {
-	verdict verdict.Code
-	why     string
-
-	client *probe.Client // it answered: its connection is there for the verification
-	at     time.Time
-}
-
 // hostOf is the name by which visitors know a site. A name without a dot is not a
 // host's: such sites are this machine's own.
 func hostOf(name string) string {
@@ -273,117 +264,6 @@ func (v *verifier) url(pop POP, at string) *url.URL {
 	return &url.URL{Scheme: "https", Host: host, Path: unescaped, RawPath: at}
 }
 
-// knockLimit is how long a POP's edge has to answer before anything is activated.
-const knockLimit = 4 * time.Second
-
-// knockAll begins to knock at POPs, and returns a function that waits for the end of it.
-func (v *verifier) knockAll(ctx context.Context, pops []string) (wait func()) {
-	var all sync.WaitGroup
-	for _, pop := range pops {
-		over := make(chan struct{})
-		v.mu.Lock()
-		v.knocking[pop] = over
-		v.mu.Unlock()
-		all.Go(func() {
-			defer close(over)
-			v.knock(ctx, pop)
-		})
-	}
-	return all.Wait
-}
-
-// knocked waits until it is known over which protocols a POP's edge answers.
-func (v *verifier) knocked(ctx context.Context, pop string) error {
-	v.mu.Lock()
-	over := v.knocking[pop]
-	v.mu.Unlock()
-	if over == nil {
-		v.knock(ctx, pop)
-		return ctx.Err()
-	}
-	select {
-	case <-over:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// knock sees over which protocols a POP's edge answers, before anything is activated:
-// for what does not work now a release is not to blame.
-func (v *verifier) knock(ctx context.Context, name string) {
-	pop := v.fleet.agent(name).pop
-	var wait sync.WaitGroup
-	for _, protocol := range probe.Protocols() {
-		wait.Go(func() {
-			c := v.client(pop, protocol)
-			ctx, cancel := context.WithTimeout(ctx, knockLimit)
-			defer cancel()
-			a := c.Ask(ctx, probe.Request{URL: v.url(pop, "/")})
-			if a.Status == 0 || a.Err != "" {
-				_ = c.Close() // nothing is under way
-				c = nil
-			}
-			v.mu.Lock()
-			defer v.mu.Unlock()
-			if v.knocks[name] == nil {
-				v.knocks[name] = make(map[probe.Protocol]knock)
-			}
-			v.knocks[name][protocol] = knock{a.Verdict, cmp.Or(a.Err, a.Verdict.Text()), c, v.fleet.Now()}
-		})
-	}
-	wait.Wait()
-}
-
-// fresh is how long a connection is taken for one that is still there. Servers give
-// up idle ones after half a minute and more.
-const fresh = 15 * time.Second
-
-// reached returns what asks a POP over a protocol: with the connection that the knock
-// made, if that is fresh, which spares the ways there and back of another handshake.
-func (v *verifier) reached(pop POP, protocol probe.Protocol) *probe.Client {
-	v.mu.Lock()
-	k := v.knocks[pop.Name][protocol]
-	usable := k.client != nil && v.fleet.Now().Sub(k.at) < fresh
-	if usable {
-		c := k.client
-		k.client = nil
-		v.knocks[pop.Name][protocol] = k
-		v.mu.Unlock()
-		return c
-	}
-	v.mu.Unlock()
-	return v.client(pop, protocol)
-}
-
-// close ends the connections that nobody used. Nothing may be under way.
-func (v *verifier) close() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for _, over := range v.knocks {
-		for protocol, k := range over {
-			if k.client != nil {
-				_ = k.client.Close() // nobody uses it
-				k.client = nil
-				over[protocol] = k
-			}
-		}
-	}
-}
-
-// answered reports whether somebody was there before. Where nobody knocked it is taken
-// for granted.
-func (v *verifier) answered(pop string, protocol probe.Protocol) (knock, bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	k, was := v.knocks[pop][protocol]
-	if !was {
-		return k, true
-	}
-	class := k.verdict.Class()
-	return k, class == verdict.Answered || class == verdict.HTTP && k.verdict != verdict.HTTPTimeout
-}
-
 // verify asks one POP for everything, and returns a [*DiffersError] if it answers
 // anything otherwise.
 func (v *verifier) verify(ctx context.Context, name string) error {
@@ -422,9 +302,9 @@ func (v *verifier) verify(ctx context.Context, name string) error {
 // over asks one POP over one protocol.
 func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, out *Verified) {
 	c := v.reached(pop, protocol)
-	defer c.Close()
+	defer c.close()
 	if len(v.targets) > askers { // otherwise all are asked at once anyway
-		if d, certificate := v.one(ctx, c, pop, protocol, v.targets[0]); d != nil && unreachable(d.Verdict) {
+		if d, certificate := v.one(ctx, c, v.targets[0]); d != nil && unreachable(d.Verdict) {
 			out.note(d, certificate, v.all)
 			return // and so would be the others
 		}
@@ -448,7 +328,7 @@ func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, o
 				if !everything && !t.listed {
 					continue
 				}
-				d, certificate := v.one(ctx, c, pop, protocol, t)
+				d, certificate := v.one(ctx, c, t)
 				if d == nil {
 					well.Add(1)
 				}
@@ -512,18 +392,19 @@ func (out *Verified) note(d *Difference, certificate verdict.Code, strict bool) 
 }
 
 // one asks for one URL, a second time if nothing came back.
-func (v *verifier) one(ctx context.Context, c *probe.Client, pop POP, protocol probe.Protocol, t target) (*Difference, verdict.Code) {
-	u := v.url(pop, t.path)
-	a := c.Ask(ctx, probe.Request{URL: u})
-	if a.Verdict.Passing() && ctx.Err() == nil {
-		a = c.Ask(ctx, probe.Request{URL: u})
+func (v *verifier) one(ctx context.Context, c *asking, t target) (*Difference, verdict.Code) {
+	u := v.url(c.pop, t.path)
+	a, old := v.ask(ctx, c, u)
+	if ctx.Err() == nil && (a.Verdict.Passing() || old && a.Status == 0) {
+		v.renew(c)
+		a, _ = v.ask(ctx, c, u)
 	}
 	why := t.differs(a)
 	if why == "" && v.preview != nil && a.Header.Get("X-Robots-Tag") != "noindex" {
 		why = "it lets robots find a preview"
 	}
 	if why != "" && ctx.Err() == nil {
-		return &Difference{POP: pop.Name, Protocol: protocol, URL: u.String(), Verdict: a.Verdict, Why: why}, a.Certificate
+		return &Difference{POP: c.pop.Name, Protocol: c.protocol, URL: u.String(), Verdict: a.Verdict, Why: why}, a.Certificate
 	}
 	return nil, a.Certificate
 }

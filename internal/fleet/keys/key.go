@@ -2,6 +2,8 @@ package keys
 
 import (
 	"crypto/ed25519"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -31,6 +33,16 @@ func GenerateKey(random io.Reader) (*Key, error) {
 
 // Public returns the identity that belongs to the key.
 func (k *Key) Public() PublicKey { return PublicKey(k.private[ed25519.SeedSize:]) }
+
+// Derive returns a secret for a purpose, the same each time (HKDF with SHA-256, RFC
+// 5869). It tells nothing of the key, nor of the secret for another purpose.
+func (k *Key) Derive(purpose string) [32]byte {
+	secret, err := hkdf.Key(sha256.New, k.private.Seed(), nil, "pennyfarthing "+purpose, 32)
+	if err != nil {
+		panic(fmt.Sprintf("keys: derive 32 bytes: %v", err)) // only lengths can be wrong
+	}
+	return [32]byte(secret)
+}
 
 // OpenKey reads a key from a file, a PEM file of PKCS #8 (RFC 8410), or makes
 // the file with a new key of random if there is none; made says so then. The

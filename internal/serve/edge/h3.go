@@ -53,6 +53,9 @@ func (s *Server) serveQUIC(ctx, over context.Context, pc net.PacketConn) error {
 			return s.handshakes.begin(conn), nil
 		},
 	}
+	if s.options.ResetKey != [32]byte{} {
+		transport.StatelessResetKey = (*quic.StatelessResetKey)(&s.options.ResetKey)
+	}
 	config := tlsConfig(s.certificates.Load, s.tickets)
 	config.NextProtos = []string{h3.NextProto}
 	ln, err := transport.ListenEarly(config, s.quicConfig())

@@ -48,11 +48,23 @@ type h3Edge struct {
 // h3Serve runs a server until the test ends.
 func h3Serve(t *testing.T) *h3Edge {
 	t.Helper()
-	return h3ServeWith(t, edge.Limits{})
+	return h3ServeOptions(t, edge.Options{})
 }
 
 // h3ServeWith runs a server with limits.
 func h3ServeWith(t *testing.T, limits edge.Limits) *h3Edge {
+	t.Helper()
+	return h3ServeOptions(t, edge.Options{Limits: limits})
+}
+
+// h3ServeReset runs a server with a key for stateless resets.
+func h3ServeReset(t *testing.T, key [32]byte) *h3Edge {
+	t.Helper()
+	return h3ServeOptions(t, edge.Options{ResetKey: key})
+}
+
+// h3ServeOptions runs a server with options that say nothing of what it serves.
+func h3ServeOptions(t *testing.T, o edge.Options) *h3Edge {
 	t.Helper()
 	e := &h3Edge{files: map[string][]byte{
 		"/":        []byte("<!doctype html><title>front</title><p>hello over QUIC\n"),
@@ -83,7 +95,8 @@ func h3ServeWith(t *testing.T, limits edge.Limits) *h3Edge {
 		t.Fatal(err)
 	}
 	e.addr = listeners.QUIC[0].LocalAddr().String()
-	server, err := edge.New(edge.Options{Table: table, Certificates: certificates, Limits: limits, Engine: edge.EngineUnderTest()}, listeners)
+	o.Table, o.Certificates, o.Engine = table, certificates, edge.EngineUnderTest()
+	server, err := edge.New(o, listeners)
 	if err != nil {
 		t.Fatal(err)
 	}

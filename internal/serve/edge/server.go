@@ -39,6 +39,11 @@ type Options struct {
 	// the server does. nil: the server has its own, one for each processor, where
 	// the system has any.
 	Loops *loop.Group
+	// ResetKey is a secret that stays over restarts and that no other server has. With
+	// it a server that has lost its HTTP/3 connections, because it was killed, says so
+	// to those who still use them (RFC 9000 §10.3), and they need not wait until they
+	// give up. Zero: it is silent.
+	ResetKey [32]byte
 	// ServerTiming adds Server-Timing to answers.
 	ServerTiming bool
 	AccessLog    *AccessLog   // nil writes none

@@ -9,6 +9,7 @@ import (
 
 	"pennyfarthing/internal/loop"
 	"pennyfarthing/internal/sweep/block"
+	"pennyfarthing/internal/sweep/evidence"
 	"pennyfarthing/internal/sweep/fetch"
 	"pennyfarthing/internal/sweep/health"
 	"pennyfarthing/internal/sweep/pace"
@@ -59,6 +60,7 @@ type Asker struct {
 	resolving int
 	parked    int
 	free      []*Task
+	rows      []*evidence.Row // free ones
 	connect   phase
 	tls       phase
 	answer    phase
@@ -152,9 +154,29 @@ func (a *Asker) Task() *Task {
 // Free takes a task back after its Done.
 func (a *Asker) Free(t *Task) {
 	if len(a.free) < mostFree {
-		clear(t.Row.Tries)
+		clear(t.tries)
 		a.free = append(a.free, t)
 	}
+	a.putRow(t)
+}
+
+// takeRow returns a row to fill in, and putRow takes a task's back.
+func (a *Asker) takeRow() *evidence.Row {
+	n := len(a.rows)
+	if n == 0 {
+		return new(evidence.Row)
+	}
+	r := a.rows[n-1]
+	a.rows = a.rows[:n-1]
+	return r
+}
+
+func (a *Asker) putRow(t *Task) {
+	if t.Row != nil && len(a.rows) < mostFree {
+		*t.Row = evidence.Row{}
+		a.rows = append(a.rows, t.Row)
+	}
+	t.Row = nil
 }
 
 // Ask begins a task. Its Done is called when its row is complete, possibly before

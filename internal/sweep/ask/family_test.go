@@ -107,7 +107,7 @@ func TestTheOtherFamilyIsAskedWhenTheFirstCannotBeReached(t *testing.T) {
 			if err := reactor.Run(ctx); err != nil {
 				t.Fatal(err)
 			}
-			row := &task.Row
+			row := task.Row
 			if !slices.Equal(w.asked, test.asked) || row.Verdict != test.want || row.Tries[len(row.Tries)-1].Family != test.family {
 				t.Errorf("asked %q, and came to %s: %+v; want %q and %s", w.asked, row.Verdict, row.Tries, test.asked, test.want)
 			}

@@ -10,9 +10,10 @@ import (
 
 // finish ends the task, or has it begin again because our own line was ill.
 func (t *Task) finish() {
-	r := &t.Row
+	r := t.row()
+	r.Tries = t.tries
 	if t.summary < 0 && t.first >= 0 {
-		try := &r.Tries[t.first]
+		try := &t.tries[t.first]
 		r.Verdict, r.Scheme, r.Address = t.believed.String(), try.Scheme, try.Address
 		r.DNSUS, r.ConnectUS, r.TLSUS, r.FirstByteUS, r.TotalUS = try.DNSUS, try.ConnectUS, try.TLSUS, try.FirstByteUS, try.TotalUS
 		r.ObservedAt = try.At
@@ -23,7 +24,7 @@ func (t *Task) finish() {
 	if t.summary >= 0 && r.Verdict == verdict.OK.String() {
 		r.Error = ""
 	}
-	r.Attempts = int32(len(r.Tries)) //nolint:gosec // some dozens
+	r.Attempts = int32(len(t.tries)) //nolint:gosec // some dozens
 	if t.silentTries() {
 		// Whose silence it was is known when the second is over.
 		t.park(t.a.reactor.Now()+int64(settle), (*Task).judge)
@@ -39,7 +40,7 @@ const settle = 1100 * time.Millisecond
 func (t *Task) judge() {
 	now := t.a.reactor.Now()
 	wall := t.a.reactor.Time()
-	for i := range t.Row.Tries {
+	for i := range t.tries {
 		if !silent(t.codes[i]) {
 			continue
 		}
@@ -49,7 +50,7 @@ func (t *Task) judge() {
 		}
 		t.redone++
 		if t.redone > t.a.redos {
-			t.Row.Suspect = true
+			t.row().Suspect = true
 			break
 		}
 		t.park(now+int64(time.Second)*int64(t.redone), (*Task).again)
@@ -60,7 +61,7 @@ func (t *Task) judge() {
 
 // span is when a try began and ended, on the reactor's clock.
 func (t *Task) span(i int, now int64, wall time.Time) (from, to int64) {
-	try := &t.Row.Tries[i]
+	try := &t.tries[i]
 	from = now - int64(wall.Sub(try.At))
 	return from, from + try.TotalUS*int64(time.Microsecond)
 }
@@ -70,9 +71,9 @@ func (t *Task) span(i int, now int64, wall time.Time) (from, to int64) {
 // well. Rows with many silences take so long that some second of them is often ill,
 // and would be done again for nothing.
 func (t *Task) settled(i int, now int64, wall time.Time) bool {
-	try := &t.Row.Tries[i]
-	for j := i + 1; j < len(t.Row.Tries); j++ {
-		later := &t.Row.Tries[j]
+	try := &t.tries[i]
+	for j := i + 1; j < len(t.tries); j++ {
+		later := &t.tries[j]
 		if later.Scheme != try.Scheme || later.Host != try.Host {
 			break // another request
 		}
@@ -129,8 +130,9 @@ func (t *Task) own(v verdict.Code, again func(*Task)) {
 		return
 	}
 	t.note(v, netip.Addr{})
-	t.Row.Verdict, t.Row.Suspect, t.Row.Error = v.String(), true, v.Text()
-	t.Row.ObservedAt = t.a.reactor.Time()
-	t.Row.Attempts = int32(len(t.Row.Tries)) //nolint:gosec // some dozens
+	r := t.row()
+	r.Tries, r.Attempts = t.tries, int32(len(t.tries)) //nolint:gosec // some dozens
+	r.Verdict, r.Suspect, r.Error = v.String(), true, v.Text()
+	r.ObservedAt = t.a.reactor.Time()
 	t.a.done(t)
 }

@@ -17,7 +17,7 @@ func (t *Task) requestAnswered() {
 		t.answered = true
 		if t.summary < 0 {
 			t.summary = t.chain - 1
-			t.Row.FirstStatus = int32(x.Status) //nolint:gosec // three digits
+			t.row().FirstStatus = int32(x.Status) //nolint:gosec // three digits
 		}
 	}
 	if !t.about() {
@@ -31,12 +31,12 @@ func (t *Task) requestAnswered() {
 	}
 	to, v := t.redirect(x.Location)
 	if v != verdict.None {
-		t.Row.Verdict = v.String()
+		t.row().Verdict = v.String()
 		t.nextChain()
 		return
 	}
 	t.hop++
-	t.Row.Redirects++
+	t.row().Redirects++
 	t.request(to)
 }
 
@@ -90,8 +90,8 @@ func (t *Task) follow(location string) (place, bool) {
 
 // take takes an answer into the row.
 func (t *Task) take(x *fetch.Exchange) {
-	r := &t.Row
-	try := &r.Tries[len(r.Tries)-1]
+	r := t.row()
+	try := &t.tries[len(t.tries)-1]
 	r.Verdict, r.Status, r.Error = try.Verdict, try.Status, x.Err
 	r.Scheme, r.FinalURL, r.Address = try.Scheme, t.here.url(), try.Address
 	r.DNSUS, r.ConnectUS, r.TLSUS, r.FirstByteUS, r.TotalUS = try.DNSUS, try.ConnectUS, try.TLSUS, try.FirstByteUS, try.TotalUS

@@ -23,18 +23,20 @@ type Task struct {
 	Index  int // in the shard
 	Done   func(*Task)
 
-	// Row is complete when Done is called.
-	Row evidence.Row
+	// Row is there, and complete, when Done is called. It belongs to the asker, as the
+	// task does.
+	Row *evidence.Row
 	// Sent and Received are bytes of HTTP, in TLS or not.
 	Sent, Received int64
 
 	a *Asker
 
-	only     int  // so many chains; 0: all
-	chain    int  // the next one
-	answered bool // some chain was
-	other    bool // the chain is of the target's other name
-	summary  int  // the chain that the row is about, or -1
+	tries    []evidence.Try // of the row
+	only     int            // so many chains; 0: all
+	chain    int            // the next one
+	answered bool           // some chain was
+	other    bool           // the chain is of the target's other name
+	summary  int            // the chain that the row is about, or -1
 	believed verdict.Code
 	dead     lookup         // the last lookup that failed
 	codes    []verdict.Code // of the tries
@@ -81,13 +83,23 @@ type lookup struct {
 
 // reset makes the task ready to begin, or to begin again.
 func (t *Task) reset() {
-	tries := t.Row.Tries[:0]
-	t.Row = evidence.Row{Rank: t.Rank, Target: t.Text, ContentLength: -1, Vantage: t.a.policy.Vantage, Tries: tries}
+	t.a.putRow(t)
+	t.tries = t.tries[:0]
 	t.only = 0
 	t.chain, t.answered, t.summary, t.believed = 0, false, -1, verdict.None
 	t.dead, t.seen, t.codes = lookup{}, t.seen[:0], t.codes[:0]
 	t.first, t.trouble = -1, 0
 	t.robots = nil
+}
+
+// row is the task's row. Most tasks wait for something before they have anything to say
+// in one, so they have none until then.
+func (t *Task) row() *evidence.Row {
+	if t.Row == nil {
+		t.Row = t.a.takeRow()
+		*t.Row = evidence.Row{Rank: t.Rank, Target: t.Text, ContentLength: -1, Vantage: t.a.policy.Vantage}
+	}
+	return t.Row
 }
 
 // nextChain begins the next chain that is to be asked, or ends the task.
@@ -224,7 +236,7 @@ func (t *Task) found() {
 // tried takes a try into the row.
 func (t *Task) tried(v verdict.Code, try evidence.Try) {
 	try.Verdict, try.Vantage = v.String(), t.a.policy.Vantage
-	t.Row.Tries = append(t.Row.Tries, try)
+	t.tries = append(t.tries, try)
 	t.codes = append(t.codes, v)
 }
 
@@ -297,7 +309,7 @@ func (t *Task) note(v verdict.Code, addr netip.Addr) {
 	}
 	t.tried(v, try)
 	if t.failure == verdict.None {
-		t.failure, t.failed = v, len(t.Row.Tries)-1
+		t.failure, t.failed = v, len(t.tries)-1
 	}
 }
 
@@ -408,8 +420,8 @@ func (t *Task) fetched() {
 		return
 	}
 	if t.failure == verdict.None {
-		t.failure, t.failed = x.Verdict, len(t.Row.Tries)-1
-		t.Row.Error = x.Err
+		t.failure, t.failed = x.Verdict, len(t.tries)-1
+		t.row().Error = x.Err
 	}
 	if x.Verdict.Class() == verdict.TCP {
 		t.tryAddress()
@@ -441,8 +453,8 @@ func (t *Task) endRound() {
 func (t *Task) requestFailed(v verdict.Code) {
 	if t.hop > 0 {
 		if t.about() {
-			t.Row.Verdict = verdict.HTTPRedirectDead.String()
-			t.Row.Error = v.String() + ": " + t.here.url()
+			t.row().Verdict = verdict.HTTPRedirectDead.String()
+			t.row().Error = v.String() + ": " + t.here.url()
 		}
 		t.nextChain()
 		return
