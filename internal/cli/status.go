@@ -51,6 +51,14 @@ should.`,
 	return cmd
 }
 
+// silence is why a POP says nothing of itself.
+func silence(p *control.POPStatus) string {
+	if p.Refused {
+		return p.Error // which names it
+	}
+	return p.POP + " does not answer: " + p.Error
+}
+
 // printFleetStatus prints a fleet at a glance. What is wrong is red on a terminal.
 func printFleetStatus(w io.Writer, s *control.Status, colour bool) error {
 	red := func(text string) string {
@@ -87,7 +95,7 @@ func printFleetStatus(w io.Writer, s *control.Status, colour bool) error {
 	_, err := fmt.Fprintln(w)
 	for _, p := range s.POPs {
 		if p.Error != "" {
-			_, err = fmt.Fprintln(w, red(fmt.Sprintf("%s does not answer: %s", p.POP, p.Error)))
+			_, err = fmt.Fprintln(w, red(silence(&p)))
 		}
 		for _, warning := range p.Warnings {
 			_, err = fmt.Fprintln(w, red(p.POP+": "+warning))

@@ -72,6 +72,11 @@ func TestEveryCommandWorksWithAFleetThatRunsInAnotherTerminal(t *testing.T) {
 	term.wants("deploy", "live on 3 of 3", "penny rollback "+site)
 	wantEverywhere(t, r, "/", "200 OK two")
 	term.wants("deploy", "nothing")
+	if err := os.Symlink("/etc/hostname", filepath.Join(term.public, "link")); err != nil {
+		t.Fatal(err)
+	}
+	term.wants("deploy", "nothing to do", "note: ", "link")
+	term.remove("link")
 
 	term.wants("rollback "+site, "live on 3 of 3")
 	wantEverywhere(t, r, "/", "200 OK one")
@@ -159,7 +164,7 @@ func TestAKeyOfAMemberDeploysWhatItMayAndNothingElse(t *testing.T) {
 	term.wants("key revoke ci")
 	term.wants("status")
 	term.write("index.html", "three")
-	if text, code := elsewhere(added.Secret, "deploy"); code != 1 {
+	if text, code := elsewhere(added.Secret, "deploy"); code != 1 || !strings.Contains(text, "no POP lets this key in: au refuses: ") || !strings.Contains(text, "hint: penny key list") {
 		t.Errorf("who was revoked deploys: exit code %d\n%s", code, text)
 	}
 	wantEverywhere(t, r, "/", "200 OK two")

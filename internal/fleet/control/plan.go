@@ -46,6 +46,8 @@ type POPState struct {
 	POP string
 	// Unreachable says why the POP cannot be asked; "" if it has answered.
 	Unreachable string
+	// Refused says that it has answered all the same, and does not let us in.
+	Refused     bool
 	Head        *api.Head  // nil: it has never had one
 	HeadKey     string     // who signed it, by what the POP says
 	Orphaned    bool       // who signed it may not any more
@@ -171,6 +173,9 @@ func Make(in Intent, pops []POPState) (*Plan, error) {
 			continue
 		}
 		plan.Behind = append(plan.Behind, Behind{POP: s.POP, Why: s.Unreachable})
+	}
+	if len(pops) > 0 && !slices.ContainsFunc(pops, func(s POPState) bool { return !s.Refused }) {
+		return nil, &mistake.Error{What: "no POP lets this key in: " + pops[0].Unreachable, Hint: "penny key list, where the owner's key is, says who may; penny key add makes another key"}
 	}
 	if err := reachable(in, plan.Behind, up); err != nil {
 		return nil, err

@@ -235,6 +235,8 @@ func TestAPlanIsRefused(t *testing.T) {
 	}{
 		{"without POPs", deploy("new"), nil, "has no POPs"},
 		{"when none answers", deploy("new"), []control.POPState{{POP: "au", Unreachable: "no route"}}, "no POP can be reached: au: no route"},
+		{"when all refuse the key", deploy("new"), []control.POPState{{POP: "au", Unreachable: "au refuses: no", Refused: true}, {POP: "fr", Unreachable: "fr refuses: no", Refused: true}}, "no POP lets this key in: au refuses: no"},
+		{"when one refuses the key and the other is gone", deploy("new"), []control.POPState{{POP: "au", Unreachable: "au refuses: no", Refused: true}, {POP: "fr", Unreachable: "no route"}}, "no POP can be reached: au: au refuses: no; fr: no route"},
 		{"when somebody else deploys", deploy("new"), []control.POPState{leased("au"), leased("fr"), serves("ny", nil)}, "being deployed by bob, until "},
 		{"when there is no room", deploy("new"), []control.POPState{full}, "au has no room: 100 bytes would be sent"},
 		{"when there is nothing to catch up with", control.Intent{Kind: control.CatchUp, Site: site}, []control.POPState{serves("au", nil)}, "was never deployed"},
