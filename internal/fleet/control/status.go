@@ -26,13 +26,13 @@ type Status struct {
 
 // A POPStatus is one POP.
 type POPStatus struct {
-	POP   string        `json:"pop"`
-	API   string        `json:"api"`
-	Error string        `json:"error,omitempty"` // why it did not answer
+	POP   string `json:"pop"`
+	API   string `json:"api"`
+	Error string `json:"error,omitempty"` // why it did not answer
 	// Refused says that it did, and does not let us in.
-	Refused bool `json:"refused,omitempty"`
-	Took  time.Duration `json:"took_ns"`
-	Skew  time.Duration `json:"skew_ns"` // how far its clock is ahead of ours, about
+	Refused bool          `json:"refused,omitempty"`
+	Took    time.Duration `json:"took_ns"`
+	Skew    time.Duration `json:"skew_ns"` // how far its clock is ahead of ours, about
 	// Says is what it says of itself; nil if it did not answer.
 	Says *api.Status `json:"says,omitempty"`
 	// Warnings are what to look at, for people.
