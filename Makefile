@@ -1,7 +1,7 @@
 # Everything here is one line; what is longer lives in scripts/.
 #
 #   make test                 all that CI runs
-#   make up ARGS='--pops 2'   arguments for the program go into ARGS
+#   make up ARGS='--quiet'    arguments for the program go into ARGS
 
 export CGO_ENABLED ?= 0
 

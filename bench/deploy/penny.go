@@ -5,10 +5,8 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/x509"
 	"debug/buildinfo"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -144,15 +142,10 @@ func (s *pennySide) configure(ctx context.Context, id *keys.Identity) error {
 	if err != nil {
 		return err
 	}
-	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	pair, err := keys.EncodePair(cert)
 	if err != nil {
 		return err
 	}
-	var pair []byte
-	for _, der := range cert.Certificate {
-		pair = append(pair, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
-	}
-	pair = append(pair, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
 	where := &control.POPs{Roots: s.roots}
 	for _, a := range s.agents {
 		where.POPs = append(where.POPs, control.POP{Name: a.name, API: a.API, Edge: a.HTTPS})

@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"pennyfarthing/bench/debian"
 )
 
 // rsyncSide is rsync over SSH to one sshd of its own, each destination by a port, and so by a proxy, of its own.
@@ -81,7 +83,7 @@ func (s *rsyncSide) startSSHD(ctx context.Context) error {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err
 	}
-	program, err := findProgram("sshd")
+	program, err := debian.Find("sshd") // it has to be started by its whole path
 	if err != nil {
 		return err
 	}

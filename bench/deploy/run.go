@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pennyfarthing/bench/debian"
 )
 
 // bench is one run.
@@ -62,8 +64,20 @@ type rowReport struct {
 	plan benchCase
 }
 
+// tools are the programs that must be there.
+func tools() []debian.Tool {
+	return []debian.Tool{
+		{Program: "rsync", Package: "rsync"},
+		{Program: "sshd", Package: "openssh-server"},
+		{Program: "ssh", Package: "openssh-client"},
+		{Program: "ssh-keygen", Package: "openssh-client"},
+		{Program: "xargs", Package: "findutils"},
+		{Program: "unshare", Package: "util-linux"},
+	}
+}
+
 func run(ctx context.Context, opts options, cases []benchCase, out io.Writer) (err error) {
-	if err := ensurePackages(ctx, missingPackages(), opts.install, out); err != nil {
+	if err := debian.Ensure(ctx, debian.Missing(tools()), opts.install, out); err != nil {
 		return err
 	}
 	b := &bench{opts: opts, out: out, report: report{Command: opts.command, Date: time.Now(), Machine: thisMachine(), Scale: opts.scale, Turns: opts.turns, Planned: len(cases)}}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"pennyfarthing/bench/debian"
 )
 
 const (
@@ -46,8 +48,8 @@ type loader struct {
 func newLoader(sp *spawner, dir string, seconds int, draw []string) (*loader, error) {
 	l := &loader{spawner: sp, dir: dir, seconds: seconds, env: []string{"OPENSSL_CONF=" + filepath.Join(dir, "load.cnf"), "GOMAXPROCS=1"}}
 	var err1, err2, err3 error
-	l.wrk, err1 = findProgram("wrk")
-	l.h2load, err2 = findProgram("h2load")
+	l.wrk, err1 = debian.Find("wrk")
+	l.h2load, err2 = debian.Find("h2load")
 	l.self, err3 = os.Executable()
 	clean := make([]string, len(draw))
 	for i, path := range draw {

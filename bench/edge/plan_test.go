@@ -132,14 +132,3 @@ func TestHeadsAreCompared(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
-
-func TestMissingProgramsAreNamedByPackage(t *testing.T) {
-	missing := missingPackages([]tool{{"sh", "dash"}, {"no-such-program", "some-package"}, {"nor-this", "some-package"}}, t.TempDir())
-	if want := []string{"some-package"}; !slices.Equal(missing, want) {
-		t.Errorf("got %v, want %v", missing, want)
-	}
-	err := ensurePackages(t.Context(), missing, false, nil)
-	if err == nil || !strings.Contains(err.Error(), "apt-get install --no-install-recommends some-package") {
-		t.Errorf("no hint: %v", err)
-	}
-}

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"pennyfarthing/bench/debian"
 )
 
 // leastCPU is how long a server must have run for its time to be known: the clock ticks every 10 ms.
@@ -73,16 +75,19 @@ type bench struct {
 }
 
 func run(ctx context.Context, opts options, cases []benchCase, out io.Writer) (err error) {
-	tools := []tool{{"wrk", "wrk"}, {"h2load", "nghttp2-client"}, {"taskset", "util-linux"}}
+	tools := []debian.Tool{{Program: "wrk", Package: "wrk"}, {Program: "h2load", Package: "nghttp2-client"}, {Program: "taskset", Package: "util-linux"}}
 	for _, name := range opts.servers {
 		if isPeer(name) {
-			tools = append(tools, tool{name, programNamed(name).debian})
+			tools = append(tools, debian.Tool{Program: name, Package: programNamed(name).debian})
 			if name == "nginx" {
-				tools = append(tools, tool{nginxBrotli, "libnginx-mod-http-brotli-static"})
+				tools = append(tools, debian.Tool{Program: nginxBrotli, Package: "libnginx-mod-http-brotli-static"})
 			}
 		}
 	}
-	if err := ensurePackages(ctx, missingPackages(tools, opts.manual), opts.install, out); err != nil {
+	if opts.manual == defaultManual {
+		tools = append(tools, debian.Tool{Program: defaultManual, Package: "postgresql-doc-15"})
+	}
+	if err := debian.Ensure(ctx, debian.Missing(tools), opts.install, out); err != nil {
 		return err
 	}
 	sp, err := newSpawner(opts.urgent)
@@ -150,7 +155,7 @@ func (b *bench) prepare(ctx context.Context) error {
 		case name == theFloor:
 			b.binaries[name], err = os.Executable()
 		case isPeer(name):
-			b.binaries[name], err = findProgram(name)
+			b.binaries[name], err = debian.Find(name)
 		case b.binaries[ours] != "":
 			b.binaries[name] = b.binaries[ours]
 		case b.opts.penny != "":

@@ -242,14 +242,10 @@ func printReport(g *globals, w io.Writer, r *control.Report, well bool) error {
 	}
 	if r.Nothing {
 		_, err := fmt.Fprintf(w, "%s: nothing to do; %s is live on %d of %d\n", r.Site, control.Short(r.Release), r.Live(), len(r.POPs))
-		return errors.Join(err, printBehind(w, r), printRefined(w, r))
+		return errors.Join(err, printNotes(g, w, r), printBehind(w, r), printRefined(w, r))
 	}
 	_, _ = fmt.Fprintf(w, "%s: %s changed, %d added, %d removed, of %s (%s)\n", r.Site, count(r.Changed, "file"), r.Added, r.Removed, count(r.Files, "file"), bytes(r.Bytes))
-	for _, note := range r.Notes {
-		if !g.quiet {
-			_, _ = fmt.Fprintf(w, "note: %s\n", note)
-		}
-	}
+	_ = printNotes(g, w, r) // the last line has the error
 	if !g.quiet {
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for _, p := range r.POPs {
@@ -266,6 +262,16 @@ func printReport(g *globals, w io.Writer, r *control.Report, well bool) error {
 	err := errors.Join(printBehind(w, r), printRefined(w, r))
 	if r.Previous != "" && r.Kind != control.CatchUp && !g.quiet {
 		_, err = fmt.Fprintf(w, "to go back to %s: penny rollback %s\n", control.Short(r.Previous), r.Site)
+	}
+	return err
+}
+
+// printNotes prints what is worth knowing, such as files that are left out.
+func printNotes(g *globals, w io.Writer, r *control.Report) (err error) {
+	for _, note := range r.Notes {
+		if !g.quiet {
+			_, err = fmt.Fprintf(w, "note: %s\n", note)
+		}
 	}
 	return err
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
+	"syscall"
 
 	"pennyfarthing/internal/mistake"
 )
@@ -70,13 +72,29 @@ func problems(err error) []problem {
 	}
 	list := mistake.Of(err)
 	if len(list) == 0 {
-		return []problem{{What: err.Error()}}
+		return []problem{{What: err.Error(), Hint: systemHint(err)}}
 	}
 	out := make([]problem, len(list))
 	for i, m := range list {
 		out[i] = problem(*m)
 	}
 	return out
+}
+
+// systemHint says what can be done about what the system refuses, whatever it was for;
+// "" if that is not known.
+func systemHint(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "the user who runs penny may not do that; ls -l shows who may"
+	case errors.Is(err, syscall.ENOSPC):
+		return "the disk is full: make room on it, and type the same again"
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another program has this address: end it, or take another port"
+	case errors.Is(err, syscall.EROFS):
+		return "the disk can only be read: choose another directory"
+	}
+	return ""
 }
 
 // reportError prints an error.

@@ -209,7 +209,31 @@ func (o *keyOptions) add(name string, env Env) error {
 	if err != nil {
 		return &mistake.Error{What: fmt.Sprintf("%s is a member now, but its key could not be kept: %v", name, err), Hint: "penny key revoke " + name + ", and try again"}
 	}
-	return o.printAdded(added, env)
+	if err := o.printAdded(added, env); err != nil || o.json || o.quiet {
+		return err
+	}
+	return o.noteSites(added.May, env)
+}
+
+// noteSites says which of the sites that somebody may deploy the fleet file does not
+// have. They may be added later, so it is no mistake.
+func (o *keyOptions) noteSites(may []keys.Right, env Env) error {
+	if o.fleet != "" {
+		return nil // there is no fleet file to look into
+	}
+	f, err := config.Load(o.file)
+	if err != nil {
+		return err
+	}
+	for _, right := range may {
+		if right.Site == "" {
+			continue
+		}
+		if _, err := siteOf(f, right.Site); err != nil {
+			_, _ = fmt.Fprintf(env.Stderr, "note: %s has no site %s\n", o.file, right.Site)
+		}
+	}
+	return nil
 }
 
 // printAdded prints the secret alone on standard output, so that it can be piped

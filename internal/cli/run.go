@@ -109,10 +109,11 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	hint := "penny --help lists the commands"
+	hint := cmd.CommandPath() + " --help lists the commands"
 	cmd.SuggestionsMinimumDistance = 2
 	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
-		hint = "did you mean penny " + strings.Join(like, ", or penny ") + "?"
+		path := cmd.CommandPath() + " "
+		hint = "did you mean " + path + strings.Join(like, ", or "+path) + "?"
 	}
 	return &usageError{what: fmt.Sprintf("there is no command %q", args[0]), hint: hint}
 }

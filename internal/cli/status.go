@@ -56,6 +56,14 @@ should.`,
 // at: penny control comes every minute.
 const heardLongAgo = time.Hour
 
+// silence is why a POP says nothing of itself.
+func silence(p *control.POPStatus) string {
+	if p.Refused {
+		return p.Error // which names it
+	}
+	return p.POP + " does not answer: " + p.Error
+}
+
 // printFleetStatus prints a fleet at a glance. What is wrong, and what is old, is red on a
 // terminal.
 func printFleetStatus(w io.Writer, s *control.Status, colour bool) error {
@@ -102,7 +110,7 @@ func printFleetStatus(w io.Writer, s *control.Status, colour bool) error {
 	_, err := fmt.Fprintln(w, strings.Join(lines, "\n"))
 	for _, p := range s.POPs {
 		if p.Error != "" {
-			_, err = fmt.Fprintln(w, red(fmt.Sprintf("%s does not answer: %s", p.POP, p.Error)))
+			_, err = fmt.Fprintln(w, red(silence(&p)))
 		}
 		for _, warning := range p.Warnings {
 			_, err = fmt.Fprintln(w, red(p.POP+": "+warning))

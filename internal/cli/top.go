@@ -239,7 +239,7 @@ func (m *moment) print(w io.Writer, terminal bool) error {
 	_ = table.Flush() // the last line has the error
 	for _, p := range m.POPs {
 		if p.Error != "" {
-			_, _ = fmt.Fprintln(w, plain(p.POP+" does not answer: "+p.Error))
+			_, _ = fmt.Fprintln(w, plain(silence(&p)))
 		}
 		for _, warning := range p.Warnings {
 			_, _ = fmt.Fprintln(w, plain(p.POP+": "+warning))

@@ -54,7 +54,12 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return &usageError{what: fmt.Sprintf("%s takes no argument, but got %q", cmd.CommandPath(), args[0]), hint: cmd.CommandPath() + " --help lists the flags"}
+	hint := cmd.CommandPath() + " --help lists the flags"
+	cmd.SuggestionsMinimumDistance = 2
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		hint = "did you mean " + cmd.CommandPath() + " " + like[0] + "?"
+	}
+	return &usageError{what: fmt.Sprintf("%s takes no argument, but got %q", cmd.CommandPath(), args[0]), hint: hint}
 }
 
 // siteName is what a directory given by --site is called.

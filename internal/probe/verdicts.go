@@ -2,12 +2,10 @@ package probe
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"syscall"
 
@@ -15,6 +13,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 
 	"pennyfarthing/internal/verdict"
+	"pennyfarthing/internal/verdict/fault"
 )
 
 // fault is the verdict on a request that got no answer.
@@ -37,60 +36,23 @@ func (t *tracker) fault(ctx context.Context, err error) (verdict.Code, string) {
 	return headVerdict(ctx, err), text
 }
 
-// own are the faults that are ours.
-func own(err error) verdict.Code {
-	switch {
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return verdict.SelfDescriptors
-	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EADDRINUSE), errors.Is(err, syscall.EAGAIN):
-		return verdict.SelfPorts
-	case errors.Is(err, syscall.ENETDOWN):
-		return verdict.SelfNetwork
-	case errors.Is(err, context.Canceled), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EPERM):
-		return verdict.SelfOther
-	}
-	return verdict.None
-}
-
 func late(err error) bool {
-	for _, timeout := range []error{os.ErrDeadlineExceeded, context.DeadlineExceeded, syscall.ETIMEDOUT, errConnect, errHandshake} {
-		if errors.Is(err, timeout) {
-			return true
-		}
-	}
-	ne, ok := errors.AsType[net.Error](err)
-	return ok && ne.Timeout()
-}
-
-func reset(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, errConnect) || errors.Is(err, errHandshake) || fault.Late(err)
 }
 
 // connectVerdict says why there is no connection.
 func connectVerdict(err error) verdict.Code {
-	if v := own(err); v != verdict.None {
-		return v
-	}
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return verdict.TCPRefused
-	case reset(err):
-		return verdict.TCPReset
-	case late(err):
+	if errors.Is(err, errConnect) {
 		return verdict.TCPTimeout
 	}
-	return verdict.TCPUnreachable
+	return fault.Connect(err)
 }
 
-// handshakeVerdict says why there is no TLS, as package fetch does for sweeps: that
-// nothing was found in common is tls.version, other alerts are tls.alert. QUIC sends
-// alerts as error codes of its own (RFC 9001 §4.8).
+// handshakeVerdict says why there is no TLS. In QUIC the handshake is where a connection
+// is made too, and alerts are error codes of its own (RFC 9001 §4.8).
 func handshakeVerdict(err error) verdict.Code {
-	if v := own(err); v != verdict.None {
+	if v := fault.Own(err); v != verdict.None {
 		return v
-	}
-	if errors.Is(err, errNoHTTP2) {
-		return verdict.TLSVersion
 	}
 	if e, ok := errors.AsType[*quic.TransportError](err); ok && e.ErrorCode.IsCryptoError() {
 		const handshakeFailure, protocolVersion, insufficientSecurity, noApplicationProtocol = 40, 70, 71, 120
@@ -101,32 +63,16 @@ func handshakeVerdict(err error) verdict.Code {
 		return verdict.TLSAlert
 	}
 	switch {
-	case late(err):
+	case errors.Is(err, errNoHTTP2), strings.Contains(err.Error(), "no application protocol"):
+		return verdict.TLSVersion
+	case errors.Is(err, errHandshake):
 		return verdict.TLSTimeout
-	case errors.Is(err, syscall.ECONNREFUSED): // of UDP
+	case errors.Is(err, syscall.ECONNREFUSED):
 		return verdict.TCPRefused
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
 		return verdict.TCPUnreachable
-	case reset(err), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
-		return verdict.TLSClosed
 	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return verdict.TLSMalformed
-	}
-	// What crypto/tls says of the peer has no types.
-	text := err.Error()
-	for _, s := range []string{
-		"protocol version", "handshake failure", "insufficient security", "no application protocol",
-		"server selected unsupported", "server chose an unconfigured cipher suite", "unsupported versions",
-	} {
-		if strings.Contains(text, s) {
-			return verdict.TLSVersion
-		}
-	}
-	if strings.Contains(text, "remote error") {
-		return verdict.TLSAlert
-	}
-	return verdict.TLSMalformed
+	return fault.TLS(err)
 }
 
 // headVerdict says why there is no head.
@@ -135,7 +81,7 @@ func headVerdict(ctx context.Context, err error) verdict.Code {
 	if errors.Is(cause, errHead) || errors.Is(cause, errTotal) {
 		return verdict.HTTPTimeout
 	}
-	if v := own(err); v != verdict.None {
+	if v := fault.Own(err); v != verdict.None {
 		return v
 	}
 	if late(err) {
@@ -161,7 +107,7 @@ func headVerdict(ctx context.Context, err error) verdict.Code {
 // time. HTTP/2's errors are of a package that net/http keeps to itself: they are known
 // by their texts.
 func broken(err error) bool {
-	if reset(err) {
+	if fault.Reset(err) {
 		return true
 	}
 	if _, ok := errors.AsType[*http3.Error](err); ok {
@@ -182,7 +128,7 @@ func bodyVerdict(ctx context.Context, err error) verdict.Code {
 	if errors.Is(context.Cause(ctx), errTotal) || late(err) {
 		return verdict.HTTPSlow
 	}
-	if v := own(err); v != verdict.None {
+	if v := fault.Own(err); v != verdict.None {
 		return v
 	}
 	if errors.Is(err, http.ErrBodyReadAfterClose) {
@@ -192,14 +138,4 @@ func bodyVerdict(ctx context.Context, err error) verdict.Code {
 }
 
 // brief is an error in one short line.
-func brief(err error) string {
-	text := err.Error()
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op != "remote error" && op.Op != "local error" { // those of crypto/tls
-		text = op.Err.Error()
-	}
-	const most = 200
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most], "")
-	}
-	return text
-}
+func brief(err error) string { return fault.Brief(err) }

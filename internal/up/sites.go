@@ -3,10 +3,7 @@ package up
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -146,7 +143,7 @@ func (f *fleet) sendCertificate(ctx context.Context, c *control.Fleet, seen []co
 	if err != nil {
 		return err
 	}
-	text, err := encodePair(pair)
+	text, err := keys.EncodePair(pair)
 	if err != nil {
 		return err
 	}
@@ -159,20 +156,6 @@ func hasCertificate(s *api.Status, name string, want []string) bool {
 	return slices.ContainsFunc(s.Certificates, func(c api.CertificateStatus) bool {
 		return c.Name == name && slices.Equal(slices.Sorted(slices.Values(c.Names)), slices.Sorted(slices.Values(want))) && c.Expires.After(time.Now().Add(renewSiteUnder))
 	})
-}
-
-// encodePair writes a certificate and its key as PEM.
-func encodePair(pair *tls.Certificate) ([]byte, error) {
-	var text bytes.Buffer
-	for _, der := range pair.Certificate {
-		text.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	}
-	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	if err != nil {
-		return nil, fmt.Errorf("encode key: %w", err)
-	}
-	text.Write(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
-	return text.Bytes(), nil
 }
 
 // deploy makes the POPs serve what a site's directory holds.

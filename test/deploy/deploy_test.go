@@ -27,6 +27,7 @@ func TestADeployThatIsKilledAnywhereIsMadeWholeByTheNext(t *testing.T) {
 	if testing.Short() {
 		t.Skip("deploys two dozen times; make test runs it")
 	}
+	t.Parallel()
 	f := newFleet(t, "au", "fr", "ny")
 	f.write("start")
 	f.deploy()
@@ -87,6 +88,7 @@ func TestAPOPThatIsKilledInADeployServesWhatItAcknowledged(t *testing.T) {
 	if testing.Short() {
 		t.Skip("kills agents a few times; make test runs it")
 	}
+	t.Parallel()
 	f := newFleet(t, "au", "fr", "ny")
 	f.write("start")
 	f.deploy()
@@ -121,6 +123,7 @@ func TestAPOPThatIsKilledInADeployServesWhatItAcknowledged(t *testing.T) {
 }
 
 func TestTheCommandsOfAFleet(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	f.write("one")
 	if out := f.deploy("--dry-run"); !strings.Contains(out, "deploy of release ") || !strings.Contains(out, "send about 44 files") {

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
@@ -46,6 +45,9 @@ type fleet struct {
 	owner *keys.Owner
 	pops  []*pop
 	roots *x509.CertPool
+	ca    string // file of what roots has
+	// In which networks who deploys is, and visitors; and the POPs.
+	here, there func(func())
 }
 
 type pop struct {
@@ -59,7 +61,8 @@ type pop struct {
 
 func newFleet(t *testing.T, names ...string) *fleet {
 	t.Helper()
-	f := &fleet{t: t, state: t.TempDir(), dir: t.TempDir()}
+	onThisMachine := func(do func()) { do() }
+	f := &fleet{t: t, state: t.TempDir(), dir: t.TempDir(), here: onThisMachine, there: onThisMachine}
 	f.must(keys.InitFleet(keys.InitOptions{StateDir: f.state, Fleet: fleetName, Random: rand.Reader, Now: time.Now}))
 	owner, err := keys.OpenFleet(f.state, fleetName, nil, time.Now)
 	f.must(owner, err)
@@ -72,7 +75,7 @@ func newFleet(t *testing.T, names ...string) *fleet {
 	}
 	ca, err := keys.OpenCA(t.TempDir(), "penny test", keys.Constraints{Names: []string{site}}, time.Now)
 	f.must(ca, err)
-	where.Roots = ca.File()
+	f.ca, where.Roots = ca.File(), ca.File()
 	f.roots = x509.NewCertPool()
 	f.roots.AddCert(ca.Certificate())
 	f.must(nil, where.Write(f.state, fleetName))
@@ -82,9 +85,15 @@ func newFleet(t *testing.T, names ...string) *fleet {
 	f.must(c.Status(t.Context())) // brings the roster
 	f.must(c.Configure(t.Context(), api.Config{Sites: []api.ConfigSite{{Name: site}}}))
 	f.must(nil, c.SetCertificate(t.Context(), site, certificate(t, ca)))
-	f.must(nil, os.WriteFile(f.file(), []byte("fleet = \""+fleetName+"\"\n\n[sites.\""+site+"\"]\nfiles = \"./public\"\n"), 0o600))
+	f.must(nil, os.WriteFile(f.file(), []byte(fleetFile), 0o600))
 	return f
 }
+
+const fleetFile = `fleet = "` + fleetName + `"
+
+[sites."` + site + `"]
+files = "./public"
+`
 
 // must fails on an error.
 func (f *fleet) must(_ any, err error) {
@@ -103,15 +112,11 @@ func certificate(t *testing.T, ca *keys.CA) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	text, err := keys.EncodePair(pair)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []byte
-	for _, der := range pair.Certificate {
-		all = append(all, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
-	}
-	return append(all, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+	return text
 }
 
 func (f *fleet) enrol(name string) *pop {
@@ -130,7 +135,9 @@ func (f *fleet) enrol(name string) *pop {
 // start starts the POP's agent, on addresses.
 func (p *pop) start(apiAt, httpsAt string) {
 	p.fleet.t.Helper()
-	p.process = program.Start(p.fleet.t, penny, "agent", "--state", p.dir, "--api", apiAt, "--listen", httpsAt, "--http", "", "--admin", "", "--json")
+	p.fleet.there(func() {
+		p.process = program.Start(p.fleet.t, penny, "agent", "--state", p.dir, "--api", apiAt, "--listen", httpsAt, "--http", "", "--admin", "", "--json")
+	})
 	var running struct {
 		API   string `json:"api"`
 		HTTPS string `json:"https"`
@@ -148,13 +155,20 @@ func (p *pop) kill() {
 // again starts the agent where it was.
 func (p *pop) again() { p.start(p.api, p.https) }
 
+// dial returns what connects to an address of the POP, whatever is asked for, from where
+// who deploys is.
+func (p *pop) dial(address string) func(ctx context.Context, network, _ string) (net.Conn, error) {
+	return func(ctx context.Context, network, _ string) (conn net.Conn, err error) {
+		p.fleet.here(func() { conn, err = new(net.Dialer).DialContext(ctx, network, address) })
+		return conn, err
+	}
+}
+
 // get asks the POP as a visitor.
 func (p *pop) get(ctx context.Context, path string) (int, string, error) {
 	t := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: p.fleet.roots},
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, p.https)
-		},
+		DialContext:     p.dial(p.https),
 	}
 	defer t.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+site+path, nil)
@@ -190,9 +204,10 @@ func (f *fleet) put(name, content string) {
 }
 
 // start begins a command.
-func (f *fleet) start(args ...string) *program.Process {
+func (f *fleet) start(args ...string) (p *program.Process) {
 	f.t.Helper()
-	return program.Start(f.t, penny, append(args, "--state", f.state, "-f", f.file())...)
+	f.here(func() { p = program.Start(f.t, penny, append(args, "--state", f.state, "-f", f.file())...) })
+	return p
 }
 
 // run runs a command to its end, and returns its exit code and what it printed.

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
@@ -29,8 +28,7 @@ import (
 const fleetOfFaults = "faults"
 
 // A cluster is a fleet of processes: each POP a penny agent, and whoever deploys a
-// penny deploy. The test is its owner. Unlike a [terminal] it does not change the
-// directory of the test, so several may be at work at once.
+// penny deploy. The test is its owner.
 type cluster struct {
 	t      *testing.T
 	dir    string
@@ -114,14 +112,9 @@ func (c *cluster) certify() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	if err != nil {
+	if c.pair, err = keys.EncodePair(pair); err != nil {
 		c.t.Fatal(err)
 	}
-	for _, der := range pair.Certificate {
-		c.pair = append(c.pair, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
-	}
-	c.pair = append(c.pair, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
 	c.where.Roots = ca.File()
 	c.roots = x509.NewCertPool()
 	c.roots.AddCert(ca.Certificate())

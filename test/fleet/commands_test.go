@@ -57,6 +57,7 @@ func wantEverywhere(t *testing.T, r running, path, want string) {
 }
 
 func TestEveryCommandWorksWithAFleetThatRunsInAnotherTerminal(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.write("index.html", "one")
 	term.write("kept.txt", "kept")
@@ -71,6 +72,11 @@ func TestEveryCommandWorksWithAFleetThatRunsInAnotherTerminal(t *testing.T) {
 	term.wants("deploy", "live on 3 of 3", "penny rollback "+site)
 	wantEverywhere(t, r, "/", "200 OK two")
 	term.wants("deploy", "nothing")
+	if err := os.Symlink("/etc/hostname", filepath.Join(term.public, "link")); err != nil {
+		t.Fatal(err)
+	}
+	term.wants("deploy", "nothing to do", "note: ", "link")
+	term.remove("link")
 
 	term.wants("rollback "+site, "live on 3 of 3")
 	wantEverywhere(t, r, "/", "200 OK one")
@@ -97,6 +103,7 @@ func TestEveryCommandWorksWithAFleetThatRunsInAnotherTerminal(t *testing.T) {
 
 // What is wrong is refused with its place, and changes nothing.
 func TestAMistakeInTheRulesIsRefusedWithItsPlace(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.write("index.html", "home")
 	_, r := term.up()
@@ -114,6 +121,7 @@ func TestAMistakeInTheRulesIsRefusedWithItsPlace(t *testing.T) {
 
 // A member who may deploy one site deploys it, and the agents let it do no more.
 func TestAKeyOfAMemberDeploysWhatItMayAndNothingElse(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.write("index.html", "one")
 	_, r := term.up()
@@ -156,13 +164,14 @@ func TestAKeyOfAMemberDeploysWhatItMayAndNothingElse(t *testing.T) {
 	term.wants("key revoke ci")
 	term.wants("status")
 	term.write("index.html", "three")
-	if text, code := elsewhere(added.Secret, "deploy"); code != 1 {
+	if text, code := elsewhere(added.Secret, "deploy"); code != 1 || !strings.Contains(text, "no POP lets this key in: au refuses: ") || !strings.Contains(text, "hint: penny key list") {
 		t.Errorf("who was revoked deploys: exit code %d\n%s", code, text)
 	}
 	wantEverywhere(t, r, "/", "200 OK two")
 }
 
 func TestASecondPennyUpOfTheSameFleetIsTold(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.write("index.html", "home")
 	term.up()

@@ -207,22 +207,18 @@ func TestAPackThatMeansHarmStoresNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const many = 64 << 20
-	bomb := encoder.EncodeAll(make([]byte, many), nil)
-	zeros := release.HashOf(make([]byte, many))
+	zeros := release.HashOf(make([]byte, 1))
 	object := func(h release.Hash, size int64, coding string, data []byte) string {
 		return fmt.Sprintf(`{"sha256":"%s","size":%d,"coding":"%s","length":%d}`+"\n%s", h, size, coding, len(data), data)
 	}
 	for name, stream := range map[string]string{
-		"a bomb that says it is small":      object(wanted, int64(len(content)), "zstd", bomb),
-		"a bomb that nobody has asked for":  object(zeros, many, "zstd", bomb),
 		"another content":                   object(wanted, int64(len(content)), "identity", []byte("what is evil !")),
 		"less than it says":                 object(wanted, int64(len(content)), "identity", content[:5]),
 		"a size of exabytes":                object(wanted, 1<<62, "identity", content),
 		"a length of exabytes":              fmt.Sprintf(`{"sha256":"%s","size":14,"coding":"identity","length":%d}`+"\n", wanted, int64(1)<<62),
 		"a coding that nobody knows":        object(wanted, int64(len(content)), "evil", content),
 		"a name that is a path":             strings.Replace(object(wanted, int64(len(content)), "identity", content), wanted.String(), "../../../../../../../../../../../../../../../../../../tmp/evil0000", 1),
-		"a base that is not there":          strings.Replace(object(wanted, int64(len(content)), "zstd", bomb), `,"length"`, fmt.Sprintf(`,"base":"%s","length"`, zeros), 1),
+		"a base that is not there":          strings.Replace(object(wanted, int64(len(content)), "zstd", encoder.EncodeAll(content, nil)), `,"length"`, fmt.Sprintf(`,"base":"%s","length"`, zeros), 1),
 		"a header without an end":           strings.Repeat("{", 1<<20),
 		"damaged zstd":                      object(wanted, int64(len(content)), "zstd", []byte("evil")),
 		"instructions that copy out of it":  object(wanted, int64(len(content)), "blocks", encoder.EncodeAll([]byte(`{"copy":[-1,1000000]}`), nil)),
@@ -242,8 +238,8 @@ func TestAPackThatMeansHarmStoresNothing(t *testing.T) {
 			t.Fatalf("after %s the release is staged: %d %s", name, status, answer)
 		}
 	}
-	if rss := residentBytes(t, n.process.PID); rss > 192<<20 {
-		t.Errorf("the agent has %d bytes of memory after that", rss)
+	if most := peakBytes(t, n.process.PID); most > 192<<20 {
+		t.Errorf("the agent has had %d bytes of memory", most)
 	}
 	for _, file := range storedFiles(t, n.dir) {
 		if file.size > 1<<20 {

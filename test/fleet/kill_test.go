@@ -38,6 +38,7 @@ func (l *lines) has(text string) bool {
 // afterwards: what was acknowledged at least, and nothing that was never deployed.
 // They need nobody for that.
 func TestWhatWasAcknowledgedIsServedAfterEveryKill(t *testing.T) {
+	t.Parallel()
 	moments := []string{
 		`"event":"wave","site":"example.org","wave":"prepare"`,
 		`"do":"send"`,
@@ -150,6 +151,7 @@ func wantVersion(t *testing.T, r running, want int) {
 
 // A start that has nothing to deploy leaves the head as it was before the kill.
 func TestAKillThatNobodyNoticesChangesNothing(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.writeVersion(0)
 	p, _ := term.up()

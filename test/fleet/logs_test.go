@@ -41,6 +41,7 @@ func readLogged(t *testing.T, text string) []logged {
 const wait = time.Minute
 
 func TestLogsOfAllPOPsAreInTheOrderOfTheirTimes(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.write("index.html", "home")
 	_, r := term.up()
@@ -88,6 +89,7 @@ func TestLogsOfAllPOPsAreInTheOrderOfTheirTimes(t *testing.T) {
 }
 
 func TestLogsThatAreFollowedGoOn(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.write("index.html", "home")
 	_, r := term.up()
@@ -127,10 +129,11 @@ func TestLogsThatAreFollowedGoOn(t *testing.T) {
 }
 
 func TestTopCountsWhatIsAskedFor(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.write("index.html", "home")
 	_, r := term.up()
-	p := program.Start(t, penny, "top", "--json", "--state", term.state)
+	p := program.Start(t, penny, "top", "--json", "--state", term.state, "-f", term.file())
 	requests := make(map[string]int64)
 	paths := make(map[string]int64)
 	for deadline := time.Now().Add(wait); requests["au"] < 3 || requests["ny"] < 3 || requests["fr"] < 3 || paths["/counted"] < 9; {

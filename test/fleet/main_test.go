@@ -34,7 +34,8 @@ type terminal struct {
 	t      *testing.T
 	dir    string
 	state  string
-	public string // the site's directory
+	public string   // the site's directory
+	env    []string // that commands get beside the usual one
 }
 
 // newTerminal makes a fleet that nobody runs yet.
@@ -43,9 +44,11 @@ func newTerminal(t *testing.T) *terminal {
 	dir := t.TempDir()
 	term := &terminal{t: t, dir: dir, state: filepath.Join(dir, "state"), public: filepath.Join(dir, "public")}
 	term.write("../penny.toml", fleetFile)
-	t.Chdir(dir)
 	return term
 }
+
+// file is the fleet file.
+func (term *terminal) file() string { return filepath.Join(term.dir, "penny.toml") }
 
 // write writes a file of the site.
 func (term *terminal) write(name, text string) {
@@ -86,7 +89,7 @@ type running struct {
 // up runs the fleet until the test ends.
 func (term *terminal) up() (*program.Process, running) {
 	term.t.Helper()
-	p := program.Start(term.t, penny, "up", "--json", "--state", term.state)
+	p := program.Start(term.t, penny, "up", "--json", "--state", term.state, "-f", term.file())
 	var r running
 	p.JSON(&r)
 	if len(r.POPs) != 3 || len(r.Sites) != 1 {
@@ -99,7 +102,7 @@ func (term *terminal) up() (*program.Process, running) {
 func (term *terminal) command(args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(term.t.Context(), penny, args...)
 	cmd.Dir = term.dir
-	cmd.Env = append(os.Environ(), "PENNY_STATE="+term.state)
+	cmd.Env = append(append(os.Environ(), "PENNY_STATE="+term.state), term.env...)
 	return cmd
 }
 

@@ -12,6 +12,7 @@ import (
 )
 
 func TestAFleetFileIsAppliedAndADeployOnlySaysSo(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.write("index.html", "one\n")
 	_, r := term.up()
@@ -32,11 +33,12 @@ func TestAFleetFileIsAppliedAndADeployOnlySaysSo(t *testing.T) {
 }
 
 func TestControlKeepsAFleetUpUntilItIsTold(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.write("index.html", "one\n")
 	term.up()
 	term.wants("control --once", "3 POPs looked at, 0 done, 0 failed")
-	daemon := program.Start(t, penny, "control", "--json", "--state", term.state)
+	daemon := program.Start(t, penny, "control", "--json", "--state", term.state, "-f", term.file())
 	deadline := time.After(time.Minute)
 	for !strings.Contains(daemon.Stderr(), "keeping the fleet up") {
 		select {
@@ -55,10 +57,11 @@ func TestControlKeepsAFleetUpUntilItIsTold(t *testing.T) {
 }
 
 func TestAfterARestoreTheOldMachineIsNotNeeded(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.write("index.html", "one\n")
 	_, r := term.up()
-	t.Setenv("PENNY_PASSPHRASE", "seven wheels on a gravel road")
+	term.env = []string{"PENNY_PASSPHRASE=seven wheels on a gravel road"}
 	term.wants("control backup my.backup", "files of the fleet terminal are in my.backup")
 	old := filepath.Join(term.state, "fleets", "terminal")
 	if err := os.Rename(old, old+".away"); err != nil {

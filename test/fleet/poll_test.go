@@ -168,6 +168,7 @@ func (p *poller) complain(format string, args ...any) {
 // No visitor ever sees half a release, or a page whose asset is gone, whichever POP
 // each comes from.
 func TestVisitorsSeeWholeReleasesThroughoutFiftyDeploysAndRollbacks(t *testing.T) {
+	t.Parallel()
 	moves := 50
 	if testing.Short() {
 		moves = 10

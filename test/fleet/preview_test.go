@@ -75,6 +75,7 @@ type previewed struct {
 }
 
 func TestAPreviewIsShownPromotedAndEndedFromAnotherTerminal(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.write("../penny.toml", fleetFile+"\n[retention]\nreleases = 3\npreview = \"2d\"\n")
 	term.write("index.html", "one")
@@ -148,6 +149,7 @@ func TestAPreviewIsShownPromotedAndEndedFromAnotherTerminal(t *testing.T) {
 // The best codings are sent behind: by the machine that deploys, and to POPs that have
 // them never again, also by another command.
 func TestBestCodingsAreSentBehindFromAnotherTerminal(t *testing.T) {
+	t.Parallel()
 	term := newTerminal(t)
 	term.write("index.html", strings.Repeat("<p>A penny for the small wheel, and a farthing for the big one.", 100))
 	_, r := term.up()

@@ -24,15 +24,15 @@ import (
 
 func cryptoRand() io.Reader { return rand.Reader }
 
-// residentBytes returns VmRSS of a process.
-func residentBytes(t *testing.T, pid int) int64 {
+// peakBytes returns VmHWM of a process: what it has had resident at most.
+func peakBytes(t *testing.T, pid int) int64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
 			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
 			if err != nil {
 				t.Fatal(err)
@@ -40,7 +40,7 @@ func residentBytes(t *testing.T, pid int) int64 {
 			return kib << 10
 		}
 	}
-	t.Fatal("the process has no VmRSS")
+	t.Fatal("the process has no VmHWM")
 	return 0
 }
 

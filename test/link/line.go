@@ -12,10 +12,11 @@ const (
 	arrives fate = iota
 	lost         // on the way
 	full         // the queue was, when it came
+	late         // arrives, on a detour
 )
 
 // String names the fate.
-func (f fate) String() string { return [...]string{"arrives", "lost", "full"}[f] }
+func (f fate) String() string { return [...]string{"arrives", "lost", "full", "late"}[f] }
 
 // A line decides what becomes of packets in one direction. It has no clock: it
 // is told when each comes, in order.
@@ -49,6 +50,10 @@ func (l *line) send(now time.Time, size int) (fate, time.Time) {
 	}
 	if l.dice.Float64() < l.Loss {
 		return lost, time.Time{}
+	}
+	// Without a detour nothing is drawn, so that a seed loses the same packets as ever.
+	if l.Reorder > 0 && l.dice.Float64() < l.Reorder {
+		return late, begin.Add(l.Delay + l.Detour)
 	}
 	return arrives, begin.Add(l.Delay)
 }

@@ -93,6 +93,25 @@ func TestLossesAreAsManyAsWereAskedFor(t *testing.T) {
 	}
 }
 
+func TestSoManyTakeADetourAsWereAskedForAndNoneMoreIsLost(t *testing.T) {
+	const n = 100_000
+	counted := make(map[fate]int)
+	l := newLine(Options{Delay: time.Millisecond, Loss: 0.1, Reorder: 0.2, Detour: 3 * time.Millisecond, Seed: 1}.withDefaults(), 1)
+	start := time.Unix(0, 0)
+	for range n {
+		f, due := l.send(start, 100)
+		counted[f]++
+		if want := map[fate]time.Duration{arrives: time.Millisecond, late: 4 * time.Millisecond}[f]; f != lost && due.Sub(start) != want {
+			t.Fatalf("one that is %v takes %v, want %v", f, due.Sub(start), want)
+		}
+	}
+	for f, share := range map[fate]float64{lost: 0.1, late: 0.9 * 0.2, arrives: 0.9 * 0.8} {
+		if mean, bound := expected(n, share); math.Abs(float64(counted[f])-mean) > bound {
+			t.Errorf("of %d packets %d are %v, want %v ± %.0f", n, counted[f], f, mean, bound)
+		}
+	}
+}
+
 // expected returns how many of n packets are lost on average, and by how much
 // that is missed once in a million runs.
 func expected(n int, share float64) (mean, bound float64) {
@@ -116,9 +135,9 @@ func TestASeedLosesTheSamePackets(t *testing.T) {
 }
 
 func TestOptionsThatMakeNoSense(t *testing.T) {
-	err := Options{Delay: -1, Loss: math.NaN(), Rate: -1, Queue: 1}.validate()
-	if err == nil || strings.Count(err.Error(), "\n") != 3 {
-		t.Errorf("of four mistakes these are told:\n%v", err)
+	err := Options{Delay: -1, Loss: math.NaN(), Rate: -1, Queue: 1, Reorder: 2, Detour: -1}.validate()
+	if err == nil || strings.Count(err.Error(), "\n") != 5 {
+		t.Errorf("of six mistakes these are told:\n%v", err)
 	}
 	if err := (Options{}).withDefaults().validate(); err != nil {
 		t.Errorf("no options at all: %v", err)

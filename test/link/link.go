@@ -1,7 +1,7 @@
 // Package link is a line between two hosts with the weather of a real one: it
-// takes time, loses packets at random, and carries so much a second behind a
-// queue that is full one day. What is sent at one end of it is a test's to
-// choose: a whole browser, a server, a socket of the test itself.
+// takes time, loses packets at random, brings some out of order, and carries so
+// much a second behind a queue that is full one day. What is sent at one end of it
+// is a test's to choose: a whole browser, a server, a socket of the test itself.
 //
 //	l := link.New(t, link.Options{Delay: 40 * time.Millisecond, Loss: 0.02, Seed: 1})
 //	l.Server.Do(func() { p = program.Start(t, penny, "serve", dir, "--listen", l.Server.At4(80)) })
@@ -13,12 +13,14 @@
 // packet that leaves one device into the other, which for the two hosts is a
 // point-to-point line with a router in its middle. IPv4 and IPv6 go alike.
 //
-// A link owns four goroutines, two in each direction: one reads a device and
-// decides what becomes of each packet, the other waits for its time and writes
-// it. Both end with the test. The namespaces have no names: when the test has
-// closed them, or has died, they are gone as soon as the last process in them is.
+// A link owns six goroutines, three in each direction: one reads a device and
+// decides what becomes of each packet, the others wait for its time and write it,
+// one of them those packets that are overtaken. All end with the test. The
+// namespaces have no names: when the test has closed them, or has died, they are
+// gone as soon as the last process in them is.
 //
-// Packets keep their order, and none is ever changed or doubled.
+// Packets keep their order, unless [Options] asks for another, and none is ever
+// changed or doubled.
 package link
 
 import (
@@ -41,12 +43,18 @@ type Options struct {
 	Loss  float64       // the share of packets that are lost on the way, of 1
 	Rate  int64         // bits a second; 0 is no limit
 	Queue int           // bytes that may wait for the rate; 0 is 64 KiB
-	Seed  uint64        // of the losses: the same seed loses the n-th packet again
+	Seed  uint64        // of what is left to chance: the same seed loses the n-th packet again
+
+	Reorder float64       // the share of packets that take a detour, so that those behind them come first, of 1
+	Detour  time.Duration // by how much later these come; 0 is 5 ms
 }
 
 func (o Options) withDefaults() Options {
 	if o.Queue == 0 {
 		o.Queue = 64 << 10
+	}
+	if o.Detour == 0 {
+		o.Detour = 5 * time.Millisecond
 	}
 	return o
 }
@@ -61,6 +69,12 @@ func (o Options) validate() error {
 	}
 	if !(o.Loss >= 0 && o.Loss <= 1) {
 		errs = append(errs, fmt.Errorf("a loss of %v is not between 0 and 1", o.Loss))
+	}
+	if !(o.Reorder >= 0 && o.Reorder <= 1) {
+		errs = append(errs, fmt.Errorf("a share of %v that comes out of order is not between 0 and 1", o.Reorder))
+	}
+	if o.Detour < 0 || o.Detour > longest {
+		errs = append(errs, fmt.Errorf("a detour of %v is not between 0 and %v", o.Detour, longest))
 	}
 	if o.Rate < 0 {
 		errs = append(errs, fmt.Errorf("a rate of %d bits a second is less than none", o.Rate))
@@ -109,6 +123,7 @@ type Count struct {
 	Bytes   int64 // of all that were sent
 	Lost    int64 // packets lost on the way
 	Full    int64 // packets dropped because the queue was full
+	Late    int64 // packets that took a detour, and arrived
 }
 
 // Up returns what the client has sent until now.
@@ -118,10 +133,10 @@ func (l *Link) Up() Count { return l.up.read() }
 func (l *Link) Down() Count { return l.down.read() }
 
 // counters is a Count that is being counted.
-type counters struct{ packets, bytes, lost, full atomic.Int64 }
+type counters struct{ packets, bytes, lost, full, late atomic.Int64 }
 
 func (c *counters) read() Count {
-	return Count{Packets: c.packets.Load(), Bytes: c.bytes.Load(), Lost: c.lost.Load(), Full: c.full.Load()}
+	return Count{Packets: c.packets.Load(), Bytes: c.bytes.Load(), Lost: c.lost.Load(), Full: c.full.Load(), Late: c.late.Load()}
 }
 
 func (c *counters) add(size int, f fate) {
@@ -132,6 +147,8 @@ func (c *counters) add(size int, f fate) {
 		c.lost.Add(1)
 	case full:
 		c.full.Add(1)
+	case late:
+		c.late.Add(1)
 	case arrives:
 	}
 }

@@ -162,19 +162,22 @@ type packet struct {
 
 // carry carries what is read from one device into another until the test ends.
 func carry(t testing.TB, from, to *os.File, l *line, count *counters) {
-	packets := make(chan packet, onTheWay)
+	// Each way keeps the order of its own packets, and takes the same time for all.
+	straight, detour := make(chan packet, onTheWay), make(chan packet, onTheWay)
 	stop := make(chan struct{})
 	var working sync.WaitGroup
 	working.Go(func() {
-		if err := receive(from, packets, l, count); err != nil {
+		if err := receive(from, straight, detour, l, count); err != nil {
 			t.Errorf("read from a device of the link: %v", err)
 		}
 	})
-	working.Go(func() {
-		if err := deliver(to, packets, stop); err != nil {
-			t.Errorf("write to a device of the link: %v", err)
-		}
-	})
+	for _, way := range []chan packet{straight, detour} {
+		working.Go(func() {
+			if err := deliver(to, way, stop); err != nil {
+				t.Errorf("write to a device of the link: %v", err)
+			}
+		})
+	}
 	t.Cleanup(func() {
 		close(stop)
 		from.Close() // ends its reader
@@ -183,7 +186,7 @@ func carry(t testing.TB, from, to *os.File, l *line, count *counters) {
 }
 
 // receive reads packets until the device is closed.
-func receive(from *os.File, packets chan<- packet, l *line, count *counters) error {
+func receive(from *os.File, straight, detour chan<- packet, l *line, count *counters) error {
 	buffer := make([]byte, MTU)
 	for {
 		n, err := from.Read(buffer)
@@ -194,9 +197,13 @@ func receive(from *os.File, packets chan<- packet, l *line, count *counters) err
 			return err
 		}
 		f, due := l.send(time.Now(), n)
-		if f == arrives {
+		if f == arrives || f == late {
+			way := straight
+			if f == late {
+				way = detour
+			}
 			select {
-			case packets <- packet{append([]byte(nil), buffer[:n]...), due}:
+			case way <- packet{append([]byte(nil), buffer[:n]...), due}:
 			default:
 				f = full
 			}

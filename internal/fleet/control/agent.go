@@ -318,6 +318,12 @@ type RefusedError struct {
 // Error says who refuses, and why.
 func (e *RefusedError) Error() string { return e.POP + " refuses: " + e.Answer.Message }
 
+// refuses reports whether an error is that of an agent which does not let us in.
+func refuses(err error) bool {
+	refused, ok := errors.AsType[*RefusedError](err)
+	return ok && (refused.Answer.Status == http.StatusForbidden || refused.Answer.Status == http.StatusUnauthorized)
+}
+
 // Unwrap is the answer, and the same as a mistake, which brings its hint.
 func (e *RefusedError) Unwrap() []error {
 	return []error{e.Answer, &mistake.Error{What: e.Error(), Hint: e.Answer.Hint}}

@@ -143,6 +143,7 @@ func TestNoFieldOfAConfigurationIsForgottenInAPlan(t *testing.T) {
 }
 
 func TestAnApplySaysWhatItChangesWhereAndDoesIt(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr", "ny")
 	c := f.open()
 	other, err := f.owner.Identity().Key().Sign(api.KindConfig, fleetName, marshal(t, api.Config{Number: 7, Sites: []api.ConfigSite{{Name: site}, {Name: "old.example"}}}))
@@ -186,6 +187,7 @@ func TestAnApplySaysWhatItChangesWhereAndDoesIt(t *testing.T) {
 }
 
 func TestANumberIsNotGivenToTwoConfigurations(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "ny")
 	c := f.open()
 	f.pops[1].stop()
@@ -209,6 +211,7 @@ func TestANumberIsNotGivenToTwoConfigurations(t *testing.T) {
 }
 
 func TestWhoWasSlowerWithAnApplyIsToldSo(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au")
 	c := f.open()
 	var plans []*control.ConfigPlan
@@ -229,6 +232,7 @@ func TestWhoWasSlowerWithAnApplyIsToldSo(t *testing.T) {
 }
 
 func TestADeploySaysWhatAnApplyWouldChangeAndChangesNone(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "ny")
 	c := f.open()
 	told := api.Config{Sites: []api.ConfigSite{{Name: site, HSTS: 60}}}

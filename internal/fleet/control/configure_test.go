@@ -30,6 +30,7 @@ func (f *testFleet) numbers(c *control.Fleet) []uint64 {
 }
 
 func TestAConfigurationGoesToEveryPOPUnlessAllHaveIt(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "ny")
 	c := f.open()
 	config := api.Config{Sites: []api.ConfigSite{{Name: site}}}
@@ -62,6 +63,7 @@ func TestAConfigurationGoesToEveryPOPUnlessAllHaveIt(t *testing.T) {
 
 // Of POPs that have different ones, none is taken for up to date.
 func TestPOPsWithDifferentConfigurationsGetOneThatIsNewerThanBoth(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "ny")
 	c := f.open()
 	old, err := f.owner.Identity().Key().Sign(api.KindConfig, fleetName, marshal(t, api.Config{Number: 7, Sites: []api.ConfigSite{{Name: site}}}))
@@ -78,6 +80,7 @@ func TestPOPsWithDifferentConfigurationsGetOneThatIsNewerThanBoth(t *testing.T) 
 }
 
 func TestWhoMayNotOperateConfiguresNothing(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au")
 	id, err := f.owner.AddMember("ci", []keys.Right{{What: keys.Deploy}}, cryptoRand())
 	if err != nil {
@@ -100,6 +103,7 @@ func TestWhoMayNotOperateConfiguresNothing(t *testing.T) {
 }
 
 func TestACertificateGoesToEveryPOP(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "ny")
 	c := f.open()
 	if err := c.SetCertificate(t.Context(), "another.example", f.pair); err != nil {
@@ -120,6 +124,7 @@ func TestACertificateGoesToEveryPOP(t *testing.T) {
 }
 
 func TestLogsNameWhoDoesNotAnswer(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "ny")
 	c := f.open()
 	f.pops[1].stop()
@@ -146,6 +151,7 @@ func TestLogsNameWhoDoesNotAnswer(t *testing.T) {
 
 // A POP that hangs up is read on when it is back, without what was read already.
 func TestLogsThatAreFollowedSurviveACut(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au")
 	c := f.open()
 	lines := make(chan api.LogLine, 100) // more than come

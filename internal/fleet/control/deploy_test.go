@@ -31,6 +31,7 @@ func (f *testFleet) shows(name string, pops ...*testPOP) {
 }
 
 func TestADeployIsLiveAndVerifiedEverywhere(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr", "ny")
 	c := f.open()
 	r, err := c.Deploy(t.Context(), control.DeployOptions{Site: site, Dir: pages("one").dir(t)})
@@ -60,6 +61,7 @@ func (f *testFleet) deploy(c *control.Fleet, tr tree) *control.Report {
 }
 
 func TestWhereNothingChangedNothingIsDone(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr", "ny")
 	c := f.open()
 	first := f.deploy(c, pages("one"))
@@ -74,6 +76,7 @@ func TestWhereNothingChangedNothingIsDone(t *testing.T) {
 }
 
 func TestOnlyWhatChangedIsSentAndVerified(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	c := f.open()
 	before := pages("one")
@@ -101,6 +104,7 @@ func TestOnlyWhatChangedIsSentAndVerified(t *testing.T) {
 }
 
 func TestARollbackSendsNothing(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr", "ny")
 	c := f.open()
 	one := f.deploy(c, pages("one"))
@@ -130,6 +134,7 @@ func TestARollbackSendsNothing(t *testing.T) {
 }
 
 func TestADryRunSaysWhatWouldBeDoneAndDoesNothing(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	c := f.open()
 	f.deploy(c, pages("one"))
@@ -161,6 +166,7 @@ func TestADryRunSaysWhatWouldBeDoneAndDoesNothing(t *testing.T) {
 }
 
 func TestAPOPThatIsAwayCatchesUpFromTheOthers(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr", "ny")
 	c := f.open()
 	f.deploy(c, pages("one"))
@@ -198,6 +204,7 @@ func TestAPOPThatIsAwayCatchesUpFromTheOthers(t *testing.T) {
 }
 
 func TestADeployOfWhatIsServedBringsOthersUpToIt(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	c := f.open()
 	f.pops[1].proxy.refuse.Store(true)
@@ -211,6 +218,7 @@ func TestADeployOfWhatIsServedBringsOthersUpToIt(t *testing.T) {
 }
 
 func TestAReleaseThatCannotBeServedChangesNothing(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	c := f.open()
 	f.deploy(c, pages("one"))
@@ -228,6 +236,7 @@ func TestAReleaseThatCannotBeServedChangesNothing(t *testing.T) {
 }
 
 func TestVerifySeesThatAPOPServesSomethingElse(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	c := f.open()
 	f.deploy(c, pages("one"))
@@ -256,6 +265,7 @@ func TestVerifySeesThatAPOPServesSomethingElse(t *testing.T) {
 }
 
 func TestAReleaseIsPulledBack(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	c := f.open()
 	one := f.deploy(c, pages("one"))
@@ -285,6 +295,7 @@ func TestAReleaseIsPulledBack(t *testing.T) {
 }
 
 func TestReleasesAreListedWithWhereTheyAre(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	c := f.open()
 	one := f.deploy(c, pages("one"))
@@ -311,6 +322,7 @@ func TestReleasesAreListedWithWhereTheyAre(t *testing.T) {
 }
 
 func TestADiffSaysWhatADeployWouldChange(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au")
 	c := f.open()
 	changed := pages("one")
@@ -327,6 +339,7 @@ func TestADiffSaysWhatADeployWouldChange(t *testing.T) {
 }
 
 func TestWhoMayDeployOneSiteDeploysThatOne(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	right := func(text string) keys.Right {
 		r, err := keys.ParseRight(text)
@@ -358,6 +371,7 @@ func TestWhoMayDeployOneSiteDeploysThatOne(t *testing.T) {
 }
 
 func TestTwoDeploysDoNotMix(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr", "ny")
 	a, b := f.open(), f.openAs(f.owner.Identity(), t.TempDir())
 	done := make(chan error, 2)
@@ -382,6 +396,7 @@ func TestTwoDeploysDoNotMix(t *testing.T) {
 }
 
 func TestALeaseOfSomebodyElseIsNamed(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	c := f.open()
 	for _, p := range f.pops {
@@ -400,6 +415,7 @@ func TestALeaseOfSomebodyElseIsNamed(t *testing.T) {
 }
 
 func TestManyPOPsAreDeployedAtOnce(t *testing.T) {
+	t.Parallel()
 	var names []string
 	for i := range 5 {
 		names = append(names, fmt.Sprintf("p%d", i))
@@ -413,6 +429,7 @@ func TestManyPOPsAreDeployedAtOnce(t *testing.T) {
 
 // TestALittleChangeIsLittleOnTheWire changes one line of a large file, among many files.
 func TestALittleChangeIsLittleOnTheWire(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	c := f.open()
 	tr := pages("one")
@@ -443,6 +460,7 @@ func TestALittleChangeIsLittleOnTheWire(t *testing.T) {
 }
 
 func TestTheBestCodingsAreSentBehind(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	c := f.open()
 	tr := pages("one")

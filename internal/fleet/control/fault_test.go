@@ -32,6 +32,7 @@ func large(name string) tree {
 // TestADeployThatIsCutAnywhereGoesOn cuts the connections to one POP after so many
 // bytes, again and again, whatever is under way then.
 func TestADeployThatIsCutAnywhereGoesOn(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	c := f.open()
 	f.deploy(c, pages("zero"))
@@ -59,6 +60,7 @@ func TestADeployThatIsCutAnywhereGoesOn(t *testing.T) {
 }
 
 func TestWhatHasArrivedIsNotSentAgain(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au")
 	c := f.open()
 	tr := pages("one")
@@ -85,6 +87,7 @@ func TestWhatHasArrivedIsNotSentAgain(t *testing.T) {
 }
 
 func TestWhatANetworkCorruptsIsSentAgain(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au")
 	c := f.open()
 	f.pops[0].proxy.corrupt.Store(300_000)
@@ -95,6 +98,7 @@ func TestWhatANetworkCorruptsIsSentAgain(t *testing.T) {
 }
 
 func TestASlowNetworkOnlyTakesLonger(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	f.pops[1].proxy.delay.Store(int64(20 * time.Millisecond))
 	if r := f.deploy(f.open(), pages("one")); r.Live() != 2 {
@@ -106,6 +110,7 @@ func TestASlowNetworkOnlyTakesLonger(t *testing.T) {
 // TestAPOPThatDiesInADeployCatchesUp stops an agent at the beginning of each wave, and
 // starts it again afterwards.
 func TestAPOPThatDiesInADeployCatchesUp(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr", "ny")
 	f.deploy(f.open(), pages("start"))
 	ny := f.pops[2]
@@ -145,6 +150,7 @@ func TestAPOPThatDiesInADeployCatchesUp(t *testing.T) {
 
 // TestCtrlCAnywhereLeavesOneRelease ends a deploy at its first step of each kind.
 func TestCtrlCAnywhereLeavesOneRelease(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	f.deploy(f.open(), pages("start"))
 	before := "start"
@@ -182,6 +188,7 @@ func TestCtrlCAnywhereLeavesOneRelease(t *testing.T) {
 // TestAPOPThatServesSomethingElseTakesTheReleaseBack has visitors of one POP reach
 // another fleet's: what was activated is not what is served.
 func TestAPOPThatServesSomethingElseTakesTheReleaseBack(t *testing.T) {
+	t.Parallel()
 	other := newFleet(t, "xx")
 	other.deploy(other.open(), pages("other"))
 	f := newFleet(t, "au", "fr")
@@ -222,6 +229,7 @@ func both(t *testing.T, files ...string) string {
 }
 
 func TestAnEdgeThatDidNotAnswerBeforeIsNotTheReleasesFault(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	l, err := net.Listen("tcp", "127.0.0.1:0") // answers nothing
 	if err != nil {
@@ -243,6 +251,7 @@ func TestAnEdgeThatDidNotAnswerBeforeIsNotTheReleasesFault(t *testing.T) {
 }
 
 func TestAFullDiskIsSeenBeforeAnythingIsSent(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	c := f.open()
 	f.deploy(c, pages("one"))
@@ -257,6 +266,7 @@ func TestAFullDiskIsSeenBeforeAnythingIsSent(t *testing.T) {
 }
 
 func TestAFileThatChangesMeanwhileEndsTheDeploy(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au")
 	dir := large("one").dir(t)
 	c, err := control.Open(control.Options{StateDir: f.state, ID: f.owner.Identity(), POPs: f.where, Events: func(e control.Event) {
@@ -280,6 +290,7 @@ func TestAFileThatChangesMeanwhileEndsTheDeploy(t *testing.T) {
 // TestNobodySeesHalfARelease has visitors fetch pages throughout deploys and rollbacks:
 // every answer is whole, of one release, and never an error.
 func TestNobodySeesHalfARelease(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	c := f.open()
 	f.deploy(c, pages("r0"))
@@ -315,6 +326,7 @@ func TestNobodySeesHalfARelease(t *testing.T) {
 // TestAPOPThatHasLostWhatAnObjectRefersToIsSentAllOfIt removes the old version of a file
 // behind an agent's back.
 func TestAPOPThatHasLostWhatAnObjectRefersToIsSentAllOfIt(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	c := f.open()
 	tr := pages("one")

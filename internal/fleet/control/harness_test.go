@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
@@ -92,14 +91,9 @@ func (f *testFleet) certify() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	if err != nil {
+	if f.pair, err = keys.EncodePair(pair); err != nil {
 		f.t.Fatal(err)
 	}
-	for _, der := range pair.Certificate {
-		f.pair = append(f.pair, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
-	}
-	f.pair = append(f.pair, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
 	f.where.Roots = ca.File()
 	f.roots = x509.NewCertPool()
 	f.roots.AddCert(ca.Certificate())

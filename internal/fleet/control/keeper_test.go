@@ -128,6 +128,7 @@ func did(r *control.Round, pop string) []control.ChoreKind {
 }
 
 func TestAPOPThatWasDownDuringADeployCatchesUpByItself(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr", "ny")
 	h := f.home(0, all()...)
 	laptop := f.open()
@@ -188,6 +189,7 @@ func TestAPOPThatWasDownDuringADeployCatchesUpByItself(t *testing.T) {
 }
 
 func TestCertificatesOfAgentsAreRenewedAlsoAfterTheirEnd(t *testing.T) {
+	t.Parallel()
 	const day = 24 * time.Hour
 	for name, test := range map[string]struct {
 		ahead time.Duration
@@ -222,6 +224,7 @@ func TestCertificatesOfAgentsAreRenewedAlsoAfterTheirEnd(t *testing.T) {
 }
 
 func TestWhoMayNotOrCannotRenewSaysSo(t *testing.T) {
+	t.Parallel()
 	const ahead = 21 * 24 * time.Hour
 	f := newFleet(t, "au")
 	r := f.home(ahead, keys.Right{What: keys.Operate}).round(t)
@@ -237,6 +240,7 @@ func TestWhoMayNotOrCannotRenewSaysSo(t *testing.T) {
 }
 
 func TestASiteThatSomebodyDeploysIsLeftToThem(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "ny")
 	h := f.home(0, all()...)
 	laptop := f.open()
@@ -254,6 +258,7 @@ func TestASiteThatSomebodyDeploysIsLeftToThem(t *testing.T) {
 }
 
 func TestAPOPThatCannotCatchUpDoesNotHoldUpAnother(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr", "ny")
 	h := f.home(0, all()...)
 	f.pops[1].stop()

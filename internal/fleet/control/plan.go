@@ -46,12 +46,14 @@ type POPState struct {
 	POP string
 	// Unreachable says why the POP cannot be asked; "" if it has answered.
 	Unreachable string
-	Head        *api.Head  // nil: it has never had one
-	HeadKey     string     // who signed it, by what the POP says
-	Orphaned    bool       // who signed it may not any more
-	Active      string     // the release that it serves
-	Staged      []string   // releases that it could serve at once
-	Lease       *api.Lease // nil: nobody holds it
+	// Refused says that it has answered all the same, and does not let us in.
+	Refused  bool
+	Head     *api.Head  // nil: it has never had one
+	HeadKey  string     // who signed it, by what the POP says
+	Orphaned bool       // who signed it may not any more
+	Active   string     // the release that it serves
+	Staged   []string   // releases that it could serve at once
+	Lease    *api.Lease // nil: nobody holds it
 	// Lacks is what would have to be sent of the intent's release. It is an estimate
 	// from the releases that the POP keeps; the POP itself says exactly.
 	Lacks Amount
@@ -176,6 +178,9 @@ func Make(in Intent, pops []POPState) (*Plan, error) {
 			continue
 		}
 		plan.Behind = append(plan.Behind, Behind{POP: s.POP, Why: s.Unreachable})
+	}
+	if len(pops) > 0 && !slices.ContainsFunc(pops, func(s POPState) bool { return !s.Refused }) {
+		return nil, &mistake.Error{What: "no POP lets this key in: " + pops[0].Unreachable, Hint: "penny key list, where the owner's key is, says who may; penny key add makes another key"}
 	}
 	if err := reachable(in, plan.Behind, up); err != nil {
 		return nil, err
@@ -313,9 +318,21 @@ func roomy(targets []POPState) error {
 	return nil
 }
 
-// covered refuses a preview that no browser could reach. Its host itself is in no
-// certificate: those are published.
+// covered refuses what no browser could reach: a preview, whose host itself is in no
+// certificate, because those are published; and the first release of a site that is in
+// none of the certificates that a POP has. Where it has none at all visitors may still
+// come without TLS, and once there was a release it is no matter of the next one.
 func covered(in Intent, targets []POPState) error {
+	if in.Kind == Deploy {
+		for _, s := range targets {
+			if s.Head == nil && len(s.Covers) > 0 && !covers(s.Covers, in.Site) {
+				return &mistake.Error{
+					What: fmt.Sprintf("%s has certificates, and none for %s: browsers would be refused", s.POP, in.Site),
+					Hint: "penny up makes one when it is started again; elsewhere bring it one: PUT /v1/certificates/" + in.Site + ", docs/agent-api.md",
+				}
+			}
+		}
+	}
 	if in.Kind != Preview {
 		return nil
 	}
@@ -329,6 +346,12 @@ func covered(in Intent, targets []POPState) error {
 		}
 	}
 	return nil
+}
+
+// covers reports whether one of a certificate's names is a host, or stands for it.
+func covers(names []string, host string) bool {
+	_, zone, _ := strings.Cut(host, ".")
+	return slices.Contains(names, host) || slices.Contains(names, "*."+zone)
 }
 
 // lay lays out the waves.

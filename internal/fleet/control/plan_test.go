@@ -225,6 +225,11 @@ func TestAPlanIsRefused(t *testing.T) {
 		s.Lease = lease
 		return s
 	}
+	shows := func(head *api.Head, names ...string) control.POPState {
+		s := serves("au", head)
+		s.Covers = names
+		return s
+	}
 	full := serves("au", nil)
 	full.Lacks, full.Room = control.Amount{Objects: 1, Bytes: 100}, 99
 	for _, c := range []struct {
@@ -235,8 +240,11 @@ func TestAPlanIsRefused(t *testing.T) {
 	}{
 		{"without POPs", deploy("new"), nil, "has no POPs"},
 		{"when none answers", deploy("new"), []control.POPState{{POP: "au", Unreachable: "no route"}}, "no POP can be reached: au: no route"},
+		{"when all refuse the key", deploy("new"), []control.POPState{{POP: "au", Unreachable: "au refuses: no", Refused: true}, {POP: "fr", Unreachable: "fr refuses: no", Refused: true}}, "no POP lets this key in: au refuses: no"},
+		{"when one refuses the key and the other is gone", deploy("new"), []control.POPState{{POP: "au", Unreachable: "au refuses: no", Refused: true}, {POP: "fr", Unreachable: "no route"}}, "no POP can be reached: au: au refuses: no; fr: no route"},
 		{"when somebody else deploys", deploy("new"), []control.POPState{leased("au"), leased("fr"), serves("ny", nil)}, "being deployed by bob, until "},
 		{"when there is no room", deploy("new"), []control.POPState{full}, "au has no room: 100 bytes would be sent"},
+		{"when a new site is in none of the certificates", deploy("new"), []control.POPState{shows(nil, "other.example", "*.preview."+site)}, "au has certificates, and none for " + site},
 		{"when there is nothing to catch up with", control.Intent{Kind: control.CatchUp, Site: site}, []control.POPState{serves("au", nil)}, "was never deployed"},
 		{
 			"when it is not clear what to catch up with",
@@ -250,6 +258,11 @@ func TestAPlanIsRefused(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
+	}
+	for _, seen := range []control.POPState{shows(nil), shows(nil, "other.example", site), shows(nil, "*.org"), shows(head(4, "old", ""), "other.example")} {
+		if _, err := control.Make(deploy("new"), []control.POPState{seen}); err != nil {
+			t.Errorf("with certificates for %q: %v", seen.Covers, err)
+		}
 	}
 	one := []control.POPState{leased("au"), serves("fr", nil), serves("ny", nil)}
 	if _, err := control.Make(deploy("new"), one); err != nil {

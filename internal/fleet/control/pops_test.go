@@ -79,6 +79,7 @@ func FuzzPOPs(f *testing.F) {
 }
 
 func TestANameThatIsAPathIsNoSite(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	f.where.POPs = []control.POP{{Name: "au", API: "127.0.0.1:1", Edge: "127.0.0.1:1"}}
 	c := f.open()

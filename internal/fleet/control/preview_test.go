@@ -39,6 +39,7 @@ func (f *testFleet) showsAt(when, host, front string) answered {
 }
 
 func TestAPreviewIsSeenAtItsHostAndPromotedWithoutSendingAnything(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "ny", "fr")
 	c := f.open()
 	first := f.deploy(c, pages("first"))
@@ -128,6 +129,7 @@ func TestAPreviewIsSeenAtItsHostAndPromotedWithoutSendingAnything(t *testing.T) 
 // What the machine remembers as served, and what the next deploy starts from, is what
 // is served.
 func TestAPreviewIsNotTakenForWhatIsLive(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au")
 	c := f.open()
 	f.deploy(c, pages("first"))
@@ -144,6 +146,7 @@ func TestAPreviewIsNotTakenForWhatIsLive(t *testing.T) {
 }
 
 func TestAPreviewBeforeTheFirstDeploy(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "ny")
 	c := f.open()
 	r := f.preview(c, pages("first").dir(t))
@@ -158,6 +161,7 @@ func TestAPreviewBeforeTheFirstDeploy(t *testing.T) {
 }
 
 func TestADryRunOfAPreviewOpensNone(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au")
 	c := f.open()
 	r, err := c.Deploy(t.Context(), control.DeployOptions{Site: site, Dir: pages("first").dir(t), Preview: time.Hour, DryRun: true})
@@ -171,6 +175,7 @@ func TestADryRunOfAPreviewOpensNone(t *testing.T) {
 
 // Who may look and not deploy is not told where previews are.
 func TestWhoMayNotDeployIsToldOfNoPreview(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au")
 	id, err := f.owner.AddMember("renewer", []keys.Right{{What: keys.Renew}}, cryptoRand())
 	if err != nil {
@@ -192,6 +197,7 @@ func TestWhoMayNotDeployIsToldOfNoPreview(t *testing.T) {
 
 // A POP that is away stops no preview.
 func TestAPreviewGoesWhereItCan(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "ny")
 	c := f.open()
 	f.deploy(c, pages("first"))
@@ -206,6 +212,7 @@ func TestAPreviewGoesWhereItCan(t *testing.T) {
 }
 
 func TestAPreviewLastsAsLongAsCanBeMeant(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au")
 	c := f.open()
 	for _, d := range []time.Duration{time.Second, 2 * api.MaxPreviewAge} {

@@ -66,6 +66,7 @@ func broken(resp answered, body, want string) string {
 // The same release, in fewer bytes: visitors who are there meanwhile see nothing of it
 // but another validator.
 func TestARefinementChangesBytesAndValidatorsAndBreaksNoAnswer(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	c := f.open()
 	tr := pages("one")
@@ -135,6 +136,7 @@ func TestARefinementChangesBytesAndValidatorsAndBreaksNoAnswer(t *testing.T) {
 
 // Only what changed is made and sent again, and to a POP that has nothing all of it.
 func TestARefinementSendsWhatPOPsLack(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	c := f.open()
 	tr := pages("one")
@@ -161,6 +163,7 @@ func TestARefinementSendsWhatPOPsLack(t *testing.T) {
 
 // A machine that never had the files makes the best codings of what POPs send it.
 func TestARefinementFromElsewhere(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, "au", "fr")
 	f.deploy(f.open(), pages("one"))
 	elsewhere := f.openAs(f.owner.Identity(), t.TempDir())

@@ -380,7 +380,7 @@ func (r *runner) first(ctx context.Context, l Lane) error {
 // undo takes every POP back.
 func (r *runner) undo(ctx context.Context, why error) error {
 	if r.plan.Undo == nil {
-		return why
+		return fmt.Errorf("%w; it is the first release, and stays where it was activated: there is none to go back to", why)
 	}
 	r.event(Event{Kind: EventUndo, Wave: WaveUndo, Text: why.Error()})
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)

@@ -189,6 +189,19 @@ func TestSomethingWrongAfterAnActivationTakesEveryPOPBack(t *testing.T) {
 	}
 }
 
+func TestAFirstReleaseThatIsWrongStaysAndTheErrorSaysSo(t *testing.T) {
+	w := newWorld(serves("au", nil), serves("fr", nil))
+	wrong := errors.New("it answers 421")
+	w.before = refused(control.ActionVerify, "au", wrong)
+	_, err := control.Run(t.Context(), w.plan(t, deploy("new")), w, control.RunOptions{})
+	if !errors.Is(err, wrong) || !strings.Contains(err.Error(), "there is none to go back to") {
+		t.Errorf("got %v", err)
+	}
+	if got, want := w.active(), "au=new fr="; got != want {
+		t.Errorf("they serve %s", got)
+	}
+}
+
 func TestAPOPThatStopsAnsweringIsLeftBehind(t *testing.T) {
 	for _, do := range []control.Action{control.ActionLease, control.ActionOffer, control.ActionSend, control.ActionStage, control.ActionKnock, control.ActionActivate, control.ActionVerify} {
 		t.Run(string(do), func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 // What the machine has that brings a POP up is not fetched from another POP; what it has
 // and is damaged is.
 func TestAPOPCatchesUpFromWhatThisMachineHasKept(t *testing.T) {
+	t.Parallel()
 	noise := make([]byte, 300_000)
 	chacha := rand.NewChaCha8([32]byte{1})
 	_, _ = chacha.Read(noise) // never fails

@@ -94,7 +94,7 @@ func (f *Fleet) noteGeneration(site string, generation uint64) error {
 func (o *Observation) state(site string) POPState {
 	s := POPState{POP: o.POP.Name, Room: -1}
 	if o.Err != nil {
-		s.Unreachable = o.Err.Error()
+		s.Unreachable, s.Refused = o.Err.Error(), refuses(o.Err)
 		return s
 	}
 	if d := o.Status.Disk; d.Budget > 0 {

@@ -26,11 +26,13 @@ type Status struct {
 
 // A POPStatus is one POP.
 type POPStatus struct {
-	POP   string        `json:"pop"`
-	API   string        `json:"api"`
-	Error string        `json:"error,omitempty"` // why it did not answer
-	Took  time.Duration `json:"took_ns"`
-	Skew  time.Duration `json:"skew_ns"` // how far its clock is ahead of ours, about
+	POP   string `json:"pop"`
+	API   string `json:"api"`
+	Error string `json:"error,omitempty"` // why it did not answer
+	// Refused says that it did, and does not let us in.
+	Refused bool          `json:"refused,omitempty"`
+	Took    time.Duration `json:"took_ns"`
+	Skew    time.Duration `json:"skew_ns"` // how far its clock is ahead of ours, about
 	// Says is what it says of itself; nil if it did not answer.
 	Says *api.Status `json:"says,omitempty"`
 	// Warnings are what to look at, for people.
@@ -90,7 +92,7 @@ func (f *Fleet) Status(ctx context.Context) (*Status, error) {
 func (o *Observation) status(now time.Time) POPStatus {
 	p := POPStatus{POP: o.POP.Name, API: o.POP.API, Took: o.Took, Says: o.Status}
 	if o.Err != nil {
-		p.Error = o.Err.Error()
+		p.Error, p.Refused = o.Err.Error(), refuses(o.Err)
 		return p
 	}
 	p.Warnings = slices.Clone(o.Status.Warnings)

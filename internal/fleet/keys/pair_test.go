@@ -15,6 +15,7 @@ import (
 	"errors"
 	"io/fs"
 	"math/big"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -273,5 +274,34 @@ func TestWarnings(t *testing.T) {
 	}
 	if got := keys.Warnings(&tls.Certificate{}, now); got != nil {
 		t.Errorf("a certificate without its leaf: %q", got)
+	}
+}
+
+func TestAPairThatIsWrittenIsReadAsItWas(t *testing.T) {
+	ca, err := keys.OpenCA(t.TempDir(), "penny test", keys.Constraints{Names: []string{"example.org"}}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := ca.Issue([]string{"example.org"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := keys.EncodePair(pair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "pair.pem")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read, err := keys.LoadPair(file, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(pair.Certificate, read.Certificate); diff != "" || !pair.PrivateKey.(*ecdsa.PrivateKey).Equal(read.PrivateKey) {
+		t.Errorf("another pair is read than was written: %s", diff)
+	}
+	if _, err := keys.EncodePair(&tls.Certificate{PrivateKey: "none"}); err == nil {
+		t.Error("what is no key is written")
 	}
 }

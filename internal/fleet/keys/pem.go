@@ -3,6 +3,7 @@ package keys
 import (
 	"bytes"
 	"crypto"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -48,6 +49,21 @@ func blocksOf(data []byte) ([]*pem.Block, error) {
 	default:
 		return nil, errNotPEM
 	}
+}
+
+// EncodePair writes a certificate with the chain above it, and its key, as PEM: what an
+// agent takes as the certificate of a site, and [LoadPair] reads.
+func EncodePair(pair *tls.Certificate) ([]byte, error) {
+	var text bytes.Buffer
+	for _, der := range pair.Certificate {
+		text.Write(pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: der}))
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		return nil, fmt.Errorf("encode the key of a certificate: %w", err)
+	}
+	text.Write(pem.EncodeToMemory(&pem.Block{Type: pemKey, Bytes: key}))
+	return text.Bytes(), nil
 }
 
 // parseCertificates returns the certificates of a PEM file, at least one.

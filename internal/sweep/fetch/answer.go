@@ -4,9 +4,9 @@ import (
 	"errors"
 	"io"
 	"net"
-	"syscall"
 
 	"pennyfarthing/internal/verdict"
+	"pennyfarthing/internal/verdict/fault"
 )
 
 // An answer is one that comes in pieces.
@@ -102,15 +102,15 @@ func (a *answer) end(err error) {
 		}
 		return
 	}
-	x.Err = brief(err)
-	switch v := own(err); {
+	x.Err = fault.Brief(err)
+	switch v := fault.Own(err); {
 	case v != verdict.None:
 		x.Verdict = v
 	case timeout:
 		x.Verdict, x.Err = verdict.HTTPTimeout, "no whole head in time"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		x.Verdict, x.Err = verdict.HTTPClosed, verdict.HTTPClosed.Text()
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNABORTED):
+	case fault.Reset(err):
 		x.Verdict, x.Err = verdict.HTTPReset, verdict.HTTPReset.Text()
 	case x.Secure: // in TLS 1.3 a peer refuses the handshake when for us it is over
 		x.Verdict = handshakeVerdict(err)

@@ -12,6 +12,7 @@ import (
 
 	"pennyfarthing/internal/loop"
 	"pennyfarthing/internal/verdict"
+	"pennyfarthing/internal/verdict/fault"
 )
 
 // fastFetcher is a state machine on a reactor. Only its goroutine touches it, but for
@@ -85,7 +86,7 @@ func (f *fastFetcher) Fetch(x *Exchange) {
 	c.x, c.fd, c.state, c.began = x, -1, connecting, f.reactor.Now()
 	c.begin(x, &f.store)
 	if err := c.connect(); err != nil {
-		x.Verdict, x.Err = connectVerdict(err), brief(err)
+		x.Verdict, x.Err = fault.Connect(err), fault.Brief(err)
 		f.reactor.Post(c.over) // Done is not called before Fetch returns
 		return
 	}
@@ -193,7 +194,7 @@ func (c *conn) connected(events uint32) {
 			err = syscall.Errno(code) //nolint:gosec // errors are small
 		}
 		if err != nil {
-			c.x.Verdict, c.x.Err = connectVerdict(err), brief(err)
+			c.x.Verdict, c.x.Err = fault.Connect(err), fault.Brief(err)
 			c.over()
 			return
 		}
@@ -230,7 +231,7 @@ func (c *conn) computed() {
 	k.waited = 0
 	switch {
 	case k.err != nil && c.x.TLSTook == 0:
-		c.x.Verdict, c.x.Err = handshakeVerdict(k.err), brief(k.err)
+		c.x.Verdict, c.x.Err = handshakeVerdict(k.err), fault.Brief(k.err)
 		c.over()
 	case k.err != nil:
 		c.end(k.err)

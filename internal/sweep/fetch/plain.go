@@ -11,6 +11,7 @@ import (
 
 	"pennyfarthing/internal/loop"
 	"pennyfarthing/internal/verdict"
+	"pennyfarthing/internal/verdict/fault"
 )
 
 // plainFetcher has a goroutine for each exchange.
@@ -65,7 +66,7 @@ func (f *plainFetcher) run(x *Exchange) {
 	}
 	conn, err := d.DialContext(f.closing, "tcp", x.Addr.String())
 	if err != nil {
-		x.Verdict, x.Err = connectVerdict(err), brief(err)
+		x.Verdict, x.Err = fault.Connect(err), fault.Brief(err)
 		if x.Verdict == verdict.TCPTimeout {
 			x.Err = verdict.TCPTimeout.Text()
 		}
@@ -83,7 +84,7 @@ func (f *plainFetcher) run(x *Exchange) {
 	client := tls.Client(c, clientConfig(serverName(x.Host)))
 	c.slots = f.slots
 	if err := c.handshake(client); err != nil {
-		x.Verdict, x.Err = handshakeVerdict(err), brief(err)
+		x.Verdict, x.Err = handshakeVerdict(err), fault.Brief(err)
 		return
 	}
 	state := client.ConnectionState()

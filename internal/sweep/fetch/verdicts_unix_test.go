@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pennyfarthing/internal/verdict"
+	"pennyfarthing/internal/verdict/fault"
 )
 
 func TestErrorsOfTheSystemAreOursOrThePeers(t *testing.T) {
@@ -35,7 +36,7 @@ func TestErrorsOfTheSystemAreOursOrThePeers(t *testing.T) {
 			var a answer
 			a.begin(new(Exchange), nil)
 			a.end(err)
-			if got := connectVerdict(err); got != want[0] || a.x.Verdict != want[1] || a.x.Err == "" {
+			if got := fault.Connect(err); got != want[0] || a.x.Verdict != want[1] || a.x.Err == "" {
 				t.Errorf("%v: %v while connecting, %v afterwards; want %v", err, got, a.x.Verdict, want)
 			}
 		}

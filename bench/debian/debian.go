@@ -1,6 +1,7 @@
-//go:build linux
-
-package main
+// Package debian finds what the benchmarks need on a machine, and says which of Debian's
+// packages bring what is missing, or installs them when it is told to. It does nothing by
+// itself, and knows nothing of what is measured.
+package debian
 
 import (
 	"context"
@@ -14,25 +15,24 @@ import (
 	"strings"
 )
 
-// tool is a program that must be there, and the Debian package that has it.
-type tool struct{ program, debian string }
+// A Tool is what must be there, and the package that has it: a program by its name, or
+// anything else by its whole path.
+type Tool struct{ Program, Package string }
 
-// missingPackages names the Debian packages of everything that is not there.
-func missingPackages(tools []tool, manual string) []string {
+// Missing names the packages of all tools that are not there, each once.
+func Missing(tools []Tool) []string {
 	var missing []string
 	for _, t := range tools {
-		if _, err := findProgram(t.program); err != nil && !slices.Contains(missing, t.debian) {
-			missing = append(missing, t.debian)
+		if _, err := Find(t.Program); err != nil && !slices.Contains(missing, t.Package) {
+			missing = append(missing, t.Package)
 		}
-	}
-	if _, err := os.Stat(manual); err != nil && manual == defaultManual {
-		missing = append(missing, "postgresql-doc-15")
 	}
 	return missing
 }
 
-// findProgram also looks where Debian keeps servers, which is not in every user's PATH.
-func findProgram(name string) (string, error) {
+// Find returns where a program is. It also looks where Debian keeps servers, which is not
+// in every user's PATH.
+func Find(name string) (string, error) {
 	if filepath.IsAbs(name) { // no program, but a part of one
 		_, err := os.Stat(name)
 		return name, err
@@ -48,8 +48,8 @@ func findProgram(name string) (string, error) {
 	return "", fmt.Errorf("%s: not found", name)
 }
 
-// ensurePackages says what to install, or installs it when asked to.
-func ensurePackages(ctx context.Context, missing []string, install bool, out io.Writer) error {
+// Ensure says which packages to install, or installs them when asked to, which needs root.
+func Ensure(ctx context.Context, missing []string, install bool, out io.Writer) error {
 	if len(missing) == 0 {
 		return nil
 	}
