@@ -184,7 +184,6 @@ func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 		return nil, err
 	}
 	began := f.Now()
-	const overtakings = 10 // by so many others, while this one waits
 	for try := 0; ; try++ {
 		report, err := f.deploy(ctx, o, began)
 		if _, overtaken := errors.AsType[*OvertakenError](err); !overtaken || !o.Wait || try == overtakings {
