@@ -24,9 +24,13 @@ const DefaultAPIPort = 8440
 // its POPs are.
 const POPsFile = "pops.json"
 
+// rootsFile is a copy of [POPs.Roots] beside it, so that both can be taken elsewhere.
+const rootsFile = "roots.pem"
+
 const (
 	maxPOPs     = 1000
 	maxPOPsFile = 1 << 20
+	maxRoots    = 1 << 20
 )
 
 // POPs says where the POPs of a fleet are.
@@ -90,6 +94,9 @@ func readPOPs(file string) (*POPs, error) {
 	} else if err = json.Unmarshal(data, pops); err == nil {
 		err = pops.check()
 	}
+	if pops.Roots != "" && !filepath.IsAbs(pops.Roots) {
+		pops.Roots = filepath.Join(filepath.Dir(file), pops.Roots)
+	}
 	if err != nil {
 		return nil, &mistake.Error{File: file, What: "it does not say where the POPs are: " + err.Error(), Hint: "remove it; penny up writes another one"}
 	}
@@ -116,16 +123,52 @@ func (p *POPs) check() error {
 	return nil
 }
 
-// Write writes [POPsFile] of a fleet, for others to find its POPs.
+// Write writes [POPsFile] of a fleet, for others to find its POPs, with a copy of the
+// roots: a backup of the fleet's directory has both.
 func (p *POPs) Write(stateDir, name string) error {
 	if err := p.check(); err != nil {
 		return fmt.Errorf("write where the POPs are: %w", err)
 	}
-	data, err := json.MarshalIndent(p, "", "\t")
+	dir, written := keys.FleetDir(stateDir, name), *p
+	if p.Roots != "" {
+		roots, err := readRoots(p.Roots)
+		if err == nil {
+			err = replaceFile(filepath.Join(dir, rootsFile), roots)
+		}
+		if err != nil {
+			return fmt.Errorf("write whom the POPs' sites are vouched for by: %w", err)
+		}
+		written.Roots = rootsFile
+	}
+	data, err := json.MarshalIndent(written, "", "\t")
 	if err != nil {
 		return fmt.Errorf("write where the POPs are: %w", err)
 	}
-	return replaceFile(filepath.Join(keys.FleetDir(stateDir, name), POPsFile), append(data, '\n'))
+	return replaceFile(filepath.Join(dir, POPsFile), append(data, '\n'))
+}
+
+func readRoots(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxRoots+1))
+	if err == nil && len(data) > maxRoots {
+		err = fmt.Errorf("%s has more than %d bytes", file, maxRoots)
+	}
+	return data, err
+}
+
+// RemovePOPs removes what [POPs.Write] wrote, which need not be there.
+func RemovePOPs(stateDir, name string) error {
+	var errs []error
+	for _, file := range []string{POPsFile, rootsFile} {
+		if err := os.Remove(filepath.Join(keys.FleetDir(stateDir, name), file)); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // replaceFile writes a file whole or not at all.
