@@ -85,6 +85,9 @@ func printFleetStatus(w io.Writer, s *control.Status, colour bool) error {
 	}
 	_ = table.Flush() // the last line has the error
 	_, err := fmt.Fprintln(w)
+	for _, warning := range s.Warnings {
+		_, err = fmt.Fprintln(w, red(warning))
+	}
 	for _, p := range s.POPs {
 		if p.Error != "" {
 			_, err = fmt.Fprintln(w, red(fmt.Sprintf("%s does not answer: %s", p.POP, p.Error)))

@@ -241,7 +241,7 @@ func (f *Fleet) deploy(ctx context.Context, o DeployOptions, began time.Time) (*
 		}
 		err := f.looked(o.Site, plan.Release)
 		if err == nil && o.Best {
-			err = f.refineLive(ctx, p.new.manifest, p.new.tree, p.pops, report)
+			err = f.refineLive(ctx, p.new.manifest, p.new.tree, report)
 		}
 		return report, err
 	}
@@ -264,7 +264,7 @@ func (f *Fleet) deploy(ctx context.Context, o DeployOptions, began time.Time) (*
 	report.Left = check.left
 	report, err = f.carryOut(ctx, plan, p.pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
 	if err == nil && o.Best {
-		err = f.refineLive(ctx, p.new.manifest, p.new.tree, p.pops, report)
+		err = f.refineLive(ctx, p.new.manifest, p.new.tree, report)
 	}
 	if err == nil {
 		f.unshelved = append(f.unshelved, p.new)
