@@ -27,6 +27,9 @@ type idler struct {
 	// failed is what went wrong last, by site: it is tried again with the next release, or
 	// after a while.
 	failed map[string]failedRelease
+	// waiting is since when there is something to do for a site and no time for it, or
+	// when that was last told.
+	waiting map[string]time.Time
 }
 
 type failedRelease struct {
@@ -39,7 +42,7 @@ type failedRelease struct {
 func (k *Keeper) refine(ctx context.Context, looked <-chan struct{}) {
 	runtime.LockOSThread() // and never gives it back: others would have its priority
 	lowerPriority()
-	w := &idler{keeper: k, done: make(map[string]map[string]string), failed: make(map[string]failedRelease)}
+	w := &idler{keeper: k, done: make(map[string]map[string]string), failed: make(map[string]failedRelease), waiting: make(map[string]time.Time)}
 	for {
 		select {
 		case <-looked:
@@ -62,7 +65,7 @@ func (w *idler) pass(ctx context.Context) {
 		return
 	}
 	for _, site := range sitesOf(seen) {
-		if w.busy(f) || ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return
 		}
 		w.site(ctx, f, seen, site)
@@ -110,7 +113,10 @@ func (w *idler) site(ctx context.Context, f *Fleet, seen []Observation, site str
 	switch {
 	case errors.Is(err, errBusy) || ctx.Err() != nil:
 		if r != nil && r.sent.Objects > 0 {
+			delete(w.waiting, site)
 			log.LogAttrs(ctx, slog.LevelInfo, "some best codings sent", facts...)
+		} else if ctx.Err() == nil {
+			w.waits(ctx, site, facts)
 		}
 	case err != nil:
 		w.failed[site] = failedRelease{id, now}
@@ -121,12 +127,28 @@ func (w *idler) site(ctx context.Context, f *Fleet, seen []Observation, site str
 	if r == nil || errors.Is(err, errBusy) || ctx.Err() != nil {
 		return
 	}
+	delete(w.waiting, site)
 	for pop := range r.todo.lacks { // nothing was wrong with these
 		if w.done[site] == nil {
 			w.done[site] = make(map[string]string)
 		}
 		w.done[site][pop] = id
 	}
+}
+
+// waits tells that a site waits for its codings for long: a machine that is never idle
+// makes none, and nobody would see why.
+func (w *idler) waits(ctx context.Context, site string, facts []slog.Attr) {
+	now := w.keeper.now()
+	since, before := w.waiting[site]
+	if !before {
+		w.waiting[site] = now
+	}
+	if !before || now.Sub(since) < remindEvery {
+		return
+	}
+	w.waiting[site] = now
+	w.keeper.Log.LogAttrs(ctx, slog.LevelInfo, "best codings wait", append(facts, slog.String("why", errBusy.Error()), slog.String("hint", "penny deploy --catch-up --best makes them all the same"))...)
 }
 
 // refine makes and sends the codings of one release.
@@ -147,6 +169,11 @@ func (w *idler) refine(ctx context.Context, f *Fleet, pops []POPState, live []st
 			}
 		}
 		return nil
+	}
+	if len(todo.files) > 0 {
+		if err := r.rest(); err != nil {
+			return r, err
+		}
 	}
 	return r, errors.Join(asked, r.run(ctx))
 }

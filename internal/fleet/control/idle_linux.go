@@ -20,9 +20,14 @@ func loadAverage() float64 {
 	if err != nil {
 		return 0
 	}
-	first, _, _ := strings.Cut(string(text), " ")
+	return parseLoad(string(text))
+}
+
+// parseLoad reads the first field of a loadavg file of proc(5).
+func parseLoad(text string) float64 {
+	first, _, _ := strings.Cut(text, " ")
 	load, err := strconv.ParseFloat(first, 64)
-	if err != nil {
+	if inRange := load >= 0; err != nil || !inRange { // NaN is not
 		return 0
 	}
 	return load
