@@ -34,6 +34,8 @@ func TestMain(m *testing.M) { os.Exit(program.Main(m, &penny)) }
 const (
 	fleetName = "tests"
 	site      = "example.org"
+	// local is the site's name on this machine, below which previews are.
+	local = site + ".localhost"
 	// patience only ends tests that fail anyway.
 	patience = 2 * time.Minute
 )
@@ -70,7 +72,7 @@ func newFleet(t *testing.T, names ...string) *fleet {
 		p.start("127.0.0.1:0", "127.0.0.1:0")
 		where.POPs = append(where.POPs, control.POP{Name: name, API: p.api, Edge: p.https})
 	}
-	ca, err := keys.OpenCA(t.TempDir(), "penny test", keys.Constraints{Names: []string{site}}, time.Now)
+	ca, err := keys.OpenCA(t.TempDir(), "penny test", keys.Constraints{Names: []string{site, local}}, time.Now)
 	f.must(ca, err)
 	where.Roots = ca.File()
 	f.roots = x509.NewCertPool()
@@ -80,7 +82,7 @@ func newFleet(t *testing.T, names ...string) *fleet {
 	f.must(c, err)
 	defer c.Close()
 	f.must(c.Status(t.Context())) // brings the roster
-	f.must(c.Configure(t.Context(), api.Config{Sites: []api.ConfigSite{{Name: site}}}))
+	f.must(c.Configure(t.Context(), api.Config{Sites: []api.ConfigSite{{Name: site, Hosts: []string{local}}}}))
 	f.must(nil, c.SetCertificate(t.Context(), site, certificate(t, ca)))
 	f.must(nil, os.WriteFile(f.file(), []byte("fleet = \""+fleetName+"\"\n\n[sites.\""+site+"\"]\nfiles = \"./public\"\n"), 0o600))
 	return f
@@ -99,7 +101,7 @@ func (f *fleet) file() string { return filepath.Join(f.dir, "penny.toml") }
 // certificate is a site's, with its key, in PEM.
 func certificate(t *testing.T, ca *keys.CA) []byte {
 	t.Helper()
-	pair, err := ca.Issue([]string{site}, nil)
+	pair, err := ca.Issue([]string{site, local, "*.preview." + local}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,6 +152,11 @@ func (p *pop) again() { p.start(p.api, p.https) }
 
 // get asks the POP as a visitor.
 func (p *pop) get(ctx context.Context, path string) (int, string, error) {
+	return p.getAt(ctx, site, path)
+}
+
+// getAt is get of another host.
+func (p *pop) getAt(ctx context.Context, host, path string) (int, string, error) {
 	t := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: p.fleet.roots},
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -157,7 +164,7 @@ func (p *pop) get(ctx context.Context, path string) (int, string, error) {
 		},
 	}
 	defer t.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+site+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host+path, nil)
 	if err != nil {
 		return 0, "", err
 	}
