@@ -81,7 +81,7 @@ func Open(o Options) (_ *Fleet, err error) {
 	if f.holder, err = f.findHolder(); err != nil {
 		return nil, err
 	}
-	if f.roots, err = rootsOf(o.POPs.Roots); err != nil {
+	if f.roots, err = rootsOf(o.POPs); err != nil {
 		return nil, err
 	}
 	if f.store, err = release.OpenStore(f.in("cache", "releases")); err != nil {
@@ -116,21 +116,24 @@ func (f *Fleet) currentRoster() *keys.Roster {
 	return nil
 }
 
-// rootsOf is whom visitors believe: the system's roots, and those in a file.
-func rootsOf(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil // the system's
+// rootsOf is whom visitors believe: the system's roots, and those that POPs have.
+func rootsOf(pops *POPs) (*x509.CertPool, error) {
+	pem := []byte(pops.Certificates)
+	if pops.Roots != "" {
+		var err error
+		if pem, err = readRoots(pops.Roots); err != nil {
+			return nil, fmt.Errorf("read whom the POPs' sites are vouched for by: %w", err)
+		}
 	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read whom the POPs' sites are vouched for by: %w", err)
+	if len(pem) == 0 {
+		return nil, nil // the system's
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
-		pool = x509.NewCertPool() // there is none: the file's alone
+		pool = x509.NewCertPool() // there is none: those alone
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, &mistake.Error{File: file, What: "there is no certificate in it", Hint: "penny up writes another one"}
+		return nil, &mistake.Error{File: pops.Roots, What: "there is no certificate among those whom visitors are to believe", Hint: "penny up writes " + POPsFile + " anew"}
 	}
 	return pool, nil
 }

@@ -24,13 +24,10 @@ const DefaultAPIPort = 8440
 // its POPs are.
 const POPsFile = "pops.json"
 
-// rootsFile is a copy of [POPs.Roots] beside it, so that both can be taken elsewhere.
-const rootsFile = "roots.pem"
-
 const (
 	maxPOPs     = 1000
 	maxPOPsFile = 1 << 20
-	maxRoots    = 1 << 20
+	maxRoots    = 256 << 10
 )
 
 // POPs says where the POPs of a fleet are.
@@ -39,6 +36,9 @@ type POPs struct {
 	// Roots is a file of certificates, PEM, by which visitors know the POPs' sites
 	// beside the system's; "" for none.
 	Roots string `json:"roots,omitempty"`
+	// Certificates is what Roots would have in it. It takes the place of Roots in
+	// [POPsFile], which is as good on another machine then.
+	Certificates string `json:"certificates,omitempty"`
 
 	up bool // penny up has written it
 }
@@ -94,9 +94,6 @@ func readPOPs(file string) (*POPs, error) {
 	} else if err = json.Unmarshal(data, pops); err == nil {
 		err = pops.check()
 	}
-	if pops.Roots != "" && !filepath.IsAbs(pops.Roots) {
-		pops.Roots = filepath.Join(filepath.Dir(file), pops.Roots)
-	}
 	if err != nil {
 		return nil, &mistake.Error{File: file, What: "it does not say where the POPs are: " + err.Error(), Hint: "remove it; penny up writes another one"}
 	}
@@ -123,28 +120,24 @@ func (p *POPs) check() error {
 	return nil
 }
 
-// Write writes [POPsFile] of a fleet, for others to find its POPs, with a copy of the
-// roots: a backup of the fleet's directory has both.
+// Write writes [POPsFile] of a fleet, for others to find its POPs.
 func (p *POPs) Write(stateDir, name string) error {
 	if err := p.check(); err != nil {
 		return fmt.Errorf("write where the POPs are: %w", err)
 	}
-	dir, written := keys.FleetDir(stateDir, name), *p
+	written := *p
 	if p.Roots != "" {
 		roots, err := readRoots(p.Roots)
-		if err == nil {
-			err = replaceFile(filepath.Join(dir, rootsFile), roots)
-		}
 		if err != nil {
 			return fmt.Errorf("write whom the POPs' sites are vouched for by: %w", err)
 		}
-		written.Roots = rootsFile
+		written.Roots, written.Certificates = "", string(roots)
 	}
 	data, err := json.MarshalIndent(written, "", "\t")
 	if err != nil {
 		return fmt.Errorf("write where the POPs are: %w", err)
 	}
-	return replaceFile(filepath.Join(dir, POPsFile), append(data, '\n'))
+	return replaceFile(filepath.Join(keys.FleetDir(stateDir, name), POPsFile), append(data, '\n'))
 }
 
 func readRoots(file string) ([]byte, error) {
@@ -162,13 +155,11 @@ func readRoots(file string) ([]byte, error) {
 
 // RemovePOPs removes what [POPs.Write] wrote, which need not be there.
 func RemovePOPs(stateDir, name string) error {
-	var errs []error
-	for _, file := range []string{POPsFile, rootsFile} {
-		if err := os.Remove(filepath.Join(keys.FleetDir(stateDir, name), file)); !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
+	err := os.Remove(filepath.Join(keys.FleetDir(stateDir, name), POPsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 // replaceFile writes a file whole or not at all.
