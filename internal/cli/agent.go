@@ -41,9 +41,10 @@ them to visitors, and answers the members of its fleet (docs/agent-api.md). It
 dials nobody, and serves what it has without them.
 
 For the first time, without --owner, it makes its key in the state directory,
-prints the public one and ends. The owner of a fleet adds it to the roster;
-then --owner, --fleet and --pop say where it belongs, once and for all.`,
-		Example: "  penny agent --state /var/lib/penny\n  penny agent --state /var/lib/penny --owner pk1… --fleet linkedlist --pop au --leaf au.pem\n  penny agent --state /var/lib/penny --api 127.0.0.1:8440 --listen 127.0.0.1:8443 --http ''",
+prints the public one and ends. The owner of a fleet pins it (penny key pin);
+then --owner, --fleet and --pop say where it belongs, once and for all. Its first
+certificate is brought by penny control, which knows it by that key.`,
+		Example: "  penny agent --state /var/lib/penny\n  penny agent --state /var/lib/penny --owner pk1… --fleet linkedlist --pop au\n  penny agent --state /var/lib/penny --api 127.0.0.1:8440 --listen 127.0.0.1:8443 --http ''",
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runAgent(cmd.Context(), o, env) },
 	}
@@ -54,7 +55,7 @@ then --owner, --fleet and --pop say where it belongs, once and for all.`,
 	flags.StringVar(&o.owner, "owner", "", "public `key` of the fleet's owner")
 	flags.StringVar(&o.fleet, "fleet", "", "`name` of the fleet")
 	flags.StringVar(&o.pop, "pop", "", "`name` of this POP")
-	flags.StringVar(&o.leaf, "leaf", "", "`file` with the first certificate of the agent, which the owner issued (PEM)")
+	flags.StringVar(&o.leaf, "leaf", "", "`file` with the first certificate of the agent (PEM), instead of having it brought")
 	flags.Var(&o.disk, "disk", "disk that releases may take (default 80 % of what is free)")
 	o.add(flags)
 	return cmd
@@ -162,7 +163,7 @@ func (o *agentOptions) printKey(w io.Writer, key keys.PublicKey) error {
 	if o.quiet || err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(w, "this POP belongs to no fleet yet: the owner adds this key to the roster, and then\n  penny agent --owner pk1… --fleet NAME --pop NAME")
+	_, err = fmt.Fprintln(w, "this POP belongs to no fleet yet. The fleet's owner types\n  penny key pin NAME "+key.String()+"\nand then here\n  penny agent --owner pk1… --fleet FLEET --pop NAME")
 	return err
 }
 
@@ -184,6 +185,9 @@ func (o *agentOptions) print(w io.Writer, r up.AgentRunning) {
 		return
 	}
 	_, _ = fmt.Fprintf(w, "the key of this POP is %s\n", r.Key)
+	if r.Leaf.IsZero() {
+		_, _ = fmt.Fprintf(w, "it has no certificate yet: the fleet's owner types penny key pin %s %s, and penny control brings it\n", r.POP, r.Key)
+	}
 	if r.Admin != "" {
 		_, _ = fmt.Fprintf(w, "metrics at %s/metrics\n", r.Admin)
 	}

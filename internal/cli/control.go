@@ -25,6 +25,7 @@ type controlOptions struct {
 	fleetFlags
 	every time.Duration
 	once  bool
+	best  bool
 }
 
 func newControl(g *globals, env Env) *cobra.Command {
@@ -34,9 +35,12 @@ func newControl(g *globals, env Env) *cobra.Command {
 		Short: "Keep the fleet up: the daemon at home",
 		Long: `Looks at every POP, at once and then every minute, and does what is missing: POPs that
 are behind get the release that the others serve, from POPs that have it, and the
-newest configuration and roster; certificates of agents are renewed when a third of
-their life is left, and when they have expired. It logs each thing that it did, and
-ends with Ctrl-C or SIGTERM.
+newest configuration and roster, and previews; certificates of agents are renewed when
+a third of their life is left, and when they have expired. It logs each thing that it
+did, and ends with Ctrl-C or SIGTERM.
+
+While the machine has nothing else to do it makes the best codings of what is served, on
+one processor at the lowest priority, and sends them behind (--best=false: it does not).
 
 It only dials out, so it may run behind any router. It works as a key of this machine
 that may renew certificates, or as PENNY_KEY; what that may not do it leaves, and says
@@ -49,6 +53,7 @@ so. The fleet serves on without it.`,
 	o.add(flags)
 	flags.DurationVar(&o.every, "every", time.Minute, "how often it looks")
 	flags.BoolVar(&o.once, "once", false, "look once, and end; with exit code 1 if something is wrong still")
+	flags.BoolVar(&o.best, "best", true, "make the best codings while the machine has nothing else to do, and send them behind")
 	cmd.AddCommand(newControlBackup(g, env), newControlRestore(g, env))
 	return cmd
 }
@@ -86,7 +91,7 @@ func runControl(ctx context.Context, o controlOptions, env Env) error {
 			return control.Open(control.Options{StateDir: state, ID: id, POPs: pops, Events: events})
 		},
 		Authority: func() (*keys.CA, error) { return keys.FindAuthority(state, file.Name, time.Now) },
-		Log:       log, Every: o.every,
+		Log:       log, Every: o.every, Best: o.best,
 	}
 	if o.once {
 		return errors.Join(controlOnce(ctx, o.globals, k, env.Stdout), giveBack())
@@ -148,6 +153,11 @@ func controlOnce(ctx context.Context, g *globals, k *control.Keeper, w io.Writer
 		}{r.OK(), r})
 	} else {
 		_, err = fmt.Fprintf(w, "%s looked at, %d done, %d failed\n", count(r.POPs, "POP"), len(r.Done), len(r.Failed))
+	}
+	for _, warning := range r.Warnings {
+		if !g.json { // where the round has them
+			_, err = fmt.Fprintln(w, "note: "+warning)
+		}
 	}
 	if err == nil && !r.OK() {
 		err = errReported

@@ -182,8 +182,7 @@ func (o *deployOptions) deploy(ctx context.Context, fleet *control.Fleet, told *
 	case o.end != "":
 		return o.endPreview(ctx, fleet, s, env)
 	case o.catchUp:
-		move.Best = o.best
-		r, err = fleet.CatchUp(ctx, move)
+		return o.bringUp(ctx, fleet, move, env)
 	case o.promote != "":
 		r, err = fleet.Promote(ctx, move)
 	default:
@@ -193,6 +192,38 @@ func (o *deployOptions) deploy(ctx context.Context, fleet *control.Fleet, told *
 		err = errors.Join(err, printReport(o.globals, env.Stdout, r, err == nil))
 	}
 	return explain(err)
+}
+
+// A caughtUp is what --catch-up prints with --json: what has become of the head, and the
+// previews that were brought.
+type caughtUp struct {
+	*control.Report
+	Previews []control.BroughtPreview `json:"previews,omitempty"`
+}
+
+// bringUp brings POPs that are behind up to what the others have: the head, and previews.
+func (o *deployOptions) bringUp(ctx context.Context, fleet *control.Fleet, move control.RollbackOptions, env Env) error {
+	move.Best = o.best
+	r, err := fleet.CatchUp(ctx, move)
+	if r == nil {
+		return explain(err)
+	}
+	all := caughtUp{Report: r}
+	if err == nil && !o.dryRun {
+		all.Previews, err = fleet.BringPreviews(ctx, move.Site)
+	}
+	if o.json {
+		return errors.Join(explain(err), json.NewEncoder(env.Stdout).Encode(all))
+	}
+	printed := printReport(o.globals, env.Stdout, r, err == nil)
+	for _, p := range all.Previews {
+		if p.Ended {
+			_, printed = fmt.Fprintf(env.Stdout, "told %s that the preview at %s has ended\n", names(p.POPs), p.Host)
+			continue
+		}
+		_, printed = fmt.Fprintf(env.Stdout, "brought %s the preview of %s\n", names(p.POPs), control.Short(p.Release))
+	}
+	return errors.Join(explain(err), printed)
 }
 
 func (o *deployOptions) endPreview(ctx context.Context, fleet *control.Fleet, s config.Site, env Env) error {
@@ -217,6 +248,9 @@ func explain(err error) error {
 			hint = "deploy again to go on"
 		}
 		return &usefulError{err: undone, hint: hint}
+	}
+	if withdrawn, ok := errors.AsType[*control.WithdrawnError](err); ok {
+		return &usefulError{err: withdrawn, hint: "penny deploy " + withdrawn.Site + " --preview once more; penny verify " + withdrawn.Site + " says whether the POPs serve the site as they should"}
 	}
 	if overtaken, ok := errors.AsType[*control.OvertakenError](err); ok {
 		return &usefulError{err: overtaken, hint: "penny diff " + overtaken.Site + " says how it differs from yours"}

@@ -42,7 +42,7 @@ not in the roster may do nothing, and that is enforced by the POPs.
 Members are given rights: deploy:SITE for one site, deploy for all of them, renew
 for certificates, operate for the configuration. A new key is one line of text, for
 the environment variable PENNY_KEY of who is to work with it.`,
-		Example: "  penny key add ci --may deploy:example.org --out ci.key\n  penny key list\n  penny key revoke ci",
+		Example: "  penny key add ci --may deploy:example.org --out ci.key\n  penny key pin au pk1…\n  penny key list\n  penny key revoke ci",
 		Args:    noSuchCommand,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -84,6 +84,7 @@ the fleet brings along.`,
 		Args:    oneName("laptop"),
 		RunE:    func(_ *cobra.Command, args []string) error { return o.revoke(args[0], env) },
 	})
+	cmd.AddCommand(o.popCommands(env)...)
 	return cmd
 }
 

@@ -108,6 +108,9 @@ func printFleetStatus(w io.Writer, s *control.Status, colour bool) error {
 		lines[i+1] = strings.Replace(lines[i+1], heard, "  "+red(strings.TrimSpace(heard))+"  ", 1)
 	}
 	_, err := fmt.Fprintln(w, strings.Join(lines, "\n"))
+	for _, warning := range s.Warnings {
+		_, err = fmt.Fprintln(w, red(warning))
+	}
 	for _, p := range s.POPs {
 		if p.Error != "" {
 			_, err = fmt.Fprintln(w, red(silence(&p)))

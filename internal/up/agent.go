@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"pennyfarthing/internal/fleet/agent"
 	"pennyfarthing/internal/serve/edge"
@@ -28,10 +29,12 @@ type AgentRunning struct {
 	Fleet string `json:"fleet"`
 	POP   string `json:"pop"`
 	Key   string `json:"key"`
-	API   string `json:"api"`             // address
-	HTTPS string `json:"https,omitempty"` // address, "" for none
-	HTTP  string `json:"http,omitempty"`  // address, "" for none
-	Admin string `json:"admin"`           // URL of metrics, or ""
+	// Leaf is until when the agent's own certificate is valid, zero if it has none yet.
+	Leaf  time.Time `json:"leaf_expires,omitzero"`
+	API   string    `json:"api"`             // address
+	HTTPS string    `json:"https,omitempty"` // address, "" for none
+	HTTP  string    `json:"http,omitempty"`  // address, "" for none
+	Admin string    `json:"admin"`           // URL of metrics, or ""
 }
 
 // accessLogName is the access log's place in an agent's directory.
@@ -85,7 +88,7 @@ func (p *process) agent(ctx context.Context, o AgentOptions) (*agent.Agent, Agen
 	if err != nil {
 		return nil, report, err
 	}
-	report = AgentRunning{Fleet: a.Enrolment().Fleet, POP: a.Enrolment().POP, API: api.Addr().String(), Admin: p.adminURL()}
+	report = AgentRunning{Fleet: a.Enrolment().Fleet, POP: a.Enrolment().POP, Leaf: a.LeafExpires(), API: api.Addr().String(), Admin: p.adminURL()}
 	if len(listeners.TLS) > 0 {
 		report.HTTPS = listeners.TLS[0].Addr().String()
 	}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"pennyfarthing/internal/fleet/agent"
 	"pennyfarthing/internal/fleet/keys"
@@ -20,7 +19,7 @@ import (
 // and gives each its certificate.
 func (f *fleet) enrol() error {
 	name := f.Fleet.Name
-	made, err := keys.InitFleet(keys.InitOptions{StateDir: f.State, Fleet: name, Passphrase: f.Passphrase, Now: time.Now, Random: rand.Reader})
+	made, err := keys.InitFleet(keys.InitOptions{StateDir: f.State, Fleet: name, Passphrase: f.Passphrase, Now: f.now, Random: rand.Reader})
 	if err != nil {
 		return err
 	}
@@ -38,7 +37,7 @@ func (f *fleet) enrol() error {
 	if f.id, err = f.identity(made, unknown); err != nil {
 		return err
 	}
-	authority, err := keys.OpenAuthority(f.State, name, time.Now)
+	authority, err := keys.OpenAuthority(f.State, name, f.now)
 	if err != nil {
 		return err
 	}
@@ -75,7 +74,7 @@ func (f *fleet) identity(made keys.Fleet, unknown map[string]keys.PublicKey) (*k
 			Getenv: f.Getenv, StateDir: f.State, Fleet: f.Fleet.Name, Need: keys.Right{What: keys.Operate}, Passphrase: f.Passphrase,
 		})
 	}
-	owner, err := keys.OpenFleet(f.State, f.Fleet.Name, f.Passphrase, time.Now)
+	owner, err := keys.OpenFleet(f.State, f.Fleet.Name, f.Passphrase, f.now)
 	if err != nil {
 		return nil, err
 	}

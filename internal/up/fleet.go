@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
 	"pennyfarthing/internal/fleet/config"
 	"pennyfarthing/internal/fleet/control"
@@ -31,6 +31,9 @@ type FleetOptions struct {
 	// Events is told how the deploys at the start go on; nil writes to Log what is
 	// worth a warning.
 	Events func(control.Event)
+
+	now   func() time.Time // the clock; nil is time.Now
+	every time.Duration    // how often certificates are looked at; 0 is every hour
 }
 
 // Demo returns the fleet that `penny up` runs without a fleet file.
@@ -92,6 +95,12 @@ func Fleet(ctx context.Context, o FleetOptions, ready func(Running)) error {
 		fleet.POPs = Demo().POPs
 		o.Fleet = &fleet
 	}
+	if o.now == nil {
+		o.now = time.Now
+	}
+	if o.every == 0 {
+		o.every = time.Hour
+	}
 	f := &fleet{FleetOptions: o, dir: filepath.Join(o.State, "up", o.Fleet.Name)}
 	giveBack, err := f.lock()
 	if err != nil {
@@ -116,8 +125,10 @@ type fleet struct {
 	dir     string // of its state
 	pops    []*pop
 	sites   []runningSite
-	ca      *keys.CA // that browsers are to trust
+	named   []config.Site // for which the CA may speak
+	ca      *keys.CA      // that browsers are to trust
 	id      *keys.Identity
+	where   control.POPs // where the agents are
 	report  Running
 }
 
@@ -203,6 +214,7 @@ func (f *fleet) run(ctx context.Context, ready func(Running)) error {
 			f.process.servers = append(f.process.servers, p.agent.Edge())
 		}
 		f.process.runAdmin(logging, stopServing, &behind)
+		behind.run(serving, stopServing, f.renewing)
 		ready(f.report)
 	} else {
 		if serving.Err() != nil {
@@ -222,22 +234,27 @@ func (f *fleet) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	where := control.POPs{Roots: f.ca.File(), File: file}
+	f.where = control.POPs{Roots: f.ca.File(), File: file}
 	for _, p := range f.pops {
-		where.POPs = append(where.POPs, control.POP{Name: p.Name, API: p.address, Edge: net.JoinHostPort("127.0.0.1", strconv.Itoa(p.https))})
+		f.where.POPs = append(f.where.POPs, control.POP{Name: p.Name, API: p.address, Edge: net.JoinHostPort("127.0.0.1", strconv.Itoa(p.https))})
 	}
-	if err := where.Write(f.State, f.Fleet.Name); err != nil {
+	if err := f.where.Write(f.State, f.Fleet.Name); err != nil {
 		return err
 	}
+	return f.control(ctx, f.settleBy)
+}
+
+// control does something with the fleet as whoever works with it.
+func (f *fleet) control(ctx context.Context, do func(context.Context, *control.Fleet) error) error {
 	events := f.Events
 	if events == nil {
 		events = f.warn
 	}
-	c, err := control.Open(control.Options{StateDir: f.State, ID: f.id, POPs: &where, Events: events})
+	c, err := control.Open(control.Options{StateDir: f.State, ID: f.id, POPs: &f.where, Events: events, Now: f.now})
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.settleBy(ctx, c), c.Close())
+	return errors.Join(do(ctx, c), c.Close())
 }
 
 func (f *fleet) settleBy(ctx context.Context, c *control.Fleet) error {
@@ -283,10 +300,4 @@ func (f *fleet) warn(e control.Event) {
 }
 
 // forget removes what tells others where the POPs are: they are there no more.
-func (f *fleet) forget() error {
-	err := os.Remove(filepath.Join(keys.FleetDir(f.State, f.Fleet.Name), control.POPsFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
+func (f *fleet) forget() error { return control.RemovePOPs(f.State, f.Fleet.Name) }

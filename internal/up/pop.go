@@ -113,7 +113,7 @@ func (p *pop) open(ctx context.Context) error {
 		Bodies: shared.store, Memory: shared.budget.bodies, MemoryLimit: machineMemory(), Codings: shared.codings,
 		Engine: f.Engine, Loops: shared.loops, ServerTiming: f.ServerTiming,
 		AccessLog: shared.access, AccessFile: f.AccessLog, Metrics: shared.metrics,
-		Version: f.Version, Log: warnings(ctx, f.Log).With("pop", p.Name),
+		Version: f.Version, Now: f.now, Log: warnings(ctx, f.Log).With("pop", p.Name),
 	})
 	return err
 }

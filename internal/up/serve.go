@@ -202,7 +202,7 @@ func (o ServeOptions) certificate(ctx context.Context) (*tls.Certificate, *keys.
 	if len(o.Hosts) > 0 {
 		dir = filepath.Join(o.State, "ca", "host-"+o.Hosts[0])
 	}
-	ca, err := openCA(dir, "local", names, addrs)
+	ca, err := openCA(dir, "local", names, addrs, time.Now)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -235,7 +235,7 @@ func loopback() []netip.Addr {
 
 // openCA opens the CA in dir, constrained to names and addresses; loopback is
 // always permitted.
-func openCA(dir, name string, names []string, addrs []netip.Addr) (*keys.CA, error) {
+func openCA(dir, name string, names []string, addrs []netip.Addr, now func() time.Time) (*keys.CA, error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return nil, &mistake.Error{What: fmt.Sprintf("there is no place for the private CA: %v", err), Hint: "--state names a directory that you can write to"}
 	}
@@ -247,5 +247,5 @@ func openCA(dir, name string, names []string, addrs []netip.Addr) (*keys.CA, err
 			c.Prefixes = append(c.Prefixes, netip.PrefixFrom(addr, addr.BitLen()))
 		}
 	}
-	return keys.OpenCA(dir, "penny "+name, c, time.Now)
+	return keys.OpenCA(dir, "penny "+name, c, now)
 }

@@ -175,7 +175,7 @@ func TestHSTSIsSentOverTLSWithOnesOwnCertificate(t *testing.T) {
 // ownPair returns the files of a CA and of a certificate for 127.0.0.1.
 func ownPair(t *testing.T) (ca, cert, key string) {
 	t.Helper()
-	authority, err := openCA(t.TempDir(), "test", []string{"localhost"}, nil)
+	authority, err := openCA(t.TempDir(), "test", []string{"localhost"}, nil, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,8 @@ func (f *fleet) chooseSites() error {
 	if err != nil {
 		return err
 	}
-	if f.ca, err = f.openCA(slices.Concat(sites, optout)); err != nil {
+	f.named = slices.Concat(sites, optout)
+	if f.ca, err = f.openCA(f.named); err != nil {
 		return err
 	}
 	f.report.CA, f.report.NewCA = f.ca.File(), f.ca.Fresh()
@@ -97,7 +98,7 @@ func (f *fleet) openCA(sites []config.Site) (*keys.CA, error) {
 	for _, s := range sites {
 		all = append(all, control.LocalNames(s, false)...)
 	}
-	return openCA(filepath.Join(f.State, "ca", "fleet-"+f.Fleet.Name), f.Fleet.Name, all, nil)
+	return openCA(filepath.Join(f.State, "ca", "fleet-"+f.Fleet.Name), f.Fleet.Name, all, nil, f.now)
 }
 
 // configuration is what the agents are told: as penny apply would say it.
@@ -136,7 +137,7 @@ func (f *fleet) sendCertificate(ctx context.Context, c *control.Fleet, seen []co
 	for _, addr := range addrs {
 		want = append(want, addr.String())
 	}
-	if !f.ca.Fresh() && !slices.ContainsFunc(seen, func(o control.Observation) bool { return !hasCertificate(o.Status, name, want) }) {
+	if !f.ca.Fresh() && !slices.ContainsFunc(seen, func(o control.Observation) bool { return !hasCertificate(o.Status, name, want, f.now()) }) {
 		return nil
 	}
 	pair, err := f.ca.Issue(covered, addrs)
@@ -152,9 +153,9 @@ func (f *fleet) sendCertificate(ctx context.Context, c *control.Fleet, seen []co
 
 // hasCertificate reports whether a POP shows a certificate for these names and no
 // others, for some time to come.
-func hasCertificate(s *api.Status, name string, want []string) bool {
+func hasCertificate(s *api.Status, name string, want []string, now time.Time) bool {
 	return slices.ContainsFunc(s.Certificates, func(c api.CertificateStatus) bool {
-		return c.Name == name && slices.Equal(slices.Sorted(slices.Values(c.Names)), slices.Sorted(slices.Values(want))) && c.Expires.After(time.Now().Add(renewSiteUnder))
+		return c.Name == name && slices.Equal(slices.Sorted(slices.Values(c.Names)), slices.Sorted(slices.Values(want))) && c.Expires.After(now.Add(renewSiteUnder))
 	})
 }
 

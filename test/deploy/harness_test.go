@@ -33,6 +33,8 @@ func TestMain(m *testing.M) { os.Exit(program.Main(m, &penny)) }
 const (
 	fleetName = "tests"
 	site      = "example.org"
+	// local is the site's name on this machine, below which previews are.
+	local = site + ".localhost"
 	// patience only ends tests that fail anyway.
 	patience = 2 * time.Minute
 )
@@ -73,7 +75,7 @@ func newFleet(t *testing.T, names ...string) *fleet {
 		p.start("127.0.0.1:0", "127.0.0.1:0")
 		where.POPs = append(where.POPs, control.POP{Name: name, API: p.api, Edge: p.https})
 	}
-	ca, err := keys.OpenCA(t.TempDir(), "penny test", keys.Constraints{Names: []string{site}}, time.Now)
+	ca, err := keys.OpenCA(t.TempDir(), "penny test", keys.Constraints{Names: []string{site, local}}, time.Now)
 	f.must(ca, err)
 	f.ca, where.Roots = ca.File(), ca.File()
 	f.roots = x509.NewCertPool()
@@ -83,7 +85,7 @@ func newFleet(t *testing.T, names ...string) *fleet {
 	f.must(c, err)
 	defer c.Close()
 	f.must(c.Status(t.Context())) // brings the roster
-	f.must(c.Configure(t.Context(), api.Config{Sites: []api.ConfigSite{{Name: site}}}))
+	f.must(c.Configure(t.Context(), api.Config{Sites: []api.ConfigSite{{Name: site, Hosts: []string{local}}}}))
 	f.must(nil, c.SetCertificate(t.Context(), site, certificate(t, ca)))
 	f.must(nil, os.WriteFile(f.file(), []byte(fleetFile), 0o600))
 	return f
@@ -108,7 +110,7 @@ func (f *fleet) file() string { return filepath.Join(f.dir, "penny.toml") }
 // certificate is a site's, with its key, in PEM.
 func certificate(t *testing.T, ca *keys.CA) []byte {
 	t.Helper()
-	pair, err := ca.Issue([]string{site}, nil)
+	pair, err := ca.Issue([]string{site, local, "*.preview." + local}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,12 +168,17 @@ func (p *pop) dial(address string) func(ctx context.Context, network, _ string) 
 
 // get asks the POP as a visitor.
 func (p *pop) get(ctx context.Context, path string) (int, string, error) {
+	return p.getAt(ctx, site, path)
+}
+
+// getAt is get of another host.
+func (p *pop) getAt(ctx context.Context, host, path string) (int, string, error) {
 	t := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: p.fleet.roots},
 		DialContext:     p.dial(p.https),
 	}
 	defer t.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+site+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host+path, nil)
 	if err != nil {
 		return 0, "", err
 	}

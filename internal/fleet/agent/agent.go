@@ -121,6 +121,7 @@ type Agent struct {
 	roster atomic.Pointer[rosterState]
 	config atomic.Pointer[configState]
 	leaf   atomic.Pointer[tls.Certificate] // nil: none yet
+	first  *tls.Certificate                // shown until there is one
 	certs  atomic.Pointer[certificateSet]
 	seen   *seen
 	store  *release.Store
@@ -237,6 +238,9 @@ func (a *Agent) open() error {
 		return err
 	}
 	a.leaf.Store(leaf)
+	if a.first, err = a.key.SelfSigned(a.enrolment.Fleet, a.enrolment.POP, a.o.Now()); err != nil {
+		return err
+	}
 	a.seen = loadSeen(a.dir, a.o.Now)
 	if a.store, err = release.OpenStore(a.dir.in(storeDir)); err != nil {
 		return err

@@ -101,8 +101,8 @@ func (d directory) enrol(asked Enrolment) (Enrolment, error) {
 }
 
 // InstallLeaf stores the certificate that the owner of a fleet issued for the
-// agent with a state directory (PEM). It is for the first time, when nobody can
-// connect to the agent yet; later ones come by the API.
+// agent with a state directory (PEM). It is for a first time without anybody's word:
+// otherwise who renews brings it by the API, as all later ones.
 func InstallLeaf(dir string, e Enrolment, pemChain []byte) error {
 	d, err := openDirectory(dir)
 	if err != nil {

@@ -11,12 +11,26 @@ import (
 	"pennyfarthing/internal/fleet/keys"
 )
 
-func (a *Agent) getLeaf(c *call) error {
-	leaf := api.Leaf{POP: a.enrolment.POP, Key: a.key.Public().String()}
-	if pair := a.leaf.Load(); pair != nil {
-		leaf.Expires = pair.Leaf.NotAfter
+// shownLeaf is the certificate that members are shown. Before the fleet's CA has issued
+// one, it is one that those take who were told the agent's key.
+func (a *Agent) shownLeaf() *tls.Certificate {
+	if leaf := a.leaf.Load(); leaf != nil {
+		return leaf
 	}
-	return c.answer(leaf)
+	return a.first
+}
+
+// LeafExpires returns until when the agent's own certificate is valid, or zero if the
+// fleet's CA has not issued one yet.
+func (a *Agent) LeafExpires() time.Time {
+	if leaf := a.leaf.Load(); leaf != nil {
+		return leaf.Leaf.NotAfter
+	}
+	return time.Time{}
+}
+
+func (a *Agent) getLeaf(c *call) error {
+	return c.answer(api.Leaf{POP: a.enrolment.POP, Key: a.key.Public().String(), Expires: a.LeafExpires()})
 }
 
 // putLeaf takes a certificate of the fleet's CA for the agent's own key. New

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -70,7 +71,22 @@ func (a *Agent) loadPreviews(ctx context.Context, s *hostedSite) error {
 		return err
 	}
 	for _, file := range files {
+		if strings.HasSuffix(file, previewEndExt) {
+			e, err := a.loadPreviewEnd(s, file)
+			if err != nil {
+				a.log.LogAttrs(ctx, slog.LevelWarn, "end of a preview not read", slog.String("site", s.name), slog.Any("err", err))
+				continue
+			}
+			s.ended[e.Host] = e
+			continue
+		}
 		p, err := a.loadPreview(s, file)
+		if p != nil && s.ended[p.Host] != nil { // somebody killed us while it was ended
+			if err := a.endPreview(s, p.Host); err != nil {
+				return err
+			}
+			continue
+		}
 		if err == nil && !p.ended(a.o.Now()) {
 			err = a.openPreview(ctx, s, p)
 		}
@@ -180,7 +196,7 @@ func (a *Agent) putPreview(c *call) error {
 	defer a.changing.Unlock()
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	if err := s.roomFor(p, a.o.Now()); err != nil {
+	if err := errors.Join(s.stillOpen(host), s.roomFor(p, a.o.Now())); err != nil {
 		return err
 	}
 	if has := s.preview(host); has != nil && has.live != nil && bytes.Equal(bytes.TrimSpace(has.raw), bytes.TrimSpace(raw)) {
@@ -255,7 +271,8 @@ func (s *hostedSite) roomFor(p *preview, now time.Time) error {
 	return nil
 }
 
-// deletePreview ends a preview. It is no error if it has ended.
+// deletePreview ends a preview. It is no error if it has ended. A statement in the body
+// makes that last.
 func (a *Agent) deletePreview(c *call) error {
 	host, err := c.previewHost()
 	if err != nil {
@@ -267,6 +284,9 @@ func (a *Agent) deletePreview(c *call) error {
 	}
 	a.changing.Lock()
 	defer a.changing.Unlock()
+	if err := a.takePreviewEnd(c, s, host); err != nil {
+		return err
+	}
 	if s.preview(host) != nil {
 		if err := a.endPreview(s, host); err != nil {
 			return err
@@ -304,7 +324,14 @@ func (a *Agent) endPreviews(ctx context.Context) error {
 		s.mu.Lock()
 		hosts := slices.Collect(maps.Keys(s.previews))
 		hosts = slices.DeleteFunc(hosts, func(host string) bool { return !s.previews[host].ended(now) })
+		ends := slices.Collect(maps.Keys(s.ended))
+		ends = slices.DeleteFunc(ends, func(host string) bool { return !s.ended[host].over(now) })
 		s.mu.Unlock()
+		for _, host := range ends {
+			if err := a.forgetPreviewEnd(s, host); err != nil {
+				return err
+			}
+		}
 		for _, host := range hosts {
 			if err := a.endPreview(s, host); err != nil {
 				return err
@@ -333,7 +360,13 @@ func (a *Agent) getPreviews(c *call) error {
 			list.Previews = append(list.Previews, api.PreviewStatus{Preview: p.Preview, Key: p.key.String(), Statement: p.raw})
 		}
 	}
+	for _, e := range s.ended {
+		if !e.over(now) {
+			list.Ended = append(list.Ended, e.raw)
+		}
+	}
 	s.mu.Unlock()
+	slices.SortFunc(list.Ended, func(x, y json.RawMessage) int { return bytes.Compare(x, y) })
 	slices.SortFunc(list.Previews, func(x, y api.PreviewStatus) int {
 		if by := y.Expires.Compare(x.Expires); by != 0 {
 			return by

@@ -135,6 +135,63 @@ func TestAPreviewEndsWhenSomebodyEndsIt(t *testing.T) {
 	}
 }
 
+// Who has ended a preview has ended it for good: nobody brings it back.
+func TestAPreviewThatWasEndedIsNotOpenedAgain(t *testing.T) {
+	f := newFleet(t)
+	laptop := f.member("laptop", "deploy")
+	p, now := f.enrol("au"), newClock()
+	p.now = now.Now
+	p.start()
+	p.bringRoster()
+	c := p.owner()
+	id, host, other := c.stage(tree{"index.html": "next"}), previewHost("a"), previewHost("b")
+	expires := now.Now().Add(time.Hour)
+	open, end := c.preview(host, id, expires), c.sign(api.KindPreviewEnd, api.PreviewEnd{Site: siteName, Host: host, Expires: expires})
+	c.want(nil, "PUT", sitePath("previews", host), open)
+	digest := c.status().Sites[0].Previews
+	for name, body := range map[string][]byte{
+		"of another host":    c.sign(api.KindPreviewEnd, api.PreviewEnd{Site: siteName, Host: other, Expires: expires}),
+		"of another site":    c.sign(api.KindPreviewEnd, api.PreviewEnd{Site: "other.org", Host: host, Expires: expires}),
+		"of another kind":    open,
+		"that never expires": c.sign(api.KindPreviewEnd, api.PreviewEnd{Site: siteName, Host: host, Expires: expires.Add(2 * api.MaxPreviewAge)}),
+		"of nobody":          []byte("rot"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.refused(http.StatusUnprocessableEntity, api.CodeInvalid, "DELETE", sitePath("previews", host), body)
+		})
+	}
+	if resp, _ := p.visitHost(host, "/"); resp.StatusCode != http.StatusOK || digest == "" || c.status().Sites[0].Previews != digest {
+		t.Errorf("what was refused has changed something: %s", resp.Status)
+	}
+	stranger := p.as(f.member("renewer", "renew")).sign(api.KindPreviewEnd, api.PreviewEnd{Site: siteName, Host: host, Expires: expires})
+	p.bringRoster()
+	c.refused(http.StatusForbidden, api.CodeForbidden, "DELETE", sitePath("previews", host), stranger)
+	for range 2 { // it may be repeated
+		p.as(laptop).want(nil, "DELETE", sitePath("previews", host), end)
+	}
+	if got := c.status().Sites[0].Previews; got == digest || got == "" {
+		t.Errorf("the digest of an end is %q, before %q", got, digest)
+	}
+	for _, when := range []string{"at once", "after a restart"} {
+		c.refused(http.StatusUnprocessableEntity, api.CodeInvalid, "PUT", sitePath("previews", host), open)
+		if resp, _ := p.visitHost(host, "/"); resp.StatusCode != http.StatusMisdirectedRequest {
+			t.Errorf("%s it answers %s", when, resp.Status)
+		}
+		var list api.Previews
+		c.want(&list, "GET", sitePath("previews"), nil)
+		if len(list.Previews) != 0 || len(list.Ended) != 1 || string(list.Ended[0]) != string(end) {
+			t.Errorf("%s there are %+v", when, list)
+		}
+		p.restart()
+		c = p.owner()
+	}
+	now.pass(2 * time.Hour)
+	c.want(nil, "POST", "/v1/collect", nil)
+	if files, err := os.ReadDir(filepath.Join(p.dir, "sites", siteName, "previews")); err != nil || len(files) != 0 || c.status().Sites[0].Previews != "" {
+		t.Errorf("files of previews when they would have expired: %v (%v)", files, err)
+	}
+}
+
 // A preview that is promoted stays where it is, and the site is what it was.
 func TestAPreviewIsPromotedByAHeadAndSendsNothing(t *testing.T) {
 	f := newFleet(t)

@@ -69,6 +69,7 @@ func routes() []route {
 		{"GET", "/sites/{site}/releases/{release}", deploy, (*Agent).getManifest},
 		{"PUT", "/sites/{site}/releases/{release}", deploy, (*Agent).putManifest},
 		{"POST", "/sites/{site}/releases/{release}/stage", deploy, (*Agent).postStage},
+		{"GET", "/sites/{site}/releases/{release}/codings", deploy, (*Agent).getCodings},
 		{"GET", "/sites/{site}/previews", deploy, (*Agent).getPreviews},
 		{"PUT", "/sites/{site}/previews/{host}", deploy, (*Agent).putPreview},
 		{"DELETE", "/sites/{site}/previews/{host}", deploy, (*Agent).deletePreview},

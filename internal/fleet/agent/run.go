@@ -80,7 +80,7 @@ func (a *Agent) shutDown(ctx context.Context, server *http.Server) {
 // apiServer returns the server of the API. Every Ed25519 key may connect, because a
 // roster may come from anybody; what a key may do is asked at every call.
 func (a *Agent) apiServer() *http.Server {
-	config := keys.ServerTLS(a.leaf.Load, func() *keys.Roster { return a.roster.Load().Roster })
+	config := keys.ServerTLS(a.shownLeaf, func() *keys.Roster { return a.roster.Load().Roster })
 	config.VerifyConnection = func(cs tls.ConnectionState) error {
 		if _, ok := keys.PeerKey(&cs); !ok {
 			return fmt.Errorf("refuse a client: %w", keys.ErrNotEd25519)

@@ -49,8 +49,10 @@ type hostedSite struct {
 	failure string    // why the head is not what is served
 	records map[release.Hash]*record
 	source  *source // of active
-	// previews are by host. What is in it is immutable.
+	// previews are by host, and so is which of them somebody has ended. What is in
+	// them is immutable.
 	previews map[string]*preview
+	ended    map[string]*previewEnd
 
 	// What only who holds changing uses:
 
@@ -83,7 +85,7 @@ func (a *Agent) newSite(name string) *hostedSite {
 	return &hostedSite{
 		name:    name,
 		live:    site.NewReleased(a.siteOptions(name, rules.Netlify), site.LiveOptions{Name: name, Codings: a.o.Codings, Busy: a.leases.any, Log: a.log}),
-		records: make(map[release.Hash]*record), previews: make(map[string]*preview),
+		records: make(map[release.Hash]*record), previews: make(map[string]*preview), ended: make(map[string]*previewEnd),
 	}
 }
 

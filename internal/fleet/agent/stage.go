@@ -379,6 +379,30 @@ func (a *Agent) getManifest(c *call) error {
 	return nil
 }
 
+// getCodings says which of a release's best codings the POP lacks, for who makes them.
+func (a *Agent) getCodings(c *call) error {
+	id, err := c.releaseID()
+	if err != nil {
+		return err
+	}
+	s, err := a.site(c.site())
+	if err != nil {
+		return err
+	}
+	if _, ok := s.record(id); !ok {
+		return noRelease(s.name, id)
+	}
+	m, err := a.store.Manifest(id)
+	if err != nil {
+		return a.lostManifest(c, s, id, err)
+	}
+	lacking, err := a.store.LacksBest(m)
+	if err != nil {
+		return err
+	}
+	return c.answer(api.Codings{Lacking: names(lacking)})
+}
+
 // getReleases lists what the POP has of a site.
 func (a *Agent) getReleases(c *call) error {
 	s, err := a.site(c.site())

@@ -64,16 +64,14 @@ func (a *Agent) status() *api.Status {
 	for _, hosted := range a.allSites() {
 		_, configured := config.site(hosted.name)
 		if configured || config.Number == 0 {
-			s.Sites = append(s.Sites, hosted.status(configured, a.leases.of(hosted.name)))
+			s.Sites = append(s.Sites, hosted.status(configured, a.leases.of(hosted.name), now))
 		}
 	}
 	certificates := *a.certs.Load()
 	for _, name := range slices.Sorted(maps.Keys(certificates)) {
 		s.Certificates = append(s.Certificates, certificates[name].status())
 	}
-	if leaf := a.leaf.Load(); leaf != nil {
-		s.LeafExpires = leaf.Leaf.NotAfter
-	}
+	s.LeafExpires = a.LeafExpires()
 	s.Warnings = append(s.Warnings, a.warnings(s, now)...)
 	return s
 }
@@ -101,7 +99,7 @@ func (a *Agent) warnings(s *api.Status, now time.Time) []string {
 		}
 	}
 	if s.LeafExpires.IsZero() {
-		add("the agent has no certificate yet")
+		add("the agent has no certificate yet; penny control brings it")
 	} else {
 		expiry("the agent's certificate", s.LeafExpires, warnLeaf)
 	}
@@ -120,10 +118,10 @@ func (a *Agent) warnings(s *api.Status, now time.Time) []string {
 }
 
 // status describes a site.
-func (s *hostedSite) status(configured bool, lease *api.Lease) api.SiteStatus {
+func (s *hostedSite) status(configured bool, lease *api.Lease, now time.Time) api.SiteStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	status := api.SiteStatus{Site: s.name, Configured: configured, Lease: lease, Error: s.failure}
+	status := api.SiteStatus{Site: s.name, Configured: configured, Lease: lease, Previews: s.previewDigest(now), Error: s.failure}
 	if s.head != nil {
 		status.Head, status.HeadKey = new(s.head.Head), s.head.key.String()
 	}

@@ -45,6 +45,8 @@ const (
 	KindRelease = "release"
 	KindConfig  = "config"
 	KindPreview = "preview"
+	// KindPreviewEnd ends a preview before it expires.
+	KindPreviewEnd = "preview-end"
 )
 
 // The limits of requests, in bytes; an agent answers 413 beyond them. What is a
@@ -97,13 +99,23 @@ type Preview struct {
 	Expires time.Time `json:"expires"`
 }
 
+// A PreviewEnd is the payload of a statement of kind "preview-end": the preview at a host
+// has ended before it expired. Agents remember it until it would have, so that the preview
+// does not come back from a POP that was not told.
+type PreviewEnd struct {
+	Site    string    `json:"site"`
+	Host    string    `json:"host"`
+	Expires time.Time `json:"expires"` // of the preview
+}
+
 // PreviewZone comes before a site's host in the hosts of its previews.
 const PreviewZone = "preview"
 
 // The limits of previews.
 const (
-	MaxPreviews   = 20                   // of one site at a POP
-	MaxPreviewAge = 366 * 24 * time.Hour // from now until it expires
+	MaxPreviews    = 20                   // of one site at a POP
+	MaxPreviewEnds = 100                  // that are remembered of one site at a POP
+	MaxPreviewAge  = 366 * 24 * time.Hour // from now until it expires
 	// MinPreviewLabel is how long the first label of a preview's host is at least: 128
 	// bits in base32.
 	MinPreviewLabel = 26
@@ -133,6 +145,8 @@ type PreviewStatus struct {
 // Previews is the answer to GET …/previews, that which expires last first.
 type Previews struct {
 	Previews []PreviewStatus `json:"previews"`
+	// Ended are the statements of those that were ended and have not expired yet.
+	Ended []json.RawMessage `json:"ended,omitempty"`
 }
 
 // A Config is the payload of a statement of kind "config": what a POP serves, as
@@ -240,7 +254,9 @@ type SiteStatus struct {
 	Bytes      int64     `json:"bytes"`
 	InMemory   int64     `json:"in_memory"` // bytes of bodies, all codings
 	Lease      *Lease    `json:"lease,omitempty"`
-	Error      string    `json:"error,omitempty"` // why the head is not being served
+	// Previews is a digest of the site's previews: POPs that have the same say the same.
+	Previews string `json:"previews,omitempty"`
+	Error    string `json:"error,omitempty"` // why the head is not being served
 }
 
 // A CertificateStatus is a certificate that the POP shows to visitors.
@@ -295,6 +311,14 @@ type PackResult struct {
 type BadObject struct {
 	Object string `json:"object"` // its hash, as the pack says
 	Error  string `json:"error"`
+}
+
+// Codings is the answer to GET …/releases/ID/codings.
+type Codings struct {
+	// Lacking are the objects of the release that are worth coding and that the POP does
+	// not have in brotli at its best, in the order of the manifest. Those that brotli makes
+	// no smaller are always among them.
+	Lacking []string `json:"lacking"`
 }
 
 // A StageResult is the answer to POST …/stage.

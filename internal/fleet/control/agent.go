@@ -263,6 +263,12 @@ func (a *agentClient) stage(ctx context.Context, site, release string) (*api.Sta
 	return result, a.do(ctx, call{method: http.MethodPost, path: apiPath("sites", site, "releases", release, "stage"), result: result})
 }
 
+// codings asks which of a release's best codings an agent lacks.
+func (a *agentClient) codings(ctx context.Context, site, release string) (*api.Codings, error) {
+	result := new(api.Codings)
+	return result, a.do(ctx, call{method: http.MethodGet, path: apiPath("sites", site, "releases", release, "codings"), result: result})
+}
+
 func (a *agentClient) releases(ctx context.Context, site string) (*api.Releases, error) {
 	result := new(api.Releases)
 	return result, a.do(ctx, call{method: http.MethodGet, path: apiPath("sites", site, "releases"), result: result})
@@ -273,8 +279,16 @@ func (a *agentClient) previews(ctx context.Context, site string) (*api.Previews,
 	return result, a.do(ctx, call{method: http.MethodGet, path: apiPath("sites", site, "previews"), result: result})
 }
 
-func (a *agentClient) endPreview(ctx context.Context, site, host string) error {
-	return a.do(ctx, call{method: http.MethodDelete, path: apiPath("sites", site, "previews", host)})
+// endPreview ends a preview; with a statement that says so for good.
+func (a *agentClient) endPreview(ctx context.Context, site, host string, end *keys.Statement) error {
+	c := call{method: http.MethodDelete, path: apiPath("sites", site, "previews", host)}
+	if end != nil {
+		var err error
+		if c.body, err = jsonBody(end); err != nil {
+			return err
+		}
+	}
+	return a.do(ctx, c)
 }
 
 // manifest fetches the bytes of a manifest, up to a limit, with the statement about it

@@ -11,9 +11,10 @@ import (
 // A Chore is one thing that keeps a fleet up.
 type Chore struct {
 	Do ChoreKind
-	// POPs are whom it is done for: one, except with ChoreSite.
+	// POPs are whom it is done for: one, except with ChoreSite. With ChorePreview they
+	// are found out by who does it.
 	POPs []string
-	Site string // with ChoreSite
+	Site string // with ChoreSite and ChorePreview
 	From string // with ChoreConfig: a POP that has the newest configuration
 }
 
@@ -26,6 +27,8 @@ const (
 	ChoreConfig ChoreKind = "configuration" // brings the newest configuration
 	ChoreLeaf   ChoreKind = "certificate"   // renews the certificate of the POP's agent
 	ChoreSite   ChoreKind = "release"       // brings up to the head of a site
+	// ChorePreview brings the previews of a site that others have, or their ends.
+	ChorePreview ChoreKind = "preview"
 )
 
 // Chores decides what a fleet needs, from what its POPs have said: first what others
@@ -50,6 +53,9 @@ func Chores(seen []Observation, now time.Time) []Chore {
 	for _, site := range sitesOf(up) {
 		if behind := behindOn(states(up, site)); len(behind) > 0 {
 			all = append(all, Chore{Do: ChoreSite, Site: site, POPs: behind})
+		}
+		if previewsDiffer(up, site) {
+			all = append(all, Chore{Do: ChorePreview, Site: site})
 		}
 	}
 	return all

@@ -101,7 +101,6 @@ func (f *Fleet) Deploy(ctx context.Context, o DeployOptions) (*Report, error) {
 		return nil, err
 	}
 	began := f.Now()
-	const overtakings = 10 // by so many others, while this one waits
 	for try := 0; ; try++ {
 		report, err := f.deploy(ctx, o, began)
 		if _, overtaken := errors.AsType[*OvertakenError](err); !overtaken || !o.Wait || try == overtakings {
@@ -161,7 +160,7 @@ func (f *Fleet) deploy(ctx context.Context, o DeployOptions, began time.Time) (*
 		}
 		err := f.looked(o.Site, plan.Release)
 		if err == nil && o.Best {
-			err = f.refineLive(ctx, p.new.manifest, p.new.tree, p.pops, report)
+			err = f.refineLive(ctx, p.new.manifest, p.new.tree, report)
 		}
 		return report, err
 	}
@@ -188,7 +187,7 @@ func (f *Fleet) deploy(ctx context.Context, o DeployOptions, began time.Time) (*
 	report.Left = check.left
 	report, err = f.carryOut(ctx, plan, p.pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
 	if err == nil && o.Best {
-		err = f.refineLive(ctx, p.new.manifest, p.new.tree, p.pops, report)
+		err = f.refineLive(ctx, p.new.manifest, p.new.tree, report)
 	}
 	if err == nil {
 		f.unshelved = append(f.unshelved, p.new)

@@ -73,6 +73,20 @@ func (e *UndoneError) Unwrap() []error {
 	return []error{e.Err, e.Failed}
 }
 
+// A WithdrawnError says that a preview did not show what it should, and was ended.
+type WithdrawnError struct {
+	Site    string
+	Release string
+	Text    string // what was done
+	Err     error  // what was wrong
+}
+
+// Error says what was wrong first.
+func (e *WithdrawnError) Error() string { return fmt.Sprintf("%v; %s", e.Err, e.Text) }
+
+// Unwrap is what was wrong.
+func (e *WithdrawnError) Unwrap() error { return e.Err }
+
 // Short is how a release is shown: the first digits of its name.
 func Short(release string) string {
 	const digits = 10

@@ -88,7 +88,7 @@ func Open(o Options) (_ *Fleet, err error) {
 	if f.holder, err = f.findHolder(); err != nil {
 		return nil, err
 	}
-	if f.pem, err = readRoots(o.POPs.Roots); err != nil {
+	if f.pem, err = rootsOf(o.POPs); err != nil {
 		return nil, err
 	}
 	if f.store, err = release.OpenStore(f.in("cache", "releases")); err != nil {
@@ -127,17 +127,20 @@ func (f *Fleet) currentRoster() *keys.Roster {
 	return nil
 }
 
-// readRoots reads whom visitors believe beside the system's roots.
-func readRoots(file string) ([]byte, error) {
-	if file == "" {
-		return nil, nil // nobody
+// rootsOf is whom visitors believe beside the system's roots, as PEM.
+func rootsOf(pops *POPs) ([]byte, error) {
+	pem := []byte(pops.Certificates)
+	if pops.Roots != "" {
+		var err error
+		if pem, err = readRoots(pops.Roots); err != nil {
+			return nil, fmt.Errorf("read whom the POPs' sites are vouched for by: %w", err)
+		}
 	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read whom the POPs' sites are vouched for by: %w", err)
+	if len(pem) == 0 {
+		return nil, nil // the system's
 	}
 	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
-		return nil, &mistake.Error{File: file, What: "there is no certificate in it", Hint: "penny up writes another one"}
+		return nil, &mistake.Error{File: pops.Roots, What: "there is no certificate among those whom visitors are to believe", Hint: "penny up writes " + POPsFile + " anew"}
 	}
 	return pem, nil
 }
@@ -153,7 +156,7 @@ func (f *Fleet) trusted() *x509.CertPool {
 		if f.roots, err = x509.SystemCertPool(); err != nil {
 			f.roots = x509.NewCertPool() // there is none: the file's alone
 		}
-		f.roots.AppendCertsFromPEM(f.pem) // it has some: see readRoots
+		f.roots.AppendCertsFromPEM(f.pem) // it has some: see rootsOf
 	})
 	return f.roots
 }

@@ -99,7 +99,8 @@ func (f *testFleet) certify() {
 	f.roots.AddCert(ca.Certificate())
 }
 
-func (f *testFleet) enrol(name string) *testPOP {
+// pin makes a POP that is in the roster, and has no certificate yet.
+func (f *testFleet) pin(name string) *testPOP {
 	f.t.Helper()
 	p := &testPOP{fleet: f, name: name, dir: f.t.TempDir()}
 	key, err := agent.Key(p.dir)
@@ -109,6 +110,17 @@ func (f *testFleet) enrol(name string) *testPOP {
 	if err := f.owner.AddPOP(name, key); err != nil {
 		f.t.Fatal(err)
 	}
+	if _, err := agent.Enrol(p.dir, p.enrolment()); err != nil {
+		f.t.Fatal(err)
+	}
+	p.proxy = newProxy(f.t)
+	f.pops = append(f.pops, p)
+	return p
+}
+
+func (f *testFleet) enrol(name string) *testPOP {
+	f.t.Helper()
+	p := f.pin(name)
 	leaf, err := f.owner.IssuePOP(name)
 	if err != nil {
 		f.t.Fatal(err)
@@ -116,8 +128,6 @@ func (f *testFleet) enrol(name string) *testPOP {
 	if err := agent.InstallLeaf(p.dir, p.enrolment(), leaf); err != nil {
 		f.t.Fatal(err)
 	}
-	p.proxy = newProxy(f.t)
-	f.pops = append(f.pops, p)
 	return p
 }
 
@@ -168,7 +178,10 @@ func (p *testPOP) start(change ...func(*agent.Options)) {
 	known := false
 	for i := range p.fleet.where.POPs {
 		if where := &p.fleet.where.POPs[i]; where.Name == p.name {
-			where.API, where.Edge, known = p.proxy.addr(), p.edge, true
+			known = true
+			if where.API != p.proxy.addr() || where.Edge != p.edge { // or somebody may be reading it
+				where.API, where.Edge = p.proxy.addr(), p.edge
+			}
 		}
 	}
 	if !known {

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -31,6 +33,10 @@ func TestWhatAFleetNeedsIsDecidedFromWhatItsPOPsSay(t *testing.T) {
 		}
 		return control.Observation{POP: control.POP{Name: name}, Status: s}
 	}
+	with := func(o control.Observation, previews string) control.Observation {
+		o.Status.Sites[0].Previews = previews
+		return o
+	}
 	for _, test := range []struct {
 		name string
 		seen []control.Observation
@@ -46,6 +52,16 @@ func TestWhatAFleetNeedsIsDecidedFromWhatItsPOPsSay(t *testing.T) {
 		{
 			"nothing for a site about whose head POPs disagree",
 			[]control.Observation{pop("au", 3, 30, head(2, "b"), "b"), pop("fr", 3, 30, head(2, "c"), "c"), pop("ny", 3, 30, head(1, "a"), "a")},
+			nil,
+		},
+		{
+			"the previews, where POPs do not have the same",
+			[]control.Observation{with(pop("au", 3, 30, head(2, "b"), "b"), "x"), with(pop("fr", 3, 30, head(2, "b"), "b"), ""), pop("ny", 3, 30, nil, "")},
+			[]control.Chore{{Do: control.ChoreSite, Site: site, POPs: []string{"ny"}}, {Do: control.ChorePreview, Site: site}},
+		},
+		{
+			"nothing where POPs have the same previews",
+			[]control.Observation{with(pop("au", 3, 30, head(2, "b"), "b"), "x"), with(pop("fr", 3, 30, head(2, "b"), "b"), "x")},
 			nil,
 		},
 		{
@@ -223,6 +239,59 @@ func TestCertificatesOfAgentsAreRenewedAlsoAfterTheirEnd(t *testing.T) {
 	}
 }
 
+// A new POP is known by the key that its owner was told, and gets everything else.
+func TestANewPOPIsBroughtItsFirstCertificate(t *testing.T) {
+	f := newFleet(t, "au")
+	ny := f.pin("ny")
+	h := f.home(0, keys.Right{What: keys.Renew}, keys.Right{What: keys.Operate})
+	ny.start()
+	if r := h.round(t); !r.OK() || !slices.Equal(did(r, "ny"), []control.ChoreKind{control.ChoreRoster, control.ChoreConfig, control.ChoreLeaf}) {
+		t.Errorf("done: %+v, failed: %+v", r.Done, r.Failed)
+	}
+	if r := h.round(t); !r.OK() || len(r.Done) > 0 {
+		t.Errorf("once more: %+v", r)
+	}
+	ny.stop()
+	ny.start()
+	id, err := f.owner.AddMember("ci", []keys.Right{{What: keys.Deploy}}, cryptoRand())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, roster := f.owner.Roster()
+	ny.put("/v1/roster", marshal(t, roster))
+	// Who has no roster yet knows it by the fleet's CA.
+	seen, err := f.openAs(id, t.TempDir()).Observe(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := seen[1]; o.Err != nil || !o.Status.LeafExpires.After(time.Now()) {
+		t.Errorf("ny says %+v, %v", o.Status, o.Err)
+	}
+}
+
+// Another machine at the address of a new POP is told nothing.
+func TestAnotherMachineInThePlaceOfANewPOPIsRefused(t *testing.T) {
+	f := newFleet(t, "au")
+	ny := f.pin("ny")
+	h := f.home(0, all()...)
+	if err := os.Remove(filepath.Join(ny.dir, "agent.key")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := agent.Key(ny.dir); err != nil { // another one
+		t.Fatal(err)
+	}
+	ny.start()
+	r := h.round(t)
+	if len(did(r, "ny")) > 0 || len(r.Failed) != 1 || !strings.Contains(r.Failed[0].Error, keys.ErrNotPinned.Error()) {
+		t.Errorf("done: %+v, failed: %+v", r.Done, r.Failed)
+	}
+	for _, file := range []string{"roster.json", "config.json", "leaf.pem"} {
+		if _, err := os.Stat(filepath.Join(ny.dir, file)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("it was told %s: %v", file, err)
+		}
+	}
+}
+
 func TestWhoMayNotOrCannotRenewSaysSo(t *testing.T) {
 	t.Parallel()
 	const ahead = 21 * 24 * time.Hour
@@ -236,6 +305,71 @@ func TestWhoMayNotOrCannotRenewSaysSo(t *testing.T) {
 	h.Authority = func() (*keys.CA, error) { return keys.FindAuthority(t.TempDir(), fleetName, time.Now) }
 	if r := h.round(t); len(r.Failed) != 1 || !strings.Contains(r.Failed[0].Error, "the fleet's CA is not on this machine") {
 		t.Errorf("who has no CA: %+v", r)
+	}
+}
+
+// In its last month a CA is something to look at, and in the last days of it certificates
+// are not renewed again and again for nothing.
+func TestWhoKeepsAFleetUpSaysThatItsCAEnds(t *testing.T) {
+	const day = 24 * time.Hour
+	f := newFleet(t, "au")
+	ends := f.owner.CA().Certificate().NotAfter
+	early := f.home(time.Until(ends)-40*day, keys.Right{What: keys.Renew})
+	if r := early.round(t); !r.OK() || len(r.Warnings) > 0 {
+		t.Errorf("forty days before: %+v", r)
+	}
+	id, err := f.owner.AddMember("late", []keys.Right{{What: keys.Renew}}, cryptoRand())
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := func() time.Time { return ends.Add(-5 * day) }
+	log := new(bytes.Buffer)
+	k := &control.Keeper{
+		Open: func(events func(control.Event)) (*control.Fleet, error) {
+			return control.Open(control.Options{StateDir: f.state, ID: id, POPs: f.where, Events: events, Now: late})
+		},
+		Authority: func() (*keys.CA, error) { return keys.FindAuthority(f.state, fleetName, late) },
+		Log:       slog.New(slog.NewTextHandler(log, nil)), Now: late,
+	}
+	for i := range 3 {
+		r, err := k.Round(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		renewed := 0
+		for _, d := range r.Done {
+			if d.Do == control.ChoreLeaf {
+				renewed++
+			}
+		}
+		if !r.OK() || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "penny key ca") || renewed > 0 && i > 0 {
+			t.Errorf("look %d: %+v", i, r)
+		}
+	}
+	if n := strings.Count(log.String(), "penny key ca"); n != 1 {
+		t.Errorf("it is said %d times:\n%s", n, log)
+	}
+	c, err := control.Open(control.Options{StateDir: f.state, ID: id, POPs: f.where, Now: late})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := c.Status(t.Context())
+	if err != nil || len(status.Warnings) != 1 || !status.OK() {
+		t.Errorf("the status is %+v, %v", status, err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	// The next one is in time, and is said no more.
+	owner, err := keys.OpenFleet(f.state, fleetName, nil, late)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !owner.CA().Fresh() {
+		t.Error("there is no new CA")
+	}
+	if r, err := k.Round(t.Context()); err != nil || !r.OK() || len(r.Warnings) > 0 || !slices.Contains(did(r, "au"), control.ChoreLeaf) {
+		t.Errorf("with a new CA: %+v, %v", r, err)
 	}
 }
 

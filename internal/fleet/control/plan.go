@@ -191,7 +191,7 @@ func Make(in Intent, pops []POPState) (*Plan, error) {
 		return nil, err
 	}
 	if len(in.Only) > 0 {
-		targets = slices.DeleteFunc(targets, func(s POPState) bool { return !slices.Contains(in.Only, s.POP) })
+		targets = slices.DeleteFunc(slices.Clone(targets), func(s POPState) bool { return !slices.Contains(in.Only, s.POP) })
 	}
 	if len(targets) == 0 {
 		return plan, nil

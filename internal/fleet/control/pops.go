@@ -27,6 +27,7 @@ const POPsFile = "pops.json"
 const (
 	maxPOPs     = 1000
 	maxPOPsFile = 1 << 20
+	maxRoots    = 256 << 10
 )
 
 // POPs says where the POPs of a fleet are.
@@ -35,6 +36,9 @@ type POPs struct {
 	// Roots is a file of certificates, PEM, by which visitors know the POPs' sites
 	// beside the system's; "" for none.
 	Roots string `json:"roots,omitempty"`
+	// Certificates is what Roots would have in it. It takes the place of Roots in
+	// [POPsFile], which is as good on another machine then.
+	Certificates string `json:"certificates,omitempty"`
 	// File is the fleet file of the fleet, absolute, if penny up runs it.
 	File string `json:"file,omitempty"`
 
@@ -123,11 +127,41 @@ func (p *POPs) Write(stateDir, name string) error {
 	if err := p.check(); err != nil {
 		return fmt.Errorf("write where the POPs are: %w", err)
 	}
-	data, err := json.MarshalIndent(p, "", "\t")
+	written := *p
+	if p.Roots != "" {
+		roots, err := readRoots(p.Roots)
+		if err != nil {
+			return fmt.Errorf("write whom the POPs' sites are vouched for by: %w", err)
+		}
+		written.Roots, written.Certificates = "", string(roots)
+	}
+	data, err := json.MarshalIndent(written, "", "\t")
 	if err != nil {
 		return fmt.Errorf("write where the POPs are: %w", err)
 	}
 	return replaceFile(filepath.Join(keys.FleetDir(stateDir, name), POPsFile), append(data, '\n'))
+}
+
+func readRoots(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxRoots+1))
+	if err == nil && len(data) > maxRoots {
+		err = fmt.Errorf("%s has more than %d bytes", file, maxRoots)
+	}
+	return data, err
+}
+
+// RemovePOPs removes what [POPs.Write] wrote, which need not be there.
+func RemovePOPs(stateDir, name string) error {
+	err := os.Remove(filepath.Join(keys.FleetDir(stateDir, name), POPsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // replaceFile writes a file whole or not at all.

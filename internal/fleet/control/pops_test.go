@@ -1,11 +1,13 @@
 package control_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -30,10 +32,15 @@ func TestWherePOPsAreIsWrittenOrInTheFleetFile(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(control.POPs{})); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	want = &control.POPs{POPs: []control.POP{{Name: "au", API: "127.0.0.1:1", Edge: "127.0.0.1:2"}}, Roots: "/ca.pem"}
+	roots := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(roots, []byte("certificates"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want = &control.POPs{POPs: []control.POP{{Name: "au", API: "127.0.0.1:1", Edge: "127.0.0.1:2"}}, Roots: roots}
 	if err := want.Write(state, fleetName); err != nil {
 		t.Fatal(err)
 	}
+	want.Roots, want.Certificates = "", "certificates"
 	got, err = control.FindPOPs(state, fleetName, fleet)
 	if err != nil {
 		t.Fatal(err)
@@ -46,6 +53,47 @@ func TestWherePOPsAreIsWrittenOrInTheFleetFile(t *testing.T) {
 	}
 	if err := (&control.POPs{POPs: []control.POP{{Name: "au", API: "nowhere"}}}).Write(state, fleetName); err == nil {
 		t.Error("an address without a port was written")
+	}
+}
+
+// What penny up has written is right on the machine that a backup of it is restored on.
+func TestWherePOPsAreSurvivesABackup(t *testing.T) {
+	f := newFleet(t, "au")
+	if err := f.where.Write(f.state, fleetName); err != nil {
+		t.Fatal(err)
+	}
+	const words = "seven wheels on a gravel road"
+	var backup bytes.Buffer
+	if _, err := keys.Backup(&backup, keys.BackupOptions{StateDir: f.state, Fleet: fleetName, Passphrase: words, Work: 4, Now: time.Now}); err != nil {
+		t.Fatal(err)
+	}
+	f.deploy(f.open(), pages("one"))
+	for _, gone := range []string{f.where.Roots, keys.FleetDir(f.state, fleetName)} {
+		if err := os.RemoveAll(gone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state := t.TempDir()
+	if _, err := keys.Restore(&backup, state, words); err != nil {
+		t.Fatal(err)
+	}
+	where, err := control.FindPOPs(state, fleetName, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.where = where
+	checked, err := f.openAs(f.owner.Identity(), state).Verify(t.Context(), site, false)
+	if err != nil || !checked.OK() || checked.POPs[0].Certificate.String() != "ok" {
+		t.Errorf("the POP is verified so: %+v, %v", checked, err)
+	}
+	if err := control.RemovePOPs(state, fleetName); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := control.FindPOPs(state, fleetName, nil); len(mistake.Of(err)) != 1 {
+		t.Errorf("after it was removed: %v", err)
+	}
+	if err := control.RemovePOPs(state, fleetName); err != nil {
+		t.Errorf("it cannot be removed twice: %v", err)
 	}
 }
 
@@ -72,6 +120,7 @@ func FuzzPOPs(f *testing.F) {
 			}
 			return
 		}
+		pops.Roots = "" // it need not be there
 		if err := pops.Write(t.TempDir(), fleetName); err != nil {
 			t.Errorf("what was read from %q cannot be written: %v", data, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -32,6 +33,7 @@ type preview struct {
 	PreviewInfo
 	statement *keys.Statement
 	fresh     bool // nobody has seen it yet
+	brought   bool // others have it: it is brought to POPs that were away
 }
 
 // newPreview decides where a release is to be seen: where it already is, or at a host
@@ -95,58 +97,57 @@ func (f *Fleet) openPreview(ctx context.Context, shown *preview, plan *Plan, p *
 		}
 	}
 	report.Preview = &shown.PreviewInfo
-	if err == nil || !shown.fresh {
+	if err == nil || !shown.fresh && !shown.brought {
 		return report, err
 	}
+	return report, f.withdraw(ctx, shown, plan, report, err)
+}
+
+// withdraw ends a preview that does not show what it should, at the POPs that were to
+// get it, and says why.
+func (f *Fleet) withdraw(ctx context.Context, shown *preview, plan *Plan, report *Report, why error) error {
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
 	defer cancel()
-	for _, l := range plan.targets() {
-		// What is left of it expires, and nobody was told where it is.
-		_ = f.agent(l).endPreview(ending, plan.Site, shown.Host)
+	var end *keys.Statement
+	if shown.fresh { // nobody was told where it is, and no POP brings it to another
+		var err error
+		if end, err = f.signPreviewEnd(shown.Preview); err != nil {
+			return errors.Join(why, err)
+		}
 	}
-	return report, err
+	var left []string
+	for _, pop := range plan.targets() {
+		if f.agent(pop).endPreview(ending, plan.Site, shown.Host, end) != nil {
+			left = append(left, pop)
+		}
+	}
+	for i := range report.POPs {
+		if slices.Contains(plan.targets(), report.POPs[i].POP) && report.POPs[i].Live {
+			report.POPs[i].Live, report.POPs[i].Why = false, "its preview was ended again"
+		}
+	}
+	report.Preview = nil
+	text := "the preview was ended again"
+	if len(left) > 0 {
+		text += ", but for " + strings.Join(left, ", ") + ", where it expires"
+	}
+	return &WithdrawnError{Site: plan.Site, Release: plan.Release, Text: text, Err: why}
+}
+
+// signPreviewEnd says that a preview has ended.
+func (f *Fleet) signPreviewEnd(p api.Preview) (*keys.Statement, error) {
+	return f.sign(api.KindPreviewEnd, api.PreviewEnd{Site: p.Site, Host: p.Host, Expires: p.Expires})
 }
 
 // previews lists the previews of a site that POPs have and that have not expired, that
 // which expires last first. It knows of none where who asks may not deploy the site.
 func (f *Fleet) previews(ctx context.Context, name string, pops []POPState) ([]PreviewInfo, error) {
-	found := make(map[string]*PreviewInfo)
-	lists := make([]*api.Previews, len(f.agents))
-	up := make(map[string]bool, len(pops))
-	for _, s := range pops {
-		up[s.POP] = s.Unreachable == ""
-	}
-	_ = f.atEvery(func(i int, a *agentClient) (err error) {
-		if up[a.pop.Name] {
-			lists[i], err = a.previews(ctx, name)
+	known := f.askPreviews(ctx, name, pops)
+	all := make([]PreviewInfo, 0, len(known.open))
+	for host, p := range known.open {
+		if known.ended[host] == nil {
+			all = append(all, p.PreviewInfo)
 		}
-		return err
-	}) // who does not tell has none to tell of
-	for i, list := range lists {
-		if list == nil {
-			continue
-		}
-		for _, there := range list.Previews {
-			var p PreviewInfo
-			st, err := keys.ParseStatement(there.Statement)
-			if err != nil || f.readStatement(st, api.KindPreview, name, &p.Preview) != nil || p.Site != name || !f.Now().Before(p.Expires) {
-				continue // nobody who may say so has said so
-			}
-			p.URL, p.By = f.previewURL(p.Host), f.nameOf(st.Key.String())
-			has := found[p.Host]
-			if has == nil {
-				has = &p
-				found[p.Host] = has
-			}
-			has.POPs = append(has.POPs, f.agents[i].pop.Name)
-			if p.Expires.After(has.Expires) {
-				has.Preview, has.By = p.Preview, p.By
-			}
-		}
-	}
-	all := make([]PreviewInfo, 0, len(found))
-	for _, p := range found {
-		all = append(all, *p)
 	}
 	slices.SortFunc(all, func(a, b PreviewInfo) int {
 		return cmp.Or(b.Expires.Compare(a.Expires), strings.Compare(a.Host, b.Host))
@@ -155,7 +156,7 @@ func (f *Fleet) previews(ctx context.Context, name string, pops []POPState) ([]P
 }
 
 // EndPreview ends a preview at every POP before it expires. Where a POP cannot be told,
-// the error says so.
+// the error says so; [Fleet.BringPreviews] tells it later.
 func (f *Fleet) EndPreview(ctx context.Context, name, host string) error {
 	if err := checkSite(name); err != nil {
 		return err
@@ -167,15 +168,20 @@ func (f *Fleet) EndPreview(ctx context.Context, name, host string) error {
 	if err != nil {
 		return err
 	}
-	pops := states(seen, name)
-	there, err := f.previews(ctx, name, pops)
-	if err != nil {
+	known := f.askPreviews(ctx, name, states(seen, name)).open[host]
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := f.atEvery(func(_ int, a *agentClient) error { return a.endPreview(ctx, name, host) }); err != nil {
+	var end *keys.Statement
+	if known != nil {
+		if end, err = f.signPreviewEnd(known.Preview); err != nil {
+			return err
+		}
+	}
+	if err := f.atEvery(func(_ int, a *agentClient) error { return a.endPreview(ctx, name, host, end) }); err != nil {
 		return fmt.Errorf("end the preview at %s: %w", host, err)
 	}
-	if !slices.ContainsFunc(there, func(p PreviewInfo) bool { return p.Host == host }) {
+	if known == nil {
 		return &mistake.Error{What: fmt.Sprintf("%s has no preview at %s", name, host), Hint: "penny releases " + name + " lists them"}
 	}
 	return nil

@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
+	"net/http"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -15,210 +14,303 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"pennyfarthing/internal/encode"
+	"pennyfarthing/internal/fleet/api"
 	"pennyfarthing/internal/fleet/release"
 )
 
-// maxCodings is how many bytes of codings are kept on this machine.
-const maxCodings = 1 << 30
+const (
+	// maxCodings is how many bytes of codings are kept on this machine.
+	maxCodings = 1 << 30
+	// refinedBytes and refinedFiles bound what is fetched, coded and sent at a time, in
+	// bytes of identity forms and in objects: what was sent need not be sent again by who
+	// was interrupted, and no connection waits while something is coded.
+	refinedBytes = 16 << 20
+	refinedFiles = 1000
+)
 
 // A refinement is best codings that are to be sent behind a release, which is live: the
 // same release, in fewer bytes for its visitors.
 type refinement struct {
 	manifest *release.Manifest
-	files    []release.File // one for each object that some POP lacks the best coding of
-	pops     []string
-	has      map[string]map[release.Hash]bool // by POP: what it was sent with a release before
+	files    []release.File // one for each object of which some POP lacks the best coding
+	// lacks is what each POP lacks. One that something is wrong with is taken out.
+	lacks map[string]map[release.Hash]bool
 }
 
-// newRefinement decides what is to be sent to POPs. What one has been sent with a
-// release that it still keeps it has.
-func (f *Fleet) newRefinement(m *release.Manifest, live []string, pops []POPState) *refinement {
-	r := &refinement{manifest: m, pops: live, has: make(map[string]map[release.Hash]bool)}
-	refined := f.recall(m.Site).Refined
-	for _, s := range pops {
-		before := refined[s.POP]
-		if !slices.Contains(s.Staged, before) {
-			continue
-		}
-		if there := f.manifestHere(before); there != nil {
-			r.has[s.POP] = make(map[release.Hash]bool, len(there.Files))
-			for _, file := range there.Files {
-				r.has[s.POP][file.Hash] = true
-			}
-		}
-	}
-	known := make(map[release.Hash]bool)
+// newRefinement asks POPs that serve a release what they lack of it. Those that do not
+// say are in the error, and get nothing.
+func (f *Fleet) newRefinement(ctx context.Context, m *release.Manifest, live []string) (*refinement, error) {
+	r := &refinement{manifest: m, lacks: make(map[string]map[release.Hash]bool)}
+	var worth []release.File
+	seen := make(map[release.Hash]bool)
 	for _, file := range m.Files {
-		lacks := slices.ContainsFunc(live, func(pop string) bool { return !r.has[pop][file.Hash] })
-		if lacks && !known[file.Hash] && encode.Compressible(file.Type) && file.Size <= release.MaxCoded {
-			known[file.Hash] = true
+		if !seen[file.Hash] && file.WorthCoding() {
+			worth = append(worth, file)
+		}
+		seen[file.Hash] = true
+	}
+	var mu sync.Mutex // guards r.lacks
+	err := f.atEvery(func(_ int, a *agentClient) error {
+		if !slices.Contains(live, a.pop.Name) {
+			return nil
+		}
+		lacks, err := a.lacks(ctx, m, worth)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		r.lacks[a.pop.Name] = lacks
+		return nil
+	})
+	for _, file := range worth {
+		if r.wanted(file.Hash) {
 			r.files = append(r.files, file)
 		}
 	}
-	return r
+	return r, err
 }
 
-// refine makes what is to be sent here once, so that POPs need not, and sends it. It
-// returns how many objects went to some POP, and the bytes of their codings.
-func (f *Fleet) refine(ctx context.Context, r *refinement, from content) (Amount, error) {
-	if len(r.files) == 0 || len(r.pops) == 0 {
-		return Amount{}, nil
+// lacks asks an agent which best codings of some files it lacks.
+func (a *agentClient) lacks(ctx context.Context, m *release.Manifest, worth []release.File) (map[release.Hash]bool, error) {
+	lacks := make(map[release.Hash]bool)
+	said, err := a.codings(ctx, m.Site, m.ID().String())
+	if refused, ok := errors.AsType[*api.Error](err); ok && refused.Status == http.StatusNotFound && refused.Code == api.CodeNotFound {
+		for _, file := range worth { // it is too old to say
+			lacks[file.Hash] = true
+		}
+		return lacks, nil
 	}
-	cache, err := encode.OpenCache(f.in("cache", "codings"), maxCodings)
 	if err != nil {
-		return Amount{}, err
+		return nil, err
 	}
-	packer := release.Packer{Cache: cache}
-	streams := make([]*io.PipeWriter, len(r.pops))
-	packs := make([]*release.PackWriter, len(r.pops))
-	taken := make([]bool, len(r.pops))
-	g, sending := errgroup.WithContext(ctx)
-	for i, pop := range r.pops {
-		in, out := io.Pipe()
-		streams[i], packs[i] = out, release.NewPackWriter(out)
-		g.Go(func() error {
-			result, err := f.agent(pop).pack(sending, r.manifest.Site, in)
-			_ = in.CloseWithError(errors.Join(io.ErrClosedPipe, err)) // never fails; the writer ends
-			if err != nil {
-				return fmt.Errorf("%s: %w", pop, err)
-			}
-			taken[i] = len(result.Bad) == 0
-			return nil
-		})
+	for _, name := range said.Lacking {
+		h, err := release.ParseHash(name)
+		if err != nil {
+			return nil, fmt.Errorf("it lacks what is no object: %w", err)
+		}
+		lacks[h] = true
 	}
-	var sent Amount
-	g.Go(func() error {
-		err := f.bestOf(sending, &packer, r, from, func(p *release.Prepared) error {
-			sent.Objects, sent.Bytes = sent.Objects+1, sent.Bytes+p.Length
-			for i, w := range packs {
-				if r.has[r.pops[i]][p.Hash] {
-					continue
-				}
-				if err := w.Send(p); err != nil {
-					return err
-				}
-			}
-			return p.Close()
-		})
-		for i := range packs {
-			end := err
-			if end == nil {
-				end = packs[i].Close()
-			}
-			_ = streams[i].CloseWithError(end) // never fails
+	return lacks, nil
+}
+
+// wanted reports whether some POP lacks an object's best coding.
+func (r *refinement) wanted(h release.Hash) bool {
+	for _, lacks := range r.lacks {
+		if lacks[h] {
+			return true
+		}
+	}
+	return false
+}
+
+// A refiner makes the codings of a refinement here, once for all POPs, and sends them.
+type refiner struct {
+	fleet *Fleet
+	todo  *refinement
+	from  content
+	// donors are POPs that send what from does not have; empty where it has everything.
+	donors []*agentClient
+	// workers is how many codings are made at a time.
+	workers int
+	// rest is asked before each coding is made; its error ends the work. nil: never.
+	rest func() error
+
+	packer release.Packer
+	sent   Amount // to some POP
+	done   int64  // files that were looked at
+
+	mu   sync.Mutex // guards last
+	last time.Time  // when somebody was told how far it is
+}
+
+// run makes and sends everything. A POP that something is wrong with is in the error, and
+// no longer in the refinement; the others get theirs.
+func (w *refiner) run(ctx context.Context) error {
+	if len(w.todo.files) == 0 {
+		return nil
+	}
+	cache, err := encode.OpenCache(w.fleet.in("cache", "codings"), maxCodings)
+	if err != nil {
+		return err
+	}
+	w.packer, w.last = release.Packer{Cache: cache}, w.fleet.Now()
+	var errs []error
+	for files := w.todo.files; len(files) > 0; {
+		n, bytes := 0, int64(0)
+		for n < len(files) && n < refinedFiles && (n == 0 || bytes+files[n].Size <= refinedBytes) {
+			bytes += files[n].Size
+			n++
+		}
+		err := w.batch(ctx, files[:n])
+		if ctx.Err() != nil || errors.Is(err, errBusy) {
+			return errors.Join(append(errs, err, ctx.Err())...)
+		}
+		errs = append(errs, err)
+		if len(w.todo.lacks) == 0 {
+			break // nobody is left
+		}
+		files = files[n:]
+	}
+	return errors.Join(errs...)
+}
+
+// batch makes and sends the codings of some files. What was fetched for that is not kept.
+func (w *refiner) batch(ctx context.Context, files []release.File) (err error) {
+	files = slices.DeleteFunc(slices.Clone(files), func(file release.File) bool { return !w.todo.wanted(file.Hash) })
+	fetched, err := w.fetch(ctx, files)
+	defer func() {
+		for _, h := range fetched {
+			err = errors.Join(err, w.fleet.store.Remove(h))
+		}
+	}()
+	if err != nil {
+		clear(w.todo.lacks) // nobody gets everything
+		return fmt.Errorf("fetch what the best codings are made of: %w", err)
+	}
+	made, err := w.make(ctx, files)
+	if err != nil {
+		clear(w.todo.lacks)
+		return err
+	}
+	return w.send(ctx, made)
+}
+
+// fetch brings the objects from POPs that are neither here nor coded already.
+func (w *refiner) fetch(ctx context.Context, files []release.File) ([]release.Hash, error) {
+	if len(w.donors) == 0 {
+		return nil, nil
+	}
+	var objects []release.Hash
+	for _, file := range files {
+		if _, made := w.packer.Cache.Get(file.Hash, encode.Brotli, encode.Best); !made && !w.fleet.store.Has(file.Hash) {
+			objects = append(objects, file.Hash)
+		}
+	}
+	if len(objects) == 0 {
+		return nil, nil
+	}
+	return objects, w.fleet.fetch(ctx, w.fleet.store, w.todo.manifest.Site, objects, w.donors)
+}
+
+// make makes the best codings of files, several at a time, and leaves out those that would
+// be no smaller.
+func (w *refiner) make(ctx context.Context, files []release.File) ([]*release.Prepared, error) {
+	made := make([]*release.Prepared, len(files))
+	one := func(i int) (err error) {
+		if err = ctx.Err(); err == nil && w.rest != nil {
+			err = w.rest()
+		}
+		if err == nil {
+			made[i], err = w.best(files[i])
 		}
 		return err
-	})
-	if err := g.Wait(); err != nil {
-		return sent, err
 	}
-	return sent, f.noteRefined(r, taken)
-}
-
-// noteRefined remembers which POPs have the best codings of a release. One that did not
-// take them all is sent them again.
-func (f *Fleet) noteRefined(r *refinement, taken []bool) error {
-	m := f.recall(r.manifest.Site)
-	refined := make(map[string]string)
-	maps.Copy(refined, m.Refined)
-	for i, pop := range r.pops {
-		if taken[i] {
-			refined[pop] = r.manifest.ID().String()
+	var g errgroup.Group
+	g.SetLimit(w.workers)
+	var failed error
+	for i := range files {
+		if w.workers == 1 { // by this goroutine, which may have a priority of its own
+			failed = one(i)
+		} else {
+			g.Go(func() error { return one(i) })
 		}
-	}
-	m.Refined = refined
-	return f.remember(r.manifest.Site, m)
-}
-
-// bestOf makes the best codings of files, on every processor, and hands them on one at a
-// time.
-func (f *Fleet) bestOf(ctx context.Context, packer *release.Packer, r *refinement, from content, send func(*release.Prepared) error) error {
-	var mu sync.Mutex // lets one be sent at a time, and guards done and last
-	var done int64
-	last := f.Now()
-	g, making := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for _, file := range r.files {
-		if making.Err() != nil {
+		if failed != nil {
 			break
 		}
-		g.Go(func() error {
-			if err := making.Err(); err != nil {
-				return err
+	}
+	if err := errors.Join(failed, g.Wait()); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(made, func(p *release.Prepared) bool { return p == nil }), nil
+}
+
+// best makes one coding, if it would be smaller. What a POP calls the best is not believed:
+// it would go to all others.
+func (w *refiner) best(file release.File) (*release.Prepared, error) {
+	p, err := w.packer.Best(release.Source{Hash: file.Hash, Size: file.Size, Open: func() (*os.File, error) { return w.from.Open(file) }}, file.Type)
+	if errors.Is(err, release.ErrChanged) {
+		return nil, &ChangedError{Path: file.Path}
+	}
+	if err != nil {
+		return nil, err
+	}
+	w.progress()
+	return p, nil
+}
+
+// progress tells how far it is, now and then.
+func (w *refiner) progress() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.done++
+	if now := w.fleet.Now(); now.Sub(w.last) > progressEvery {
+		w.last = now
+		w.fleet.tell(Event{Time: now, Kind: EventProgress, Site: w.todo.manifest.Site, Do: ActionRefine, Done: w.done, Total: int64(len(w.todo.files))})
+	}
+}
+
+// send sends each POP the codings that it lacks.
+func (w *refiner) send(ctx context.Context, made []*release.Prepared) error {
+	var mu sync.Mutex // guards errs and taken
+	var errs []error
+	taken := make(map[release.Hash]bool)
+	shares := make(map[string][]*release.Prepared)
+	for pop, lacks := range w.todo.lacks {
+		for _, p := range made {
+			if lacks[p.Hash] {
+				shares[pop] = append(shares[pop], p)
 			}
-			p, err := packer.Best(release.Source{Hash: file.Hash, Size: file.Size, Open: func() (*os.File, error) { return from.Open(file) }}, file.Type)
-			if errors.Is(err, release.ErrChanged) {
-				return &ChangedError{Path: file.Path}
-			}
-			if err != nil {
-				return err
-			}
+		}
+	}
+	var wait sync.WaitGroup
+	for pop, mine := range shares {
+		wait.Go(func() {
+			err := w.sendTo(ctx, pop, mine)
 			mu.Lock()
 			defer mu.Unlock()
-			done++
-			if now := f.Now(); now.Sub(last) > progressEvery {
-				last = now
-				f.tell(Event{Time: now, Kind: EventProgress, Site: r.manifest.Site, Do: ActionRefine, Done: done, Total: int64(len(r.files))})
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", pop, err))
+				delete(w.todo.lacks, pop)
+				return
 			}
-			if p == nil {
-				return nil
+			for _, p := range mine {
+				taken[p.Hash] = true
 			}
-			return send(p)
 		})
 	}
-	return errors.Join(g.Wait(), ctx.Err())
+	wait.Wait()
+	for _, p := range made {
+		if taken[p.Hash] {
+			w.sent.Objects, w.sent.Bytes = w.sent.Objects+1, w.sent.Bytes+p.Length
+		}
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(errs...)
 }
 
-// refineLive is refine for a deploy that has gone well. What goes wrong with it is told,
-// and takes nothing back.
-func (f *Fleet) refineLive(ctx context.Context, m *release.Manifest, from content, pops []POPState, r *Report) error {
-	var live []string
-	for _, p := range r.POPs {
-		if p.Live {
-			live = append(live, p.POP)
+// sendTo sends codings to one POP.
+func (w *refiner) sendTo(ctx context.Context, pop string, mine []*release.Prepared) error {
+	in, out := io.Pipe()
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		pack := release.NewPackWriter(out)
+		var err error
+		for _, p := range mine {
+			if err = pack.Send(p); err != nil {
+				break
+			}
 		}
-	}
-	began := f.Now()
-	todo := f.newRefinement(m, live, pops)
-	if len(todo.files) > 0 && len(live) > 0 {
-		f.tell(Event{Kind: EventNote, Site: m.Site, Text: fmt.Sprintf("%s is live on %d of %d; its best codings are being made", Short(r.Release), len(live), len(f.agents))})
-	}
-	sent, err := f.refine(ctx, todo, from)
-	if err != nil {
-		return fmt.Errorf("%s is live, but its best codings could not be sent: %w", Short(r.Release), err)
-	}
-	r.Refined, r.Refining = sent, f.Now().Sub(began).Round(time.Millisecond)
-	return nil
-}
-
-// refineServed is refineLive from a machine that need not have the files: POPs send what
-// it lacks.
-func (f *Fleet) refineServed(ctx context.Context, r *Report) error {
-	seen, err := f.Observe(ctx)
-	if err != nil {
-		return err
-	}
-	pops := states(seen, r.Site)
-	donors := f.donors(pops, r.Release)
-	m, _, err := f.manifest(ctx, r.Site, r.Release, donors)
-	if err != nil {
-		return err
-	}
-	var live []string
-	for _, s := range pops {
-		if s.Unreachable == "" && s.Active == r.Release {
-			live = append(live, s.POP)
+		if err == nil {
+			err = pack.Close()
 		}
+		_ = out.CloseWithError(err) // never fails
+	})
+	result, err := w.fleet.agent(pop).pack(ctx, w.todo.manifest.Site, in)
+	_ = in.CloseWithError(errors.Join(io.ErrClosedPipe, err)) // never fails; the writer ends
+	wait.Wait()
+	if err == nil && len(result.Bad) > 0 {
+		err = fmt.Errorf("it does not take %d codings, that of %s among them: %s", len(result.Bad), Short(result.Bad[0].Object), result.Bad[0].Error)
 	}
-	todo := f.newRefinement(m, live, pops)
-	objects := make([]release.Hash, len(todo.files))
-	for i, file := range todo.files {
-		objects[i] = file.Hash
-	}
-	if len(objects) > 0 {
-		if err := f.fetch(ctx, f.store, r.Site, objects, donors); err != nil {
-			return fmt.Errorf("fetch what the best codings are made of: %w", err)
-		}
-	}
-	return f.refineLive(ctx, m, shelf{f.store}, pops, r)
+	return err
 }

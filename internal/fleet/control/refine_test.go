@@ -3,8 +3,10 @@ package control_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -36,6 +38,9 @@ func (p *testPOP) bestForms() int {
 	err := filepath.WalkDir(p.dir, func(path string, _ os.DirEntry, err error) error {
 		if strings.HasSuffix(path, ".br.best") {
 			n++
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it was there for a moment only
 		}
 		return err
 	})
@@ -115,7 +120,6 @@ func TestARefinementChangesBytesAndValidatorsAndBreaksNoAnswer(t *testing.T) {
 		if !bytes.Equal([]byte(body), best) {
 			t.Errorf("%s sends %d bytes, want the %d of the best coding; at first %d", p.name, len(body), len(best), len(quick))
 		}
-		// The POPs make best codings themselves in idle time, and may have been quicker.
 		if same := resp.Header.Get("Etag") == before.Header.Get("Etag"); same != (quick == body) {
 			t.Errorf("%s: the content changed: %v; Etag %s, before %s", p.name, quick != body, resp.Header.Get("Etag"), before.Header.Get("Etag"))
 		}

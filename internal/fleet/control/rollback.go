@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -27,9 +28,14 @@ type RollbackOptions struct {
 }
 
 // Rollback makes a release that POPs still have what a site's visitors see. Where they
-// have it, nothing is sent.
+// have it, nothing is sent. Who waits for a deploy to end goes back to the release that
+// was the one before when it was asked for: not to the one that was to be got rid of.
 func (f *Fleet) Rollback(ctx context.Context, o RollbackOptions) (*Report, error) {
+	var decided string
 	return f.move(ctx, o, func(pops []POPState) (Intent, error) {
+		if decided != "" {
+			return Intent{Kind: Rollback, Release: decided}, nil
+		}
 		top := topOf(pops)
 		if top == nil {
 			return Intent{}, &mistake.Error{What: o.Site + " was never deployed", Hint: "penny deploy " + o.Site}
@@ -38,8 +44,9 @@ func (f *Fleet) Rollback(ctx context.Context, o RollbackOptions) (*Report, error
 		if prefix == "" {
 			return Intent{}, &mistake.Error{What: fmt.Sprintf("%s is the first release of %s: there is none before", Short(top.Release), o.Site), Hint: "penny releases " + o.Site + " lists what there is"}
 		}
-		id, err := findRelease(pops, o.Site, prefix)
-		return Intent{Kind: Rollback, Release: id}, err
+		var err error
+		decided, err = findRelease(pops, o.Site, prefix)
+		return Intent{Kind: Rollback, Release: decided}, err
 	})
 }
 
@@ -68,12 +75,26 @@ func (f *Fleet) CatchUp(ctx context.Context, o RollbackOptions) (*Report, error)
 	return r, f.refineServed(ctx, r)
 }
 
-// move makes a release that POPs have what is served.
+// overtakings is by how many others somebody may be overtaken who waits.
+const overtakings = 10
+
+// move makes a release that POPs have what is served. Who waits for somebody else to end
+// plans anew after that.
 func (f *Fleet) move(ctx context.Context, o RollbackOptions, decide func([]POPState) (Intent, error)) (*Report, error) {
 	if err := checkSite(o.Site); err != nil {
 		return nil, err
 	}
 	began := f.Now()
+	for try := 0; ; try++ {
+		report, err := f.moveOnce(ctx, o, decide, began)
+		if _, overtaken := errors.AsType[*OvertakenError](err); !overtaken || !o.Wait || try == overtakings {
+			return report, err
+		}
+	}
+}
+
+// moveOnce plans once, and does it.
+func (f *Fleet) moveOnce(ctx context.Context, o RollbackOptions, decide func([]POPState) (Intent, error), began time.Time) (*Report, error) {
 	unlock, err := f.lockSite(ctx, o.Site, o.Wait)
 	if err != nil {
 		return nil, err

@@ -33,6 +33,10 @@ func checkSite(site string) error {
 // siteFile is a file that is kept for a site on this machine.
 func (f *Fleet) siteFile(site, name string) string { return f.in("cache", "sites", site, name) }
 
+// glances is how often a lock is tried by who does not wait: somebody may have it for the
+// moment in which they see that it is free ([Fleet.deploying]).
+const glances = 5
+
 // lockSite lets one deploy of a site at a time run on this machine; others are told so,
 // or wait.
 func (f *Fleet) lockSite(ctx context.Context, site string, wait bool) (unlock func() error, err error) {
@@ -40,15 +44,21 @@ func (f *Fleet) lockSite(ctx context.Context, site string, wait bool) (unlock fu
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", site, err)
 	}
-	for told := false; ; told = true {
+	for tries := 0; ; tries++ {
 		unlock, err := lockfile.Take(file)
 		if !errors.Is(err, lockfile.ErrLocked) {
 			return unlock, err
 		}
 		if !wait {
-			return nil, &BusyError{Site: site}
+			if tries == glances {
+				return nil, &BusyError{Site: site}
+			}
+			if err := pause(ctx, 10*time.Millisecond); err != nil {
+				return nil, err
+			}
+			continue
 		}
-		if !told {
+		if tries == 0 {
 			f.tell(Event{Kind: EventWaiting, Site: site, Text: "another penny on this machine is deploying " + site})
 		}
 		if err := pause(ctx, 250*time.Millisecond); err != nil {
@@ -62,8 +72,6 @@ func (f *Fleet) lockSite(ctx context.Context, site string, wait bool) (unlock fu
 type memory struct {
 	Generation uint64 `json:"generation"` // the highest that was given away here
 	Release    string `json:"release"`    // what was served when we last looked
-	// Refined is the release of which each POP was last sent the best codings.
-	Refined map[string]string `json:"refined,omitempty"`
 }
 
 func (f *Fleet) recall(site string) memory {

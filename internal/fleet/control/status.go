@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pennyfarthing/internal/fleet/api"
+	"pennyfarthing/internal/fleet/keys"
 )
 
 // A Status is a fleet at a glance.
@@ -22,6 +23,8 @@ type Status struct {
 	// Because says what ends then; zero if nothing does.
 	Until   time.Time `json:"until,omitzero"`
 	Because string    `json:"because,omitempty"`
+	// Warnings are what to look at of the fleet as a whole, for people.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // A POPStatus is one POP.
@@ -78,6 +81,7 @@ func (f *Fleet) Status(ctx context.Context) (*Status, error) {
 		s.POPs = append(s.POPs, seen[i].status(f.Now()))
 	}
 	s.lasts()
+	s.Warnings = f.warnings()
 	for _, name := range sitesOf(seen) {
 		pops, err := f.believed(ctx, seen, name)
 		if err != nil {
@@ -86,6 +90,19 @@ func (f *Fleet) Status(ctx context.Context) (*Status, error) {
 		s.Sites = append(s.Sites, siteStatus(name, pops))
 	}
 	return s, nil
+}
+
+// warnings are what is well still with the fleet as a whole, and will not be by itself.
+func (f *Fleet) warnings() []string {
+	r := f.currentRoster()
+	if r == nil {
+		return nil
+	}
+	expires := r.CAExpires()
+	if expires.IsZero() || !keys.RenewCA(expires, f.Now()) {
+		return nil
+	}
+	return []string{fmt.Sprintf("the fleet's CA ends at %s: penny key ca, with the owner's key, makes the next one", expires.UTC().Format(time.DateTime+" MST"))}
 }
 
 // status is one POP at a glance.

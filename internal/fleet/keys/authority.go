@@ -100,5 +100,11 @@ func RenewPOP(expires, now time.Time) bool {
 	return expires.Sub(now) <= renewPOPUnder
 }
 
+// RenewCA reports whether it is time for a CA's successor, which [OpenFleet] makes: no
+// more than 30 days are left until it expires.
+func RenewCA(expires, now time.Time) bool {
+	return expires.Sub(now) <= renewCAUnder
+}
+
 // FleetDir returns the directory of a fleet's keys in a user's state directory.
 func FleetDir(stateDir, fleet string) string { return filepath.Join(stateDir, "fleets", fleet) }

@@ -88,6 +88,10 @@ func (o *Owner) Identity() *Identity {
 	return &Identity{Fleet: o.files.fleet, Name: ownerName, Owner: o.key.Public(), CA: o.ca.Pin(), key: o.key}
 }
 
+// CA returns the fleet's CA. If it was about to end when the fleet was opened it is a
+// new one, and in the roster.
+func (o *Owner) CA() *CA { return o.ca }
+
 // Roster returns the latest roster, which must not be changed, and the statement
 // that it is in.
 func (o *Owner) Roster() (*Roster, *Statement) {
@@ -164,7 +168,7 @@ func (o *Owner) AddPOP(name string, key PublicKey) error {
 		case ok:
 			return &mistake.Error{
 				What: fmt.Sprintf("the POP %s has another key, %v", name, pinned),
-				Hint: "if it is a new machine, take the old one out of the fleet first",
+				Hint: "if it is a new machine, take the old one out of the fleet first: penny key unpin " + name,
 			}
 		case slices.Contains(r.Revoked, key):
 			return &mistake.Error{

@@ -186,6 +186,15 @@ func (r *Roster) authorities() ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
+// CAExpires returns until when the fleet's CA is valid, or zero if the roster has none.
+func (r *Roster) CAExpires() time.Time {
+	certs, err := r.authorities()
+	if err != nil {
+		return time.Time{}
+	}
+	return certs[0].NotAfter
+}
+
 // Owner returns the key of the fleet's owner.
 func (r *Roster) Owner() PublicKey { return r.owner }
 

@@ -40,10 +40,11 @@ func POPName(fleet, pop string) string { return pop + "." + zoneOf(fleet) }
 // The agent's certificate must be from the fleet's CA and for the POP's name,
 // and its key the one that the roster pins for the POP. One that has expired,
 // and has nothing else wrong with it, is taken for the sake of that pin: so a
-// POP that was away for long can be given another one. Roster may return nil
-// as long as there is none; then the CA is known by the identity's pin, nothing
-// expired is taken, and who connects must look the key ([PeerKey]) up in the
-// first roster that it gets.
+// POP that was away for long can be given another one. For the same reason one is
+// taken that the pinned key has signed itself ([Key.SelfSigned]): so a new POP can
+// be given its first. Roster may return nil as long as there is none; then the CA
+// is known by the identity's pin, nothing expired or self-signed is taken, and who
+// connects must look the key ([PeerKey]) up in the first roster that it gets.
 //
 // Sessions are not resumed. Each call of roster sees the latest one.
 func ClientTLS(id *Identity, pop string, roster func() *Roster, now func() time.Time) *tls.Config {
@@ -89,6 +90,9 @@ func verifyPOP(cs *tls.ConnectionState, id *Identity, pop string, r *Roster, now
 	if pinned, ok := r.POP(pop); !ok || pinned != key {
 		return fmt.Errorf("roster %d: %w: %v", r.Number, ErrNotPinned, key)
 	}
+	if selfSigned(leaf) {
+		return leaf.VerifyHostname(opts.DNSName) // there is nothing else that could be wrong with it
+	}
 	authorities, err := r.authorities()
 	if err != nil {
 		return fmt.Errorf("roster %d: %w", r.Number, err)
@@ -105,24 +109,51 @@ func verifyPOP(cs *tls.ConnectionState, id *Identity, pop string, r *Roster, now
 
 // certificate makes a certificate that shows a key, and says nothing else.
 func (k *Key) certificate(now time.Time) (*tls.Certificate, error) {
+	pair, err := k.signSelf(&x509.Certificate{
+		Subject:     pkix.Name{CommonName: "penny"},
+		NotBefore:   now.Add(-backdate),
+		NotAfter:    now.Add(clientLifetime),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make a certificate to connect with: %w", err)
+	}
+	return pair, nil
+}
+
+// SelfSigned makes the certificate that a POP's agent shows until it has one of the
+// fleet's CA. It proves which key the POP has, and nothing else: only who was told that
+// key takes it, and at any date, because the clock of a new machine may be wrong.
+func (k *Key) SelfSigned(fleet, pop string, now time.Time) (*tls.Certificate, error) {
+	pair, err := k.signSelf(&x509.Certificate{
+		NotBefore:   now.Add(-backdate),
+		NotAfter:    now.Add(popLifetime),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:    []string{POPName(fleet, pop)},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the first certificate of the POP %s: %w", pop, err)
+	}
+	return pair, nil
+}
+
+// signSelf makes a certificate of a template for a key, and signed by it.
+func (k *Key) signSelf(template *x509.Certificate) (*tls.Certificate, error) {
 	serial, err := newSerial()
 	if err != nil {
-		return nil, fmt.Errorf("make a certificate to connect with: %w", err)
+		return nil, err
 	}
-	template := &x509.Certificate{
-		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: "penny"},
-		NotBefore:             now.Add(-backdate),
-		NotAfter:              now.Add(clientLifetime),
-		KeyUsage:              x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		BasicConstraintsValid: true,
-	}
+	template.SerialNumber, template.KeyUsage, template.BasicConstraintsValid = serial, x509.KeyUsageDigitalSignature, true
 	der, err := x509.CreateCertificate(rand.Reader, template, template, k.private.Public(), k.private)
 	if err != nil {
-		return nil, fmt.Errorf("make a certificate to connect with: %w", err)
+		return nil, err
 	}
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: k.private}, nil
+}
+
+// selfSigned reports whether a certificate is signed by the key that it is for.
+func selfSigned(cert *x509.Certificate) bool {
+	return cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature) == nil
 }
 
 // ServerTLS returns how an agent takes connections: TLS 1.3, from clients whose

@@ -117,6 +117,7 @@ func TestWhoMayConnectToWhom(t *testing.T) {
 		pop     *keys.Key     // the server's; nil: that of au
 		ca      *keys.CA      // of the server's certificate; nil: the fleet's
 		certFor string        // in it; "": au
+		first   bool          // the server has no certificate of a CA yet
 		agent   *keys.Roster  // that the server has; nil: the fleet's
 
 		client string // of the client's error; "": it is content
@@ -132,6 +133,16 @@ func TestWhoMayConnectToWhom(t *testing.T) {
 
 		// What is left to a thief of the CA's key: docs/keys.md. The roster shows it then.
 		{name: "a new key in a certificate of the fleet's CA, and no roster", none: true, pop: stranger},
+
+		{name: "a new POP whose key is pinned", first: true},
+		{name: "a new POP whose clock is years behind", first: true, later: 20 * 365 * 24 * time.Hour},
+		{name: "a new POP whose clock is days ahead", first: true, later: -3 * 24 * time.Hour},
+
+		{name: "a new POP, and no roster", first: true, none: true, client: "unknown authority"},
+		{name: "another machine in the place of a new POP", first: true, pop: stranger, client: "does not pin", is: keys.ErrNotPinned},
+		{name: "another POP in the place of a new one", first: true, pop: s.pops["ny"], client: "does not pin", is: keys.ErrNotPinned},
+		{name: "a new POP that says that it is another", first: true, certFor: "ny", client: "au.test.penny.internal"},
+		{name: "a new POP that was taken out", first: true, roster: popGone, client: "does not pin", is: keys.ErrNotPinned},
 
 		{name: "an expired leaf, and no roster", none: true, later: 31 * 24 * time.Hour, client: "expired"},
 		{name: "a leaf of the future", later: -2 * time.Hour, client: "not yet valid"},
@@ -174,6 +185,12 @@ func TestWhoMayConnectToWhom(t *testing.T) {
 				roster = s.roster
 			}
 			leaf := leafFrom(t, ca, certFor, popKey)
+			if tc.first {
+				var err error
+				if leaf, err = popKey.SelfSigned(fleet, certFor, begin); err != nil {
+					t.Fatal(err)
+				}
+			}
 			client := keys.ClientTLS(s.identity(t, key), "au", func() *keys.Roster { return roster }, at(begin.Add(tc.later)))
 			server := keys.ServerTLS(func() *tls.Certificate { return leaf }, func() *keys.Roster { return agent })
 			seen, clientErr, serverErr := shake(t, client, server)
@@ -242,6 +259,27 @@ func with(c *tls.Config, pair *tls.Certificate) *tls.Config {
 	c = c.Clone()
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair, nil }
 	return c
+}
+
+// A certificate goes over the wire for everybody to see. Who shows that of a new POP, and
+// has not its key, is refused.
+func TestTheFirstCertificateOfAPOPWithoutItsKeyIsRefused(t *testing.T) {
+	s := newSmall(t, time.Now)
+	shown, err := s.pops["au"].SelfSigned(fleet, "au", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, another, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roster := func() *keys.Roster { return s.roster }
+	thief := &tls.Certificate{Certificate: shown.Certificate, PrivateKey: another}
+	_, clientErr, _ := shake(t, keys.ClientTLS(s.identity(t, s.owner), "au", roster, time.Now),
+		keys.ServerTLS(func() *tls.Certificate { return thief }, roster))
+	if clientErr == nil || !strings.Contains(clientErr.Error(), "invalid signature") {
+		t.Errorf("client: %v", clientErr)
+	}
 }
 
 func TestAnAgentWithoutACertificateSaysSo(t *testing.T) {

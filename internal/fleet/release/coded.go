@@ -2,6 +2,7 @@ package release
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"os"
 
 	"pennyfarthing/internal/encode"
@@ -45,6 +46,32 @@ func (st *Store) hasCoded(h Hash, coding encode.Coding, level encode.Level) bool
 		}
 	}
 	return false
+}
+
+// LacksBest returns the objects of a manifest that are worth coding and are not here in
+// brotli at its best, each once, in the order of the manifest.
+func (st *Store) LacksBest(m *Manifest) ([]Hash, error) {
+	known := make(map[Hash]bool) // that are here, or are counted
+	if len(m.Files) >= manyHashes {
+		best := formName(encode.Brotli.String(), encode.Best.String())
+		if err := st.eachName(func(_ string, h Hash, form string) { known[h] = known[h] || form == best }); err != nil {
+			return nil, fmt.Errorf("look for codings: %w", err)
+		}
+	}
+	var lacking []Hash
+	for _, f := range m.Files {
+		if !known[f.Hash] && f.WorthCoding() && !st.hasCoded(f.Hash, encode.Brotli, encode.Best) {
+			lacking = append(lacking, f.Hash)
+		}
+		known[f.Hash] = true
+	}
+	return lacking, nil
+}
+
+// WorthCoding reports whether a file is one that [Packer.Best] makes a coding of, if that
+// is smaller.
+func (f *File) WorthCoding() bool {
+	return encode.Compressible(f.Type) && f.Size <= MaxCoded && f.Size >= worthCoding
 }
 
 func (st *Store) codedPath(h Hash, coding encode.Coding, level encode.Level) string {

@@ -35,6 +35,9 @@ func wrongPath(path string) string {
 	return ""
 }
 
+// onlyByCase ends what is said of two paths that are one file on some systems.
+const onlyByCase = "differ only by case"
+
 // A treeCheck holds that sorted files make a tree that a disk can hold, also one
 // on which names that differ by case are one.
 type treeCheck struct {
@@ -61,7 +64,7 @@ func (t *treeCheck) add(i int) string {
 	}
 	key, other := t.find(path)
 	if other >= 0 {
-		return fmt.Sprintf("the paths %q and %q differ only by case", t.files[other].Path, path)
+		return fmt.Sprintf("the paths %q and %q %s", t.files[other].Path, path, onlyByCase)
 	}
 	t.index[key] = int32(i)
 	return ""

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -220,7 +221,11 @@ func directoryError(dir string, err error) error {
 // nobody.
 func treeError(dir string, err error) error {
 	if wrong, ok := errors.AsType[*mistake.Error](err); ok {
-		return &mistake.Error{File: dir, What: wrong.What, Hint: "rename one of the files, or remove it"}
+		hint := "rename one of the files, or remove it"
+		if strings.HasSuffix(wrong.What, onlyByCase) {
+			hint += ": where case does not count, as on macOS and Windows, they are one file"
+		}
+		return &mistake.Error{File: dir, What: wrong.What, Hint: hint}
 	}
 	return err
 }

@@ -347,16 +347,23 @@ func (st *Store) Verify(ctx context.Context, h Hash) error {
 // Discard removes an object that turned out not to be what its name says, with
 // all that was made of it, and returns the *[CorruptError] to report.
 func (st *Store) Discard(h Hash) error {
-	path := st.objectPath(h)
-	st.moving.Lock()
-	defer st.moving.Unlock()
-	corrupt := error(&CorruptError{Name: h, Path: path})
-	for _, p := range append(st.codedPaths(h), path) {
-		if _, err := st.remove(p); err != nil {
-			corrupt = errors.Join(corrupt, err)
-		}
+	corrupt := error(&CorruptError{Name: h, Path: st.objectPath(h)})
+	if err := st.Remove(h); err != nil {
+		return errors.Join(corrupt, err)
 	}
 	return corrupt
+}
+
+// Remove removes an object, which need not be there, with all that was made of it.
+func (st *Store) Remove(h Hash) error {
+	st.moving.Lock()
+	defer st.moving.Unlock()
+	var errs []error
+	for _, p := range append(st.codedPaths(h), st.objectPath(h)) {
+		_, err := st.remove(p)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // remove removes a file, which need not be there, and returns its size.

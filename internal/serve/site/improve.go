@@ -42,6 +42,9 @@ type improver struct {
 	slots   *slots
 	publish func(*Site)
 	busy    func() bool // see LiveOptions
+	// quickBrotli leaves br at its quick level: the best one costs more than all the
+	// others together, and is made once for all who serve a release, elsewhere.
+	quickBrotli bool
 
 	used atomic.Int64
 	full atomic.Bool // something had no room: larger files need not be tried
@@ -249,10 +252,21 @@ func (a *asset) lacking() iter.Seq[encode.Coding] {
 	}
 }
 
+// level returns at which level a coding is made when the best are.
+func (im *improver) level(coding encode.Coding, level encode.Level) encode.Level {
+	if coding == encode.Brotli && im.quickBrotli {
+		return encode.Quick
+	}
+	return level
+}
+
 // cached returns all the best codings that an asset lacks if the cache has each.
 func (im *improver) cached(a *asset) (map[encode.Coding][]byte, bool) {
 	forms := make(map[encode.Coding][]byte)
 	for coding := range a.lacking() {
+		if im.level(coding, encode.Best) != encode.Best {
+			return nil, false // quick ones are not kept
+		}
 		data, ok := im.fromCache(a, coding)
 		if !ok {
 			return nil, false
@@ -277,7 +291,10 @@ func (im *improver) code(a *asset, level encode.Level) (*asset, error) {
 	}
 	forms := make(map[encode.Coding][]byte)
 	for coding := range a.lacking() {
-		if forms[coding], err = im.codeOne(a, content, coding, level); err != nil {
+		if has := a.forms[coding]; has != nil && level == encode.Best && im.level(coding, level) == has.level {
+			continue // it stays
+		}
+		if forms[coding], err = im.codeOne(a, content, coding, im.level(coding, level)); err != nil {
 			return nil, err
 		}
 	}
@@ -332,7 +349,11 @@ func (im *improver) withCodings(a *asset, level encode.Level, forms map[encode.C
 	better := a.withForms(func(twin *asset) {
 		twin.tried, twin.done = true, level == encode.Best
 		for coding := range a.lacking() {
-			if e := im.addCoding(twin, coding, level, forms[coding]); e != nil {
+			data, made := forms[coding]
+			if !made {
+				continue
+			}
+			if e := im.addCoding(twin, coding, im.level(coding, level), data); e != nil {
 				err = e
 			}
 		}

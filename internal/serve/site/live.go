@@ -130,7 +130,8 @@ func (l *Live) Run(ctx context.Context) error {
 func (l *Live) improver() *improver {
 	return &improver{
 		cache: l.live.Codings, store: l.options.Store, budget: l.options.Budget, slots: l.slots, publish: l.current.Store, busy: l.live.Busy,
-		history: l.history, site: l.Site(), ready: make(map[int]*asset), last: time.Now(),
+		quickBrotli: l.activated != nil,
+		history:     l.history, site: l.Site(), ready: make(map[int]*asset), last: time.Now(),
 	}
 }
 

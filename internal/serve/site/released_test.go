@@ -233,6 +233,28 @@ func TestTheCodingsThatDidNotComeAreMade(t *testing.T) {
 	}
 }
 
+// The best br of a release is made once, and not by everybody who serves it.
+func TestTheBestBrotliOfAReleaseIsNotMadeHere(t *testing.T) {
+	store := newObjects(t)
+	o := Options{Store: body.NewStore("")}
+	l := runReleased(t, o)
+	r := store.release(t, files{"index.html": text(1, 4000), "noise.txt": noise(2, 500)})
+	l.Activate(compileRelease(t, o, r, nil))
+	eventually(t, "all others are made", func() bool { return told(t, l.Site(), "/") == "quick br, best zstd, best gzip" })
+	eventually(t, "nothing is left to do", func() bool { s := l.Site().Summary(); return s.Best == s.Codable })
+	if got := askFor(t, l.Site(), "/", "br"); got.decoded(t) != text(1, 4000) {
+		t.Error("as br it is another content")
+	}
+	if sum := l.Site().Summary(); sum.Memory <= 0 || sum.Coded != 1 {
+		t.Errorf("the site is %+v", sum)
+	}
+	r.code(t, "index.html", encode.Best, encode.Brotli)
+	check(t, l.Improve(t.Context(), r))
+	if got := told(t, l.Site(), "/"); got != "best br, best zstd, best gzip" {
+		t.Errorf("refined, it has %s", got)
+	}
+}
+
 func TestARefinementChangesNothingButCodings(t *testing.T) {
 	store := newObjects(t)
 	o := Options{Store: body.NewStore(""), Budget: 13_000}
