@@ -114,6 +114,9 @@ func TestAScanDoesNotKnowAReleaseWithAFileThatWasWrittenAMomentAgo(t *testing.T)
 	if _, _, err := s.Snapshot(t.Context(), before); err != nil {
 		t.Fatal(err)
 	}
+	if was := loadStatCache(cache).release; was != (Hash{}) {
+		t.Errorf("the cache lacks a file of the release %s that it names", was.Short())
+	}
 	// Without it the cache has all that there is, which is not what that release was.
 	if err := os.Remove(filepath.Join(dir, "racy")); err != nil {
 		t.Fatal(err)
