@@ -33,6 +33,9 @@ type Options struct {
 	POPs     *POPs
 	// Events is told what happens; nil for nobody.
 	Events func(Event)
+	// Knock is how long a POP's edge has to answer before anything is activated, and
+	// over a connection that may be dead; 0 means 4 s.
+	Knock time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -70,6 +73,9 @@ type rosterState struct {
 func Open(o Options) (_ *Fleet, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Knock == 0 {
+		o.Knock = 4 * time.Second
 	}
 	if o.Events == nil {
 		o.Events = func(Event) {}

@@ -20,9 +20,6 @@ type knock struct {
 	at     time.Time
 }
 
-// knockLimit is how long a POP's edge has to answer before anything is activated.
-const knockLimit = 4 * time.Second
-
 // knockAll begins to knock at POPs, where nobody has yet, and returns a function that waits
 // for the end of it.
 func (v *verifier) knockAll(ctx context.Context, pops []string) (wait func()) {
@@ -71,7 +68,7 @@ func (v *verifier) knock(ctx context.Context, name string) {
 	for _, protocol := range probe.Protocols() {
 		wait.Go(func() {
 			c := v.client(pop, protocol)
-			ctx, cancel := context.WithTimeout(ctx, knockLimit)
+			ctx, cancel := context.WithTimeout(ctx, v.fleet.Knock)
 			defer cancel()
 			a := c.Ask(ctx, probe.Request{URL: v.url(pop, "/")})
 			if a.Status == 0 || a.Err != "" {
@@ -181,7 +178,7 @@ func (v *verifier) ask(ctx context.Context, c *asking, u *url.URL) (_ probe.Answ
 	client, old := c.use()
 	if old {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, knockLimit)
+		ctx, cancel = context.WithTimeout(ctx, v.fleet.Knock)
 		defer cancel()
 	}
 	return client.Ask(ctx, probe.Request{URL: u}), old
