@@ -127,6 +127,7 @@ type Agent struct {
 	store  *release.Store
 	disk   *disk
 	leases *leases
+	hush   *hush
 	server *edge.Server
 
 	packs, manifests, followers gate
@@ -144,9 +145,11 @@ type Agent struct {
 	mu    sync.Mutex // guards sites
 	sites map[string]*hostedSite
 
-	started  chan *hostedSite // sites whose goroutine Run is to start
-	wake     chan struct{}    // a wish to collect; one that waits is enough
-	stopping chan struct{}    // closed when Run stops
+	started chan *hostedSite // sites whose goroutine Run is to start
+	wake    chan struct{}    // a wish to collect; one that waits is enough
+
+	postponed atomic.Bool   // there was no collecting when it was time
+	stopping  chan struct{} // closed when Run stops
 }
 
 // New prepares an agent: it serves what the state directory has as soon as Run is
@@ -154,7 +157,7 @@ type Agent struct {
 func New(ctx context.Context, o Options) (_ *Agent, err error) {
 	o = o.withDefaults()
 	a := &Agent{
-		o: o, routes: routes(), began: o.Now(), leases: newLeases(o.Now), sites: make(map[string]*hostedSite),
+		o: o, routes: routes(), began: o.Now(), leases: newLeases(o.Now), hush: &hush{now: o.Now}, sites: make(map[string]*hostedSite),
 		packs: newGate(packsAtOnce), manifests: newGate(manifestsAt), followers: newGate(followersAt),
 		started: make(chan *hostedSite), wake: make(chan struct{}, 1), stopping: make(chan struct{}),
 	}

@@ -65,6 +65,7 @@ func (a *Agent) authorise(c *call, needs need) error {
 	roster := a.roster.Load().Roster
 	if roster.Knows(c.key) {
 		c.heard = a.seen.now()
+		a.hush.heard()
 	} else if needs != anyKey {
 		c.w.Header().Set("Connection", "close") // a stranger need not stay
 		return a.stranger(roster, c.key)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"pennyfarthing/internal/fleet/api"
 	"pennyfarthing/internal/fleet/release"
@@ -50,12 +51,26 @@ func (a *Agent) collect(ctx context.Context) (api.CollectResult, error) {
 	return api.CollectResult{Freed: collected.Bytes}, err
 }
 
-// retain forgets the releases of a site that its retention does not keep, takes
-// their fingerprinted files out of what is served, and returns those that stay.
-func (a *Agent) retain(ctx context.Context, s *hostedSite) (map[release.Hash]bool, error) {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+// collectable reports whether there is something to collect, so that it is not looked for
+// after every deploy: a release that retention does not keep, or whatever could not be
+// collected when it was time.
+func (a *Agent) collectable() bool {
+	if a.postponed.Swap(false) {
+		return true
+	}
+	return slices.ContainsFunc(a.allSites(), func(s *hostedSite) bool { return a.dropsAny(s) })
+}
+
+func (a *Agent) dropsAny(s *hostedSite) bool {
+	_, drop := a.judge(s)
+	return len(drop) > 0
+}
+
+// judge returns which releases of a site its retention keeps, and which of those that are
+// here it does not.
+func (a *Agent) judge(s *hostedSite) (keep map[release.Hash]bool, drop []release.Hash) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	var serving []release.Hash
 	if s.serving {
 		serving = append(serving, s.active)
@@ -63,17 +78,24 @@ func (a *Agent) retain(ctx context.Context, s *hostedSite) (map[release.Hash]boo
 	if s.head != nil {
 		serving = append(serving, s.head.release)
 	}
-	keep := keepers(s.records, serving, a.config.Load().Retention, a.o.Now())
+	keep = keepers(s.records, serving, a.config.Load().Retention, a.o.Now())
 	for _, p := range s.previews {
 		keep[p.id] = true
 	}
-	var drop []release.Hash
 	for id := range s.records {
 		if !keep[id] {
 			drop = append(drop, id)
 		}
 	}
-	s.mu.Unlock()
+	return keep, drop
+}
+
+// retain forgets the releases of a site that its retention does not keep, takes
+// their fingerprinted files out of what is served, and returns those that stay.
+func (a *Agent) retain(ctx context.Context, s *hostedSite) (map[release.Hash]bool, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	keep, drop := a.judge(s)
 	if len(drop) == 0 {
 		return keep, nil
 	}
@@ -88,6 +110,7 @@ func (a *Agent) retain(ctx context.Context, s *hostedSite) (map[release.Hash]boo
 			s.compiled = nil
 		}
 	}
+	s.offer(nil, nil)
 	a.recallRetained(ctx, s)
 	return keep, a.refresh(ctx, s)
 }

@@ -58,6 +58,30 @@ func TestWhatRetentionDoesNotKeepIsCollectedAndNothingElse(t *testing.T) {
 	p.serves("/"+page(5).manifest().Files[0].Path, "script 5")
 }
 
+// What a deploy pushes out is collected when its lease is given back.
+func TestWhatADeployPushesOutIsCollectedAfterIt(t *testing.T) {
+	f := newFleet(t)
+	p, now := f.enrol("au"), newClock()
+	p.now = now.Now
+	p.start()
+	p.bringRoster()
+	c := p.owner()
+	for i := range 11 {
+		c.deploy(uint64(i+1), tree{"index.html": fmt.Sprintf("page %d", i)})
+	}
+	now.pass(8 * 24 * time.Hour)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		c.want(nil, "PUT", sitePath("lease"), []byte(`{"holder":"ada","ttl":60}`))
+		c.want(nil, "DELETE", sitePath("lease"), []byte(`{"holder":"ada"}`))
+		if staged := c.status().Sites[0].Staged; len(staged) == 10 {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("%d releases are there, want 10", len(staged))
+		}
+	}
+	p.serves("/", "page 10")
+}
+
 // A laptop that was closed for a week in the middle of a deploy goes on.
 func TestWhatIsOnItsWayIsKeptForAWeek(t *testing.T) {
 	f := newFleet(t)

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sync"
 
 	"pennyfarthing/internal/encode"
 	"pennyfarthing/internal/fleet/api"
@@ -18,14 +19,38 @@ import (
 
 // wanted are the objects of a site that may come.
 type wanted struct {
+	lacking map[release.Hash]int64 // most of what comes; their sizes
+	rest    func() error           // finds out what follows
+
 	sizes  map[release.Hash]int64
 	served map[release.Hash]bool // by the site now
 }
 
 // wanted returns the objects of a site that may come: those of releases that are
 // not staged yet, and those of what is served, whose better codings come behind.
-func (a *Agent) wanted(s *hostedSite) (wanted, error) {
-	w := wanted{sizes: make(map[release.Hash]int64), served: make(map[release.Hash]bool)}
+func (a *Agent) wanted(s *hostedSite) *wanted {
+	w := new(wanted)
+	s.mu.Lock()
+	w.lacking = s.lacking
+	s.mu.Unlock()
+	w.rest = sync.OnceValue(func() error { return a.allWanted(s, w) })
+	return w
+}
+
+// object says whether an object may come, of which size, and whether the site serves it.
+func (w *wanted) object(h release.Hash) (size int64, ok, served bool, err error) {
+	if size, ok = w.lacking[h]; ok {
+		return size, true, false, nil
+	}
+	if err := w.rest(); err != nil {
+		return 0, false, false, err
+	}
+	size, ok = w.sizes[h]
+	return size, ok, w.served[h], nil
+}
+
+func (a *Agent) allWanted(s *hostedSite, w *wanted) error {
+	w.sizes, w.served = make(map[release.Hash]int64), make(map[release.Hash]bool)
 	s.mu.Lock()
 	active, serving := s.active, s.serving
 	var ids []release.Hash
@@ -41,7 +66,7 @@ func (a *Agent) wanted(s *hostedSite) (wanted, error) {
 			continue // it is asked for anew when somebody stages it
 		}
 		if err != nil {
-			return wanted{}, err
+			return err
 		}
 		for _, f := range m.Files {
 			w.sizes[f.Hash] = f.Size
@@ -50,7 +75,7 @@ func (a *Agent) wanted(s *hostedSite) (wanted, error) {
 			}
 		}
 	}
-	return w, nil
+	return nil
 }
 
 // postPack stores the objects of a pack. What was whole until a cut is stored, so
@@ -66,14 +91,15 @@ func (a *Agent) postPack(c *call) error {
 	defer a.packs.give()
 	a.collecting.RLock()
 	defer a.collecting.RUnlock()
-	want, err := a.wanted(s)
-	if err != nil {
-		return err
-	}
+	want := a.wanted(s)
 	meter, better := a.disk.meter(c.r.Body), false
 	accept := func(h release.Hash, size int64) error {
-		better = better || want.served[h]
-		if known, ok := want.sizes[h]; !ok || known != size {
+		known, ok, served, err := want.object(h)
+		if err != nil {
+			return err
+		}
+		better = better || served
+		if !ok || known != size {
 			return fmt.Errorf("no release of %s that is on its way has this object", s.name)
 		}
 		meter.full = errors.Join(meter.full, a.disk.check(size))
@@ -104,12 +130,12 @@ func (a *Agent) postPack(c *call) error {
 // improve shows codings that came for what is being served.
 func (a *Agent) improve(ctx context.Context, s *hostedSite) {
 	s.mu.Lock()
-	src, serving := s.source, s.serving
+	manifest, serving := s.manifest, s.serving
 	s.mu.Unlock()
 	if !serving {
 		return
 	}
-	if err := s.live.Improve(ctx, src.again()); err != nil && ctx.Err() == nil {
+	if err := s.live.Improve(ctx, newSource(a.store, a.dir.in(storeDir, "objects"), manifest)); err != nil && ctx.Err() == nil {
 		a.log.LogAttrs(ctx, slog.LevelWarn, "codings not taken", slog.String("site", s.name), slog.Any("err", err))
 	}
 }

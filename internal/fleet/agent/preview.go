@@ -128,7 +128,9 @@ func (a *Agent) openPreview(ctx context.Context, s *hostedSite, p *preview) erro
 	if o.Budget > 0 {
 		o.Budget = max(1, o.Budget/api.MaxPreviews)
 	}
-	compiled, err := site.CompileSource(ctx, o, newSource(a.store, a.dir.in(storeDir, "objects"), m), s.live.Site())
+	src := newSource(a.store, a.dir.in(storeDir, "objects"), m)
+	compiled, err := site.CompileSource(ctx, o, src, s.live.Site())
+	src.forget()
 	if err != nil {
 		return fmt.Errorf("compile release %s of %s: %w", p.id.Short(), s.name, err)
 	}

@@ -123,7 +123,9 @@ func (a *Agent) tend(ctx, behind context.Context, sites *sync.WaitGroup, fail fu
 		case <-hour.C:
 			a.collectNow(ctx)
 		case <-a.wake:
-			a.collectNow(ctx)
+			if a.collectable() {
+				a.collectNow(ctx)
+			}
 		case <-ctx.Done():
 			return
 		}
@@ -132,7 +134,9 @@ func (a *Agent) tend(ctx, behind context.Context, sites *sync.WaitGroup, fail fu
 
 // collectNow collects, and tells only what went wrong.
 func (a *Agent) collectNow(ctx context.Context) {
-	if _, err := a.collect(ctx); err != nil {
+	result, err := a.collect(ctx)
+	a.postponed.Store(result.Skipped != "")
+	if err != nil {
 		a.log.LogAttrs(ctx, slog.LevelWarn, "garbage not collected", slog.Any("err", err))
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -44,21 +43,33 @@ type hostedSite struct {
 	mu      sync.Mutex // guards what follows
 	head    *headState // nil: none yet
 	active  release.Hash
-	serving bool      // active and source mean something
+	serving bool      // active and manifest mean something
 	since   time.Time // when it was activated
 	failure string    // why the head is not what is served
 	records map[release.Hash]*record
-	source  *source // of active
+	// manifest is that of active.
+	manifest *release.Manifest
 	// previews are by host, and so is which of them somebody has ended. What is in
 	// them is immutable.
 	previews map[string]*preview
 	ended    map[string]*previewEnd
+	// lacking are the objects, with their sizes, that the release that was offered last
+	// lacked then: most of what comes is of these.
+	lacking map[release.Hash]int64
 
 	// What only who holds changing uses:
 
 	// retained has the fingerprinted files of all staged releases, those of the newest
 	// first. Most are in many releases, and there once.
 	retained []site.SourceFile
+	// newest is the release whose fingerprinted files came to retained last.
+	newest *release.Manifest
+	// offered is the release that was offered last: it is asked for again soon.
+	offered *release.Manifest
+	// whole is the release that was last found to be whole in the store, when that had
+	// removed so many files.
+	whole   *release.Manifest
+	removed uint64
 	// compiled is the site of the release that was staged last, so that its
 	// activation has nothing left to do, if inputs is still what it was.
 	compiled *compiledSite
@@ -67,27 +78,17 @@ type hostedSite struct {
 	inputs uint64
 }
 
-// A compiledSite is a release that is ready to be activated.
-type compiledSite struct {
-	id     release.Hash
-	inputs uint64
-	at     time.Time
-	site   *site.Site
-	source *source
-}
-
-// compiledTime is how long a compiled release waits for its activation. After that
-// it is compiled again, which costs time and not memory.
-const compiledTime = 15 * time.Minute
-
 // newSite returns a site that serves nothing yet.
 func (a *Agent) newSite(name string) *hostedSite {
 	return &hostedSite{
 		name:    name,
-		live:    site.NewReleased(a.siteOptions(name, rules.Netlify), site.LiveOptions{Name: name, Codings: a.o.Codings, Busy: a.leases.any, Log: a.log}),
+		live:    site.NewReleased(a.siteOptions(name, rules.Netlify), site.LiveOptions{Name: name, Codings: a.o.Codings, Busy: a.busy, Log: a.log}),
 		records: make(map[release.Hash]*record), previews: make(map[string]*preview), ended: make(map[string]*previewEnd),
 	}
 }
+
+// busy reports whether there is something more urgent than better codings.
+func (a *Agent) busy() bool { return a.leases.any() || a.hush.on() }
 
 // siteOptions returns how a site is compiled.
 func (a *Agent) siteOptions(name string, dialect rules.Dialect) site.Options {
@@ -215,45 +216,6 @@ func (a *Agent) loadRecords(ctx context.Context, s *hostedSite, have map[release
 	return nil
 }
 
-// recallRetained finds the fingerprinted files of all staged releases anew. The
-// caller holds the site's changing, or is alone.
-func (a *Agent) recallRetained(ctx context.Context, s *hostedSite) {
-	s.mu.Lock()
-	staged := slices.SortedFunc(maps.Keys(s.records), func(x, y release.Hash) int { return s.newestFirst(y, x) })
-	staged = slices.DeleteFunc(staged, func(id release.Hash) bool { return s.records[id].Staged.IsZero() })
-	s.mu.Unlock()
-	s.retained = nil
-	for _, id := range staged {
-		m, err := a.store.Manifest(id)
-		if err != nil { // its files are not reachable, and all others are
-			a.log.LogAttrs(ctx, slog.LevelWarn, "manifest lost", slog.String("site", s.name), slog.String("release", id.Short()), slog.Any("err", err))
-			continue
-		}
-		_ = s.retain(m) // whoever calls knows that they may have changed
-	}
-}
-
-// retain adds the fingerprinted files of a release that is newer than those
-// before, and reports whether there is one that was not there. A name with two
-// contents is there twice: it is no fingerprint then.
-func (s *hostedSite) retain(m *release.Manifest) (more bool) {
-	files := fingerprinted(m)
-	known := make(map[site.SourceFile]bool, len(files))
-	for _, f := range files {
-		known[f] = true
-	}
-	had := 0
-	for _, f := range s.retained {
-		if known[f] {
-			had++
-		} else {
-			files = append(files, f)
-		}
-	}
-	s.retained = files
-	return had < len(known)
-}
-
 const recordExt = ".json"
 
 // saveRecord has a record on disk. The caller holds the site's changing.
@@ -365,102 +327,4 @@ func (a *Agent) allSites() []*hostedSite {
 	}
 	slices.SortFunc(all, func(x, y *hostedSite) int { return strings.Compare(x.name, y.name) })
 	return all
-}
-
-// compile makes a release ready to be served. The caller holds the site's
-// changing.
-func (a *Agent) compile(ctx context.Context, s *hostedSite, id release.Hash) (*compiledSite, error) {
-	ready := s.compiled
-	if ready != nil && ready.id == id && ready.inputs == s.inputs {
-		return ready, nil
-	}
-	m, err := a.store.Manifest(id)
-	if err != nil {
-		return nil, err
-	}
-	dialect, err := rules.ParseDialect(m.Dialect)
-	if err != nil {
-		return nil, err
-	}
-	o := a.siteOptions(s.name, dialect)
-	o.Retained = s.retained
-	prev := s.live.Site()
-	if ready != nil && ready.id == id {
-		prev = ready.site
-	}
-	src := newSource(a.store, a.dir.in(storeDir, "objects"), m)
-	compiled, err := site.CompileSource(ctx, o, src, prev)
-	if err != nil {
-		return nil, fmt.Errorf("compile release %s of %s: %w", id.Short(), s.name, a.lost(ctx, s, m, err))
-	}
-	return &compiledSite{id: id, inputs: s.inputs, at: a.o.Now(), site: compiled, source: src}, nil
-}
-
-// lost sees to it that what the disk has lost or damaged of a release is sent again, if
-// that is why it does not compile: damaged objects are removed, and the release is not
-// staged any more.
-func (a *Agent) lost(ctx context.Context, s *hostedSite, m *release.Manifest, err error) error {
-	if damaged, ok := errors.AsType[*site.DamagedError](err); ok {
-		// There may be others, and all are to be sent at once.
-		err = errors.Join(err, a.store.Discard(release.Hash(damaged.Hash)), a.verify(ctx, m))
-	}
-	if !isLost(err) {
-		return err
-	}
-	if rec, ok := s.record(m.ID()); ok && !rec.Staged.IsZero() {
-		rec.Staged = time.Time{}
-		err = errors.Join(err, a.saveRecord(s, m.ID(), rec))
-	}
-	return err
-}
-
-// activate serves a head. The caller holds the site's changing, or is alone.
-func (a *Agent) activate(ctx context.Context, s *hostedSite, head *headState) error {
-	ready, err := a.compile(ctx, s, head.release)
-	if err != nil {
-		return err
-	}
-	s.show(ready, a.o.Now())
-	return nil
-}
-
-// fail says why a site is not served as it should.
-func (s *hostedSite) fail(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.failure = err.Error()
-}
-
-// show swaps what is served.
-func (s *hostedSite) show(ready *compiledSite, now time.Time) {
-	s.live.Activate(ready.site)
-	s.compiled = nil
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.serving || s.active != ready.id {
-		s.since = now
-	}
-	s.active, s.source, s.serving, s.failure = ready.id, ready.source, true, ""
-}
-
-// refresh compiles what is served again: its retained files or its configuration
-// have changed. The caller holds the site's changing.
-func (a *Agent) refresh(ctx context.Context, s *hostedSite) error {
-	s.inputs++
-	s.mu.Lock()
-	id, serving := s.active, s.serving
-	s.mu.Unlock()
-	if !serving {
-		return nil
-	}
-	kept := s.compiled
-	ready, err := a.compile(ctx, s, id)
-	if err != nil {
-		return err
-	}
-	s.show(ready, a.o.Now())
-	if kept != nil && kept.id != id {
-		s.compiled = kept // still what it was, but for what is retained beside it
-	}
-	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"pennyfarthing/internal/encode"
 	"pennyfarthing/internal/fleet/release"
@@ -15,25 +16,31 @@ import (
 
 // A source serves a release from the store.
 type source struct {
-	store   *release.Store
-	objects string // the store's directory of objects (docs/release-format.md)
-	files   []site.SourceFile
+	store    *release.Store
+	objects  string // the store's directory of objects (docs/release-format.md)
+	manifest *release.Manifest
+	files    []site.SourceFile
 
+	asked atomic.Int64 // codings that were looked for one by one
 	list  sync.Once
 	coded map[release.Hash]bool // objects that are there in a coding; nil: not known
 }
 
-// manyFiles is from how many files on it is quicker to read all directories of the
-// store than to look for every coding of every file.
-const manyFiles = 500
+// manyAsked is how many codings are looked for one by one: from there on it is quicker
+// to read all directories of the store.
+const manyAsked = 1500
 
 func newSource(store *release.Store, objects string, m *release.Manifest) *source {
-	s := &source{store: store, objects: objects, files: make([]site.SourceFile, 0, len(m.Files))}
+	s := &source{store: store, objects: objects, manifest: m, files: make([]site.SourceFile, 0, len(m.Files))}
 	for _, f := range m.Files {
 		s.files = append(s.files, sourceFile(f))
 	}
 	return s
 }
+
+// forget gives up the lists: sites that open files through the source for long need
+// none of them.
+func (s *source) forget() { s.manifest, s.files, s.coded = nil, nil, nil }
 
 func sourceFile(f release.File) site.SourceFile {
 	return site.SourceFile{Name: f.Path, Hash: body.Key(f.Hash), Size: f.Size, Modified: f.Modified, Type: f.Type}
@@ -47,14 +54,9 @@ func (s *source) Open(f site.SourceFile) (*os.File, error) {
 	return s.store.Open(release.Hash(f.Hash))
 }
 
-// again returns a source of the same release that sees the codings that came since.
-func (s *source) again() *source {
-	return &source{store: s.store, objects: s.objects, files: s.files}
-}
-
 // Coding returns an object in a coding in which it was delivered.
 func (s *source) Coding(f site.SourceFile, coding encode.Coding) ([]byte, encode.Level, bool) {
-	if len(s.files) >= manyFiles {
+	if s.asked.Add(1) > manyAsked {
 		s.list.Do(func() { s.coded = codedObjects(s.objects) })
 		if s.coded != nil && !s.coded[release.Hash(f.Hash)] {
 			return nil, encode.Quick, false
@@ -90,16 +92,4 @@ func codedObjects(dir string) map[release.Hash]bool {
 		}
 	}
 	return coded
-}
-
-// fingerprinted returns the files of a release whose names never mean other
-// content: they stay reachable when the release is not served any more.
-func fingerprinted(m *release.Manifest) []site.SourceFile {
-	var files []site.SourceFile
-	for _, f := range m.Files {
-		if site.Fingerprinted(f.Path) {
-			files = append(files, sourceFile(f))
-		}
-	}
-	return files
 }

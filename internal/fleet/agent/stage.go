@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -14,21 +13,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-
 	"pennyfarthing/internal/fleet/api"
 	"pennyfarthing/internal/fleet/keys"
 	"pennyfarthing/internal/fleet/release"
 	"pennyfarthing/internal/mistake"
 )
 
-const (
-	// manifestWindow bounds the memory that a compressed manifest asks for: what
-	// encoders take at their best level.
-	manifestWindow = 32 << 20
-	// missingListed is how many missing objects an error names.
-	missingListed = 10_000
-)
+// missingListed is how many missing objects an error names.
+const missingListed = 10_000
 
 // releaseID reads the release in the path.
 func (c *call) releaseID() (release.Hash, error) {
@@ -62,7 +54,7 @@ func (a *Agent) putManifest(c *call) error {
 	if err != nil {
 		return err
 	}
-	m, err := c.manifest(id, about, base)
+	m, text, err := c.manifest(id, about, base)
 	if err != nil {
 		return err
 	}
@@ -74,11 +66,11 @@ func (a *Agent) putManifest(c *call) error {
 	defer a.collecting.RUnlock()
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	missing, need := a.missing(m)
-	if err := a.disk.check(need); err != nil {
+	missing, need := a.missing(s, m)
+	if err := a.disk.check(bytesOf(need)); err != nil {
 		return err
 	}
-	if _, err := a.store.PutManifest(m, raw); err != nil {
+	if err := a.store.PutEncoded(id, m, text, raw); err != nil {
 		return err
 	}
 	rec, known := s.record(id)
@@ -92,7 +84,8 @@ func (a *Agent) putManifest(c *call) error {
 	if err := a.saveRecord(s, id, rec); err != nil {
 		return err
 	}
-	return c.answer(api.ManifestResult{Missing: names(missing), Bytes: need, Staged: !rec.Staged.IsZero()})
+	s.offer(m, need)
+	return c.answer(api.ManifestResult{Missing: names(missing), Bytes: bytesOf(need), Staged: !rec.Staged.IsZero()})
 }
 
 // readRelease returns what a statement says of a release, if who signed it may.
@@ -111,113 +104,57 @@ func (a *Agent) readRelease(st *keys.Statement, site string, id release.Hash) (*
 	return about, a.maySign(st.Key, site, "release")
 }
 
-// manifest reads the manifest in the body, which must be the release that its name
-// and its statement say.
-func (c *call) manifest(id release.Hash, about *api.Release, base []byte) (*release.Manifest, error) {
-	text, err := c.decoded(api.MaxManifest, base)
-	if err != nil {
-		return nil, err
-	}
-	if got := release.HashOf(text); got != id {
-		return nil, invalid(fmt.Errorf("this manifest is release %s, not %s", got.Short(), id.Short()))
-	}
-	m, err := release.ParseManifest(text)
-	if err != nil {
-		return nil, invalid(err)
-	}
-	if m.Site != c.site() {
-		return nil, invalid(fmt.Errorf("this manifest is of the site %s, not of %s", m.Site, c.site()))
-	}
-	if len(m.Files) != about.Files || m.Bytes() != about.Bytes {
-		return nil, invalid(fmt.Errorf("the statement speaks of %d files of %d bytes, and the manifest has %d of %d", about.Files, about.Bytes, len(m.Files), m.Bytes()))
-	}
-	return m, nil
-}
-
-// base returns the manifest that the one in the body is coded against, or nil.
-func (a *Agent) base(c *call) ([]byte, error) {
-	text := c.r.Header.Get(api.HeaderBase)
-	if text == "" {
-		return nil, nil
-	}
-	lacks := &api.Error{
-		Status: http.StatusPreconditionFailed, Code: api.CodeNoBase,
-		Message: fmt.Sprintf("this POP has no release %.64q of %s to start from", text, c.site()), Hint: "send the manifest without " + api.HeaderBase,
-	}
-	id, err := release.ParseHash(text)
-	if err != nil {
-		return nil, lacks
-	}
-	s, err := a.site(c.site())
-	if err != nil {
-		return nil, lacks
-	}
-	if _, ok := s.record(id); !ok {
-		return nil, lacks
-	}
-	m, err := a.store.Manifest(id)
-	if err != nil {
-		return nil, lacks
-	}
-	return m.Encode(), nil
-}
-
-// decoded reads a body that may come with Content-Encoding: zstd, of at most limit
-// bytes when decoded, and coded against a base that is not nil.
-func (c *call) decoded(limit int64, base []byte) ([]byte, error) {
-	body := http.MaxBytesReader(c.w, c.r.Body, limit)
-	switch coding := c.r.Header.Get("Content-Encoding"); coding {
-	case "", "identity":
-		text, err := io.ReadAll(body)
-		if err != nil {
-			return nil, unreadable(err)
-		}
-		return text, nil
-	case "zstd":
-	default:
-		return nil, &api.Error{Status: http.StatusUnsupportedMediaType, Code: api.CodeBadRequest, Message: fmt.Sprintf("the body comes in the coding %.40q", coding), Hint: "send it in zstd, or as it is"}
-	}
-	options := []zstd.DOption{zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(manifestWindow)}
-	if base != nil {
-		options = append(options, zstd.WithDecoderDictRaw(0, base))
-	}
-	decoder, err := zstd.NewReader(body, options...)
-	if err != nil {
-		return nil, err
-	}
-	defer decoder.Close()
-	text, err := io.ReadAll(io.LimitReader(decoder, limit+1))
-	switch {
-	case err != nil:
-		return nil, invalid(fmt.Errorf("the body is not whole, or is not zstd with a window of at most %d bytes: %w", manifestWindow, err))
-	case int64(len(text)) > limit:
-		return nil, &http.MaxBytesError{Limit: limit}
-	}
-	return text, nil
+// offer keeps a release at hand, and what it lacks.
+func (s *hostedSite) offer(m *release.Manifest, lacking map[release.Hash]int64) {
+	s.offered = m
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lacking = lacking
 }
 
 // missing returns the objects of a manifest that the store lacks, each once, and
-// how many bytes they have.
-func (a *Agent) missing(m *release.Manifest) (missing []release.Hash, bytes int64) {
-	hashes := make([]release.Hash, len(m.Files))
-	for i, f := range m.Files {
-		hashes[i] = f.Hash
+// what sizes they have. Those of the release that was last found to be whole are there.
+// The caller holds the site's changing.
+func (a *Agent) missing(s *hostedSite, m *release.Manifest) (missing []release.Hash, sizes map[release.Hash]int64) {
+	removed := a.store.Removed()
+	sizes = make(map[release.Hash]int64)
+	var hashes []release.Hash
+	look := func(f *release.File) {
+		if _, known := sizes[f.Hash]; !known {
+			sizes[f.Hash] = f.Size
+			hashes = append(hashes, f.Hash)
+		}
+	}
+	if s.whole != nil && s.removed == removed {
+		changes := release.Diff(s.whole, m)
+		for i := range changes.Added {
+			look(&changes.Added[i])
+		}
+		for i := range changes.Changed {
+			look(&changes.Changed[i].New)
+		}
+	} else {
+		for i := range m.Files {
+			look(&m.Files[i])
+		}
 	}
 	missing = a.store.Missing(hashes)
 	if len(missing) == 0 {
-		return nil, 0
+		s.whole, s.removed = m, removed
+		return nil, nil
 	}
-	wanted := make(map[release.Hash]bool, len(missing))
+	lacking := make(map[release.Hash]int64, len(missing))
 	for _, h := range missing {
-		wanted[h] = true
+		lacking[h] = sizes[h]
 	}
-	for _, f := range m.Files {
-		if wanted[f.Hash] {
-			bytes += f.Size
-			wanted[f.Hash] = false
-		}
+	return missing, lacking
+}
+
+func bytesOf(objects map[release.Hash]int64) (sum int64) {
+	for _, size := range objects {
+		sum += size
 	}
-	return missing, bytes
+	return sum
 }
 
 func names(hashes []release.Hash) []string {
@@ -256,8 +193,8 @@ func (a *Agent) postStage(c *call) error {
 			return err
 		}
 	}
-	if missing, bytes := a.missing(m); len(missing) > 0 {
-		return incomplete(s.name, id, missing, bytes)
+	if missing, sizes := a.missing(s, m); len(missing) > 0 {
+		return incomplete(s.name, id, missing, bytesOf(sizes))
 	}
 	ready, err := a.compile(c.r.Context(), s, id)
 	if err != nil {
@@ -269,6 +206,7 @@ func (a *Agent) postStage(c *call) error {
 			return err
 		}
 		s.compiled = ready
+		s.offer(m, nil)
 		var err error
 		if s.retain(m) {
 			err = a.refresh(c.r.Context(), s)

@@ -150,6 +150,62 @@ func TestAManifestMayBeCodedAgainstAnother(t *testing.T) {
 	}
 }
 
+func TestAManifestMayComeAsAPatch(t *testing.T) {
+	f := newFleet(t)
+	p := f.ready("au")
+	c := p.owner()
+	content := tree{"a.html": "a", "b.html": "b", "gone.html": "gone"}
+	base := content.manifest()
+	c.deploy(1, content)
+	delete(content, "gone.html")
+	content["a.html"], content["c.html"] = "changed", "b"
+	next := content.manifest()
+	encoder, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	coded := func(patch []byte) []byte { return encoder.EncodeAll(patch, nil) }
+	patch := release.Patch(base.ID(), base, next)
+	at := sitePath("releases", next.ID().String())
+	header := func(base string) []string {
+		return []string{api.HeaderStatement, c.releaseStatement(next), "Content-Encoding", api.CodingPatch, api.HeaderBase, base}
+	}
+	other := tree{"x": "x"}.manifest()
+	for name, test := range map[string]struct {
+		status int
+		code   api.Code
+		body   []byte
+		base   string
+	}{
+		"without a base":             {400, api.CodeBadRequest, coded(patch), ""},
+		"against what is not there":  {412, api.CodeNoBase, coded(patch), other.ID().String()},
+		"that is not zstd":           {422, api.CodeInvalid, patch, base.ID().String()},
+		"that is none":               {422, api.CodeInvalid, coded(next.Encode()), base.ID().String()},
+		"that says it is of another": {422, api.CodeInvalid, coded(release.Patch(other.ID(), base, next)), base.ID().String()},
+		"that makes another release": {422, api.CodeInvalid, coded(release.Patch(base.ID(), base, other)), base.ID().String()},
+	} {
+		c.refused(test.status, test.code, "PUT", at, test.body, header(test.base)...)
+		if t.Failed() {
+			t.Fatalf("a patch %s", name)
+		}
+	}
+	var result api.ManifestResult
+	c.want(&result, "PUT", at, coded(patch), header(base.ID().String())...)
+	if changed := release.HashOf([]byte("changed")).String(); len(result.Missing) != 1 || result.Missing[0] != changed || result.Bytes != int64(len("changed")) {
+		t.Errorf("missing are %+v, want %s", result, changed)
+	}
+	c.want(nil, "POST", sitePath("pack"), content.pack(t, result.Missing))
+	c.want(nil, "POST", sitePath("releases", next.ID().String(), "stage"), nil)
+	c.want(nil, "PUT", sitePath("head"), c.head(2, next.ID().String()))
+	p.serves("/a", "changed")
+	p.serves("/c", "b")
+	if resp, _ := p.visit("/gone"); resp.StatusCode != http.StatusNotFound {
+		t.Errorf("what was removed is answered %s", resp.Status)
+	}
+	p.restart()
+	p.serves("/a", "changed")
+}
+
 func TestAPackBringsNothingThatNobodyWants(t *testing.T) {
 	f := newFleet(t)
 	p := f.ready("au")

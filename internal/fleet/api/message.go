@@ -26,9 +26,14 @@ const (
 	// JSON.
 	HeaderStatement = "Penny-Statement"
 	// HeaderBase names, by its manifest's hash, a release of the same site that the
-	// agent has. The manifest in the body is then zstd with the bytes of that
-	// release's manifest as a raw dictionary, and no dictionary ID (RFC 8878 §5).
+	// agent has. The manifest in the body is then a patch (see CodingPatch), or zstd
+	// with the bytes of that release's manifest as a raw dictionary, and no dictionary
+	// ID (RFC 8878 §5).
 	HeaderBase = "Penny-Base"
+	// CodingPatch is the Content-Encoding of a manifest that comes as what is different
+	// about it: a patch (docs/release-format.md) against that of HeaderBase, in zstd. An
+	// agent that does not know it answers 415.
+	CodingPatch = "penny-patch"
 	// HeaderVersion is in every answer: the version of the program.
 	HeaderVersion = "Penny-Version"
 

@@ -221,30 +221,32 @@ func (a *agentClient) unlease(ctx context.Context, site, holder string) error {
 }
 
 // offer sends a manifest, coded, with the statement about it.
-func (a *agentClient) offer(ctx context.Context, site, release string, m offered) (*api.ManifestResult, error) {
-	header, err := m.header()
+func (a *agentClient) offer(ctx context.Context, site, release string, how offered, coded []byte, st *keys.Statement) (*api.ManifestResult, error) {
+	header, err := how.header(st)
 	if err != nil {
 		return nil, err
 	}
 	result := new(api.ManifestResult)
-	return result, a.do(ctx, call{method: http.MethodPut, path: apiPath("sites", site, "releases", release), header: header, body: bytes.NewReader(m.coded), result: result})
+	return result, a.do(ctx, call{method: http.MethodPut, path: apiPath("sites", site, "releases", release), header: header, body: bytes.NewReader(coded), result: result})
 }
 
-// An offered is a manifest on its way.
+// An offered says how a manifest is sent.
 type offered struct {
-	base      string // the release whose manifest it refers to; "" for none
-	coded     []byte // zstd
-	statement *keys.Statement
+	base  string // the release whose manifest it refers to; "" for none
+	patch bool   // as what is different about it
 }
 
-// header is what goes with it.
-func (m *offered) header() (http.Header, error) {
-	statement, err := json.Marshal(m.statement)
+// header is what goes with it, and with the statement about it.
+func (m offered) header(st *keys.Statement) (http.Header, error) {
+	statement, err := json.Marshal(st)
 	if err != nil {
 		return nil, err
 	}
 	header := http.Header{
 		"Content-Type": {api.TypeManifest}, "Content-Encoding": {"zstd"}, api.HeaderStatement: {base64.StdEncoding.EncodeToString(statement)},
+	}
+	if m.patch {
+		header.Set("Content-Encoding", api.CodingPatch)
 	}
 	if m.base != "" {
 		header.Set(api.HeaderBase, m.base)

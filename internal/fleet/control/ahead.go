@@ -135,14 +135,16 @@ func (o *operation) callsAhead(ctx context.Context, at *begun) ([]partCall, Amou
 	if p.spool == nil {
 		return nil, Amount{}, errNotAhead
 	}
-	manifest, err := p.offer(o.baseFor(at, id))
+	base, of := o.baseFor(at, id)
+	how := offered{base: base, patch: base != ""}
+	manifest, err := p.offer(how, of)
 	if err != nil {
 		return nil, Amount{}, err
 	}
-	if len(manifest.coded) > maxAheadManifest {
+	if len(manifest) > maxAheadManifest {
 		return nil, Amount{}, errNotAhead
 	}
-	header, err := manifest.header()
+	header, err := how.header(p.statement)
 	if err != nil {
 		return nil, Amount{}, err
 	}
@@ -156,7 +158,7 @@ func (o *operation) callsAhead(ctx context.Context, at *begun) ([]partCall, Amou
 	}
 	calls := []partCall{
 		{method: http.MethodPut, path: apiPath("sites", site, "lease"), body: lease},
-		{method: http.MethodPut, path: apiPath("sites", site, "releases", id), header: header, body: manifest.coded},
+		{method: http.MethodPut, path: apiPath("sites", site, "releases", id), header: header, body: manifest},
 	}
 	if sent.Objects > 0 {
 		calls = append(calls, partCall{method: http.MethodPost, path: apiPath("sites", site, "pack"), header: http.Header{"Content-Type": {api.TypePack}}, body: pack})

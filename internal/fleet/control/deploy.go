@@ -168,7 +168,7 @@ func (f *Fleet) deploy(ctx context.Context, o DeployOptions, began time.Time) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := f.keep(p.new.manifest, statement); err != nil {
+	if err := f.keep(p.new.manifest, p.new.manifest.Encode(), statement); err != nil {
 		return nil, err
 	}
 	box := newParcel(p.new.id, p.new.manifest, statement)

@@ -273,7 +273,7 @@ func (f *testFleet) open() *control.Fleet { return f.openAs(f.owner.Identity(), 
 
 func (f *testFleet) openAs(id *keys.Identity, state string) *control.Fleet {
 	f.t.Helper()
-	c, err := control.Open(control.Options{StateDir: state, ID: id, POPs: f.where, Knock: time.Minute, Events: func(e control.Event) {
+	c, err := control.Open(control.Options{StateDir: state, ID: id, POPs: f.where, Knock: 20 * time.Second, Events: func(e control.Event) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.events = append(f.events, e)

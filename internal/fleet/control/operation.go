@@ -125,48 +125,6 @@ func (o *operation) parcel(ctx context.Context, id string) (*parcel, error) {
 	return whole, nil
 }
 
-func (o *operation) offer(ctx context.Context, at *begun, id string) error {
-	if done, err := o.wasAhead(ctx, at, id); done || err != nil {
-		return err
-	}
-	p, err := o.parcel(ctx, id)
-	if err != nil {
-		return err
-	}
-	base, of := o.baseFor(at, id)
-	r, err := o.offerAgainst(ctx, at, p, base, of)
-	if base != "" && apiCode(err) == api.CodeNoBase {
-		r, err = o.offerAgainst(ctx, at, p, "", nil)
-	}
-	if err != nil {
-		return err
-	}
-	at.missing, at.tried = r.Missing, false
-	return nil
-}
-
-func (o *operation) offerAgainst(ctx context.Context, at *begun, p *parcel, base string, of *release.Manifest) (*api.ManifestResult, error) {
-	manifest, err := p.offer(base, of)
-	if err != nil {
-		return nil, err
-	}
-	return at.agent.offer(ctx, o.plan.Site, p.id, manifest)
-}
-
-// baseFor is a release that a POP has, other than the one that it is offered, and whose
-// manifest is here: "" for none.
-func (o *operation) baseFor(at *begun, id string) (string, *release.Manifest) {
-	for _, base := range []string{o.plan.Previous, o.plan.Release} {
-		if base == "" || base == id || !slices.Contains(at.staged, base) {
-			continue
-		}
-		if m := o.fleet.manifestHere(base); m != nil {
-			return base, m
-		}
-	}
-	return "", nil
-}
-
 // send sends what the POP lacks. After a cut the POP is asked again: what had arrived
 // is there.
 func (o *operation) send(ctx context.Context, at *begun, id string) error {
@@ -245,14 +203,19 @@ func (o *operation) gather(ctx context.Context, at *begun, p *parcel, again bool
 // stream sends objects from this machine in one stream, and returns those that did not
 // arrive well.
 func (o *operation) stream(ctx context.Context, at *begun, p *parcel, from *spool, missing []string, plain bool) ([]api.BadObject, error) {
-	objects := make([]release.File, 0, len(missing))
-	var total int64
-	for _, name := range missing {
+	hashes, asked := make([]release.Hash, len(missing)), make(map[release.Hash]bool, len(missing))
+	for i, name := range missing {
 		h, err := release.ParseHash(name)
 		if err != nil {
 			return nil, fmt.Errorf("%s lacks what is no object: %w", at.agent.pop.Name, err)
 		}
-		file, ok := p.files[h]
+		hashes[i], asked[h] = h, true
+	}
+	objects := make([]release.File, 0, len(missing))
+	files := p.files(asked)
+	var total int64
+	for _, h := range hashes {
+		file, ok := files[h]
 		if !ok {
 			return nil, fmt.Errorf("%s lacks %s, which is not in the release", at.agent.pop.Name, h.Short())
 		}

@@ -23,52 +23,66 @@ import (
 type parcel struct {
 	id        string
 	manifest  *release.Manifest // nil: it is not here yet
-	text      []byte            // the manifest's canonical form
 	statement *keys.Statement
-	files     map[release.Hash]release.File // one for each object
-	spool     *spool                        // nil: the files are not here
-	shelf     *spool                        // of what this machine has kept of them, where they are not; nil: nothing
-	donors    []*agentClient                // POPs that have it
+	spool     *spool         // nil: the files are not here
+	shelf     *spool         // of what this machine has kept of them, where they are not; nil: nothing
+	donors    []*agentClient // POPs that have it
 
-	coding sync.Mutex        // guards coded
-	coded  map[string][]byte // the manifest in zstd, by the release that it is against
+	coding sync.Mutex         // guards coded
+	coded  map[offered][]byte // the manifest as it is sent
 }
 
 // newParcel makes a parcel of a manifest and the statement about it.
 func newParcel(id string, m *release.Manifest, statement *keys.Statement) *parcel {
-	p := &parcel{id: id, manifest: m, text: m.Encode(), statement: statement, files: make(map[release.Hash]release.File, len(m.Files)), coded: make(map[string][]byte)}
-	for _, f := range m.Files {
-		p.files[f.Hash] = f
-	}
-	return p
+	return &parcel{id: id, manifest: m, statement: statement, coded: make(map[offered][]byte)}
 }
 
-// offer returns the manifest as it is sent to a POP that has a release, or none: most of
-// a manifest is the same as in the one before.
-func (p *parcel) offer(base string, of *release.Manifest) (offered, error) {
+// files returns one file of the release for each of some objects, as far as there is one.
+func (p *parcel) files(objects map[release.Hash]bool) map[release.Hash]release.File {
+	found := make(map[release.Hash]release.File, len(objects))
+	for i := range p.manifest.Files {
+		if f := &p.manifest.Files[i]; objects[f.Hash] {
+			found[f.Hash] = *f
+		}
+	}
+	return found
+}
+
+// offer returns the manifest as it is sent to a POP that has a release, or none: as what
+// is different, or in zstd for agents that do not know that.
+func (p *parcel) offer(how offered, of *release.Manifest) ([]byte, error) {
 	p.coding.Lock()
 	defer p.coding.Unlock()
-	o := offered{base: base, coded: p.coded[base], statement: p.statement}
-	if o.coded != nil {
-		return o, nil
+	if coded := p.coded[how]; coded != nil {
+		return coded, nil
 	}
 	options := []zstd.EOption{zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(manifestWindow), zstd.WithEncoderLevel(zstd.SpeedDefault)}
-	if base != "" {
+	var text []byte
+	switch {
+	case how.patch:
+		base, err := release.ParseHash(how.base)
+		if err != nil {
+			return nil, err
+		}
+		text = release.Patch(base, of, p.manifest)
+	case how.base != "":
+		text = p.manifest.Encode()
 		dictionary := of.Encode()
-		window := 1 << max(bits.Len(uint(len(p.text)+len(dictionary))), 10)
+		window := 1 << max(bits.Len(uint(len(text)+len(dictionary))), 10)
 		options = []zstd.EOption{
 			zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(min(window, manifestBaseWindow)),
 			zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderDictRaw(0, dictionary),
 		}
+	default:
+		text = p.manifest.Encode()
 	}
 	encoder, err := zstd.NewWriter(nil, options...)
 	if err != nil {
-		return o, fmt.Errorf("encode the manifest: %w", err)
+		return nil, fmt.Errorf("encode the manifest: %w", err)
 	}
 	defer encoder.Close()
-	o.coded = encoder.EncodeAll(p.text, nil)
-	p.coded[base] = o.coded
-	return o, nil
+	p.coded[how] = encoder.EncodeAll(text, nil)
+	return p.coded[how], nil
 }
 
 // What an agent gives a manifest's decoder at most, in bytes: without a base, and with
@@ -149,7 +163,7 @@ func (f *Fleet) fetchManifest(ctx context.Context, site string, id release.Hash,
 	if about.Site != site || about.Release != id.String() || m.Site != site {
 		return nil, nil, errors.New("the statement is about another release")
 	}
-	if err := f.keep(m, st); err != nil {
+	if err := f.keep(m, text, st); err != nil {
 		return nil, nil, err
 	}
 	st, err = f.restate(m, st, site)
@@ -165,14 +179,15 @@ func (f *Fleet) restate(m *release.Manifest, st *keys.Statement, site string) (*
 	return f.state(m, m.ID().String())
 }
 
-// keep remembers a release.
-func (f *Fleet) keep(m *release.Manifest, st *keys.Statement) error {
+// keep remembers a release, of which text is the canonical form.
+func (f *Fleet) keep(m *release.Manifest, text []byte, st *keys.Statement) error {
+	id := release.HashOf(text)
 	raw, err := json.Marshal(st)
 	if err == nil {
-		_, err = f.store.PutManifest(m, raw)
+		err = f.store.PutEncoded(id, m, text, raw)
 	}
 	if err != nil {
-		return fmt.Errorf("remember release %s: %w", m.ID().Short(), err)
+		return fmt.Errorf("remember release %s: %w", id.Short(), err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -64,26 +65,80 @@ func (f *Fleet) shelve(ctx context.Context, s *snapshot) {
 }
 
 func (f *Fleet) shelveAll(ctx context.Context, s *snapshot) error {
-	if err := f.clearShelf(ctx, s.id); err != nil {
-		return err
-	}
-	used, err := f.store.Size()
+	before, used, err := f.shelfBefore(ctx, s)
 	if err != nil {
 		return err
 	}
 	wanted := make(map[release.Hash]release.File)
 	var hashes []release.Hash
-	for _, file := range s.manifest.Files {
-		if file.Size >= minShelved && used+file.Size <= maxShelf {
+	room := maxShelf - used
+	want := func(file release.File) {
+		if file.Size >= minShelved && file.Size <= room {
 			wanted[file.Hash] = file
 			hashes = append(hashes, file.Hash)
-			used += file.Size
+			room -= file.Size
+		}
+	}
+	if before == nil {
+		for _, file := range s.manifest.Files {
+			want(file)
+		}
+	} else { // the others are kept already
+		changes := release.Diff(before, s.manifest)
+		for _, file := range changes.Added {
+			want(file)
+		}
+		for _, c := range changes.Changed {
+			want(c.New)
 		}
 	}
 	missing := f.store.Missing(hashes)
-	if len(missing) == 0 {
-		return nil
+	if len(missing) > 0 {
+		if err := f.shelveFiles(ctx, s, missing, wanted); err != nil {
+			return err
+		}
 	}
+	for _, h := range missing {
+		used += wanted[h].Size
+	}
+	data, err := json.Marshal(kept{Release: s.id, Used: used})
+	if err != nil {
+		return err
+	}
+	return replaceFile(f.siteFile(s.manifest.Site, "shelf.json"), data)
+}
+
+// kept is the release of a site whose files were kept last, and how many bytes all that
+// is kept took then: to measure that takes a look at every file. It is a file of its own,
+// because others may be deploying again by now.
+type kept struct {
+	Release string `json:"release"`
+	Used    int64  `json:"used"`
+}
+
+// shelfBefore makes room where that is to be done, and returns the release of the site
+// that was kept last, nil for none, and how many bytes everything takes that is kept.
+func (f *Fleet) shelfBefore(ctx context.Context, s *snapshot) (before *release.Manifest, used int64, err error) {
+	all, err := f.store.Manifests()
+	if err != nil {
+		return nil, 0, err
+	}
+	var known kept
+	if data, err := os.ReadFile(f.siteFile(s.manifest.Site, "shelf.json")); err == nil && json.Unmarshal(data, &known) == nil {
+		before, used = f.manifestHere(known.Release), known.Used
+	}
+	if before != nil && len(all) <= shelved && used < maxShelf*3/4 {
+		return before, used, nil
+	}
+	if err := f.clearShelf(ctx, all, s.id); err != nil {
+		return nil, 0, err
+	}
+	used, err = f.store.Size()
+	return nil, used, err
+}
+
+// shelveFiles keeps files of a directory that has been deployed.
+func (f *Fleet) shelveFiles(ctx context.Context, s *snapshot, missing []release.Hash, wanted map[release.Hash]release.File) error {
 	in, out := io.Pipe()
 	var wait sync.WaitGroup
 	wait.Go(func() {
@@ -99,8 +154,8 @@ func (f *Fleet) shelveAll(ctx context.Context, s *snapshot) error {
 		}
 		_ = out.CloseWithError(err) // never fails
 	})
-	_, err = release.ReadPack(ctx, in, f.store, release.PackOptions{}) // what has changed meanwhile is not stored
-	_ = in.CloseWithError(io.ErrClosedPipe)                            // never fails; the writer ends
+	_, err := release.ReadPack(ctx, in, f.store, release.PackOptions{}) // what has changed meanwhile is not stored
+	_ = in.CloseWithError(io.ErrClosedPipe)                             // never fails; the writer ends
 	wait.Wait()
 	return err
 }
@@ -116,11 +171,7 @@ func addFile(pack *release.PackWriter, from content, file release.File) error {
 
 // clearShelf makes room when there is too much: only the latest releases stay, or, if
 // that is still too much, none but the one that is live.
-func (f *Fleet) clearShelf(ctx context.Context, live string) error {
-	all, err := f.store.Manifests()
-	if err != nil {
-		return err
-	}
+func (f *Fleet) clearShelf(ctx context.Context, all []release.Stored, live string) error {
 	used, err := f.store.Size()
 	if err != nil || len(all) <= shelved && used < maxShelf*3/4 {
 		return err

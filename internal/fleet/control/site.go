@@ -142,43 +142,65 @@ func (f *Fleet) donors(pops []POPState, id string) []*agentClient {
 
 // lacks estimates what each POP lacks of a release, from the manifests of what it has.
 func (f *Fleet) lacks(pops []POPState, m *release.Manifest, id string) {
-	const looked = 3                 // releases of a POP that are looked at, the newest first
-	alike := make(map[string]Amount) // POPs mostly have the same
+	const looked = 3 // releases of a POP that are looked at, those first that cost least
+	known := make(map[string]Amount)
 	for i := range pops {
 		s := &pops[i]
 		if s.Unreachable != "" || slices.Contains(s.Staged, id) {
 			continue
 		}
-		newest := s.Staged[:min(len(s.Staged), looked)]
-		lacks, known := alike[strings.Join(newest, " ")]
-		if !known {
-			lacks = f.lacksOf(m, newest)
-			alike[strings.Join(newest, " ")] = lacks
+		staged := s.Staged[:min(len(s.Staged), looked)]
+		if at := slices.Index(s.Staged, s.Active); at > 0 { // what it serves is most like it
+			staged = append([]string{s.Active}, staged...)
 		}
-		s.Lacks = lacks
+		key := strings.Join(staged, " ")
+		if _, done := known[key]; !done {
+			known[key] = f.lackedWith(staged, m)
+		}
+		s.Lacks = known[key]
 	}
 }
 
-// lacksOf is what somebody lacks of a release who has others, as far as their manifests
-// are here.
-func (f *Fleet) lacksOf(m *release.Manifest, others []string) Amount {
-	has := make(map[release.Hash]bool, len(m.Files))
-	for _, id := range others {
-		if there := f.manifestHere(id); there != nil { // it is an estimate
-			for _, file := range there.Files {
-				has[file.Hash] = true
-			}
+// lackedWith returns what whoever has other releases lacks of one, as far as this machine
+// knows.
+func (f *Fleet) lackedWith(others []string, m *release.Manifest) Amount {
+	var first *release.Manifest
+	for len(others) > 0 && first == nil {
+		first, others = f.manifestHere(others[0]), others[1:]
+	}
+	lacked := make(map[release.Hash]int64)
+	changes := release.Diff(first, m)
+	for _, file := range changes.Added {
+		lacked[file.Hash] = file.Size
+	}
+	for _, c := range changes.Changed {
+		lacked[c.New.Hash] = c.New.Size
+	}
+	without := func(m *release.Manifest) {
+		for i := range m.Files {
+			delete(lacked, m.Files[i].Hash)
 		}
 	}
-	var lacks Amount
-	for _, file := range m.Files {
-		if !has[file.Hash] {
-			has[file.Hash] = true
-			lacks.Objects, lacks.Bytes = lacks.Objects+1, lacks.Bytes+file.Size
+	if first != nil {
+		without(first)
+	}
+	for _, other := range others {
+		if len(lacked) <= len(m.Files)/few {
+			break // to read another manifest is more work than it may save
+		}
+		if there := f.manifestHere(other); there != nil {
+			without(there)
 		}
 	}
-	return lacks
+	a := Amount{Objects: len(lacked)}
+	for _, size := range lacked {
+		a.Bytes += size
+	}
+	return a
 }
+
+// few is what part of a release's files is so small that nobody need look closer.
+const few = 20
 
 // findRelease returns the whole name of a release of which the first digits are given.
 func findRelease(pops []POPState, site, prefix string) (string, error) {

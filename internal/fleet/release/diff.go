@@ -52,20 +52,19 @@ func (c *Changes) countBytes(from *Manifest) {
 	if len(c.Added)+len(c.Changed) == 0 {
 		return // nothing changed is the common case, and should cost nothing
 	}
-	known := make(map[Hash]bool, len(from.Files))
-	for i := range from.Files {
-		known[from.Files[i].Hash] = true
-	}
-	count := func(f File) {
-		if !known[f.Hash] {
-			known[f.Hash] = true
-			c.Bytes += f.Size
-		}
-	}
+	fresh := make(map[Hash]int64) // of what has changed, which is less than there was
 	for _, f := range c.Added {
-		count(f)
+		fresh[f.Hash] = f.Size
 	}
 	for _, change := range c.Changed {
-		count(change.New)
+		if change.Content() {
+			fresh[change.New.Hash] = change.New.Size
+		}
+	}
+	for i := range from.Files {
+		delete(fresh, from.Files[i].Hash)
+	}
+	for _, size := range fresh {
+		c.Bytes += size
 	}
 }

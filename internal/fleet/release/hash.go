@@ -22,14 +22,14 @@ func (h Hash) Short() string { return hex.EncodeToString(h[:4]) }
 // ParseHash reads what [Hash.String] writes, and nothing else: upper case is
 // another spelling of the same, and one thing has one name here.
 func ParseHash(s string) (Hash, error) {
-	h, ok := parseHash([]byte(s))
+	h, ok := parseHash(s)
 	if !ok {
 		return Hash{}, fmt.Errorf("parse hash %.80q: it must be %d lower-case hexadecimal digits", s, hex.EncodedLen(sha256.Size))
 	}
 	return h, nil
 }
 
-func parseHash(s []byte) (Hash, bool) {
+func parseHash[Text string | []byte](s Text) (Hash, bool) {
 	var h Hash
 	if len(s) != hex.EncodedLen(len(h)) {
 		return Hash{}, false

@@ -159,7 +159,7 @@ func (m *Manifest) Check() error {
 	return nil
 }
 
-func wrongAt(line int, what string) error {
+func wrongAt(line int, what string) *mistake.Error {
 	return &mistake.Error{File: "manifest", Line: line, What: what}
 }
 

@@ -45,6 +45,9 @@ type Store struct {
 	used int64
 	// measured says that used is known; it takes a look at every file.
 	measured bool
+
+	read    readManifests
+	removed atomic.Uint64 // see Removed
 }
 
 // A CorruptError says that an object or manifest in a store is not what its name
@@ -193,19 +196,21 @@ func (st *Store) Has(h Hash) bool {
 // An object that is not missing stays until the next [Store.Collect], and over it
 // if a manifest that is kept lists it: put the manifest first, then ask.
 func (st *Store) Missing(hashes []Hash) []Hash {
-	has := st.Has
-	if len(hashes) > manyHashes {
-		if all, err := st.list(); err == nil {
-			has = func(h Hash) bool { return all[h] }
+	has := make(map[Hash]bool, len(hashes))
+	for _, h := range hashes {
+		has[h] = false
+	}
+	if len(hashes) <= manyHashes || st.mark(has) != nil {
+		for h := range has {
+			has[h] = st.Has(h)
 		}
 	}
 	var missing []Hash
-	asked := make(map[Hash]bool, len(hashes))
 	for _, h := range hashes {
-		if !asked[h] && !has(h) {
+		if !has[h] {
 			missing = append(missing, h)
+			has[h] = true // once
 		}
-		asked[h] = true
 	}
 	return missing
 }
@@ -237,15 +242,15 @@ func (st *Store) Lacks(m *Manifest) []Hash {
 // than to look for each.
 const manyHashes = 1000
 
-// list returns the names of all objects.
-func (st *Store) list() (map[Hash]bool, error) {
-	all := make(map[Hash]bool)
-	err := st.eachName(func(_ string, h Hash, form string) {
+// mark notes which of the objects there are, by the names in all directories.
+func (st *Store) mark(has map[Hash]bool) error {
+	return st.eachName(func(_ string, h Hash, form string) {
 		if form == "" {
-			all[h] = true
+			if _, asked := has[h]; asked {
+				has[h] = true
+			}
 		}
 	})
-	return all, err
 }
 
 // eachName tells of every file of an object, and what its name has behind the
@@ -266,7 +271,7 @@ func (st *Store) eachName(tell func(path string, h Hash, form string)) error {
 			if len(name) < digits {
 				continue
 			}
-			if h, ok := parseHash([]byte(name[:digits])); ok {
+			if h, ok := parseHash(name[:digits]); ok {
 				tell(filepath.Join(dir, name), h, name[digits:])
 			}
 		}
@@ -378,9 +383,14 @@ func (st *Store) remove(path string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("remove from store: %w", err)
 	}
+	st.removed.Add(1)
 	st.account(-info.Size())
 	return info.Size(), nil
 }
+
+// Removed counts what this process has removed from the store. As long as it is the
+// same an object that was there is there, unless somebody else has been at the disk.
+func (st *Store) Removed() uint64 { return st.removed.Load() }
 
 // Put stores an object of a size, read from r. What r has must be that: if the
 // size or the hash is another, nothing is stored. If the object is there already,

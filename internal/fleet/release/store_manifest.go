@@ -23,35 +23,56 @@ func (st *Store) PutManifest(m *Manifest, statement []byte) (Hash, error) {
 	if err := m.Check(); err != nil {
 		return Hash{}, fmt.Errorf("store manifest: %w", err)
 	}
-	if len(statement) > MaxStatement {
-		return Hash{}, fmt.Errorf("store manifest: its statement has %d bytes, more than %d", len(statement), MaxStatement)
-	}
 	text := m.Encode()
 	id := HashOf(text)
+	return id, st.PutEncoded(id, m, text, statement)
+}
+
+// PutEncoded is [Store.PutManifest] for who has the canonical form of a manifest for
+// which [Manifest.Check] finds nothing, and its hash, at hand.
+func (st *Store) PutEncoded(id Hash, m *Manifest, text, statement []byte) error {
+	if len(statement) > MaxStatement {
+		return fmt.Errorf("store manifest: its statement has %d bytes, more than %d", len(statement), MaxStatement)
+	}
 	path := st.manifestPath(id)
 	b := st.newBatch()
 	defer b.drop()
 	if statement != nil {
 		// Before the manifest, which is what makes the release be there.
 		if err := b.writeBytes(path+statementExt, statement); err != nil {
-			return Hash{}, fmt.Errorf("store manifest %s: %w", id.Short(), err)
+			return fmt.Errorf("store manifest %s: %w", id.Short(), err)
 		}
 	}
 	if err := b.writeBytes(path, text); err != nil {
-		return Hash{}, fmt.Errorf("store manifest %s: %w", id.Short(), err)
+		return fmt.Errorf("store manifest %s: %w", id.Short(), err)
 	}
 	if err := b.commit(); err != nil {
-		return Hash{}, fmt.Errorf("store manifest %s: %w", id.Short(), err)
+		return fmt.Errorf("store manifest %s: %w", id.Short(), err)
 	}
-	return id, nil
+	if info, err := os.Lstat(path); err == nil { // or else it is read the next time
+		st.read.remember(id, statOf(info), m)
+	}
+	return nil
 }
 
 // Manifest returns the manifest of a release; the error of one that is not there
-// is fs.ErrNotExist.
+// is fs.ErrNotExist. It may not be changed: as long as somebody has it, and its file is
+// what it was, others who ask get the same one.
 //
 // One that the disk has damaged is removed and a *[CorruptError].
 func (st *Store) Manifest(id Hash) (*Manifest, error) {
+	info, err := os.Lstat(st.manifestPath(id))
+	if err != nil {
+		return nil, fmt.Errorf("read manifest %s: %w", id.Short(), err)
+	}
+	stat := statOf(info)
+	if m := st.read.recall(id, stat); m != nil {
+		return m, nil
+	}
 	m, err := st.readManifest(id)
+	if err == nil {
+		st.read.remember(id, stat, m)
+	}
 	if _, ok := errors.AsType[*CorruptError](err); ok {
 		_, removed := st.remove(st.manifestPath(id))
 		err = errors.Join(err, removed)
@@ -98,7 +119,7 @@ func (st *Store) Manifests() ([]Stored, error) {
 	}
 	var all []Stored
 	for _, e := range entries {
-		id, ok := parseHash([]byte(e.Name()))
+		id, ok := parseHash(e.Name())
 		if !ok {
 			continue
 		}

@@ -54,6 +54,43 @@ func filesBelow(t testing.TB, dir string) []string {
 	return files
 }
 
+// TestAManifestThatSomebodyHasIsNotReadAgain, unless its file is another by now.
+func TestAManifestThatSomebodyHasIsNotReadAgain(t *testing.T) {
+	st := openStore(t)
+	m := manifest(file("a", "one"))
+	id, err := st.PutManifest(m, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := st.Manifest(id); err != nil || got != m {
+		t.Errorf("it is %p, %v; want %p, which was put", got, err, m)
+	}
+	again, err := OpenStore(st.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	first, err := again.Manifest(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second, err := again.Manifest(id); err != nil || second != first || second.ID() != id {
+		t.Errorf("it is %p, %v; want %p, which was read", second, err, first)
+	}
+	if err := os.WriteFile(st.manifestPath(id), []byte("rot"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := again.Manifest(id); err == nil {
+		t.Error("nobody sees that it is damaged")
+	}
+	if _, err := again.Manifest(id); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it was not removed: %v", err)
+	}
+	if removed := again.Removed(); removed != 1 {
+		t.Errorf("%d files were removed, want 1", removed)
+	}
+}
+
 func TestWhatIsPutIsThereAndStays(t *testing.T) {
 	st := openStore(t)
 	h := put(t, st, "hello")

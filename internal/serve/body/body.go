@@ -113,19 +113,31 @@ func (s *Store) copyIn(data []byte) (*Body, error) {
 // keep indexes b under key and sees to the accounts when b is collected.
 // mu is held.
 func (s *Store) keep(key Key, b *Body) {
-	slab, size, ref := b.slab, int64(len(b.data)), weak.Make(b)
-	slab.live.Add(size)
-	s.mapped.Add(size)
-	s.bodies[key] = ref
-	runtime.AddCleanup(b, func(key Key) {
-		slab.live.Add(-size)
-		s.mapped.Add(-size)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.bodies[key] == ref {
-			delete(s.bodies, key)
-		}
-	}, key)
+	left := remains{s, b.slab, int64(len(b.data)), key, weak.Make(b)}
+	b.slab.live.Add(left.size)
+	s.mapped.Add(left.size)
+	s.bodies[key] = left.ref
+	runtime.AddCleanup(b, remains.clear, left)
+}
+
+// remains are what is to be put in order when a body has been collected: one value for
+// the garbage collector, where a closure would be several, for each of very many.
+type remains struct {
+	store *Store
+	slab  *slab
+	size  int64
+	key   Key
+	ref   weak.Pointer[Body]
+}
+
+func (r remains) clear() {
+	r.slab.live.Add(-r.size)
+	r.store.mapped.Add(-r.size)
+	r.store.mu.Lock()
+	defer r.store.mu.Unlock()
+	if r.store.bodies[r.key] == r.ref {
+		delete(r.store.bodies, r.key)
+	}
 }
 
 // Sparse reports whether b lies in a slab most of which is dead, so that putting

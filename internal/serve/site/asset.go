@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"pennyfarthing/internal/encode"
 	"pennyfarthing/internal/serve/body"
@@ -28,6 +29,7 @@ type asset struct {
 	tried       bool   // codings were made, though there may be none that is smaller
 	done        bool   // has all the codings that it will get, at their best
 	document    bool   // an error document: no validators, never stored by caches
+	retained    bool   // of another release, or of the directory as it was before
 	modified    int64  // seconds since 1970
 	seen        uint64 // the last generation whose directory had the file
 	shared      *fieldList
@@ -36,17 +38,26 @@ type asset struct {
 }
 
 // A form is an asset in one coding: a representation in the words of RFC 9110 §3.2.
+// Assets that differ in what its fields say do not share it.
 type form struct {
 	coding encode.Coding
 	level  encode.Level
-	etag   string
-	own    []Field // for 200
-	brief  []Field // for 304: the validators
-	bare   []Field // for errors: no validators
-	wire   *formWire
 	given  bool // came with the release: nothing better is made here
 	mem    *body.Body
 	disk   *diskFile
+
+	// made are its fields, once somebody has asked for it: most of a large site is
+	// asked for by nobody, and they are twenty values for the garbage collector.
+	made atomic.Pointer[formFields]
+}
+
+// formFields are the header fields of a form.
+type formFields struct {
+	etag  string
+	own   []Field // for 200
+	brief []Field // for 304: the validators
+	bare  []Field // for errors: no validators
+	wire  *formWire
 }
 
 func (a *asset) size() int64 { return a.stat.size }
@@ -65,8 +76,8 @@ func (a *asset) form(q *Request) *form {
 	return a.forms[coding]
 }
 
-func (a *asset) validators(f *form) validators {
-	return validators{etag: f.etag, modified: a.modified}
+func (a *asset) validators(fields *formFields) validators {
+	return validators{etag: fields.etag, modified: a.modified}
 }
 
 // tag returns the entity tag of the asset in a coding. It is strong where the
@@ -90,27 +101,41 @@ func (a *asset) tag(coding encode.Coding, level encode.Level) string {
 // addForm gives the asset a form while it is being built, and returns it.
 func (a *asset) addForm(coding encode.Coding, level encode.Level, mem *body.Body, disk *diskFile) *form {
 	f := &form{coding: coding, level: level, mem: mem, disk: disk}
-	length := a.size()
-	if mem != nil {
-		length = int64(mem.Len())
-	}
-	if !a.document {
-		f.etag = a.tag(coding, level)
-		f.own = append(f.own, field("Etag", f.etag), field("Last-Modified", formatDate(a.modified)), acceptRanges)
-		f.brief = f.own[:2:2]
-	}
-	validators := len(f.own)
-	if coding != encode.Identity {
-		f.own = append(f.own, contentEncoding[coding])
-	}
-	f.own = append(f.own, field("Content-Length", strconv.FormatInt(length, 10)))
-	f.bare = f.own[validators:]
-	if mem != nil {
-		f.wire = newFormWire(f.own, len(f.brief), validators)
-	}
 	a.forms[coding] = f
-	a.sizes[coding] = length
+	a.sizes[coding] = a.size()
+	if mem != nil {
+		a.sizes[coding] = int64(mem.Len())
+	}
 	return f
+}
+
+// fields returns the header fields of one of the asset's forms. There is one value for
+// each form, because connections know a Wire by its address.
+func (a *asset) fields(f *form) *formFields {
+	if made := f.made.Load(); made != nil {
+		return made
+	}
+	f.made.CompareAndSwap(nil, a.makeFields(f))
+	return f.made.Load()
+}
+
+func (a *asset) makeFields(f *form) *formFields {
+	made := new(formFields)
+	if !a.document {
+		made.etag = a.tag(f.coding, f.level)
+		made.own = append(made.own, field("Etag", made.etag), field("Last-Modified", formatDate(a.modified)), acceptRanges)
+		made.brief = made.own[:2:2]
+	}
+	validators := len(made.own)
+	if f.coding != encode.Identity {
+		made.own = append(made.own, contentEncoding[f.coding])
+	}
+	made.own = append(made.own, field("Content-Length", strconv.FormatInt(a.sizes[f.coding], 10)))
+	made.bare = made.own[validators:]
+	if f.mem != nil {
+		made.wire = newFormWire(made.own, len(made.brief), validators)
+	}
+	return made
 }
 
 // coded reports whether there is a form other than the plain one.

@@ -127,11 +127,16 @@ type compiler struct {
 
 	ruleSources [2][]byte
 	interned    map[string]*fieldList
+	adopted     map[*fieldList]*fieldList // lists of prev -> those of the site
+
+	served    []found // in the order of the assets
+	tight     atomic.Bool
+	sameRules bool // _headers and whatever else shared fields depend on are those of prev
 }
 
 func newCompiler(o Options, root *os.Root) *compiler {
 	return &compiler{
-		Options: o, root: root, interned: make(map[string]*fieldList),
+		Options: o, root: root, interned: make(map[string]*fieldList), adopted: make(map[*fieldList]*fieldList),
 		site: &Site{generation: 1, paths: make(map[string]entry), notFounds: make(map[string]int32)},
 	}
 }
@@ -161,16 +166,22 @@ func (c *compiler) compile(ctx context.Context) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.site.digest = c.digest(assets)
 	c.index(assets)
 	c.finish()
 	if c.source != nil {
+		c.share()
+		c.note()
 		c.retainReleased()
 	} else {
+		c.site.digest = c.digest(assets)
 		c.retain()
 	}
 	c.site.summary.Skipped = c.walk.skipped
 	c.site.summarise()
+	c.site.dropped = c.site.summary.Memory
+	if c.prev != nil {
+		c.site.dropped += c.prev.summary.Memory
+	}
 	return c.site, nil
 }
 
@@ -266,15 +277,23 @@ func (c *compiler) files() []found {
 // budget serves as many as it can.
 func (c *compiler) assets(ctx context.Context) ([]*asset, error) {
 	files := c.files()
+	c.served = files
 	c.recall()
 	inMemory := make([]bool, len(files)) // all of them before the first is read: codings get what is left
 	for i, f := range files {
 		inMemory[i] = c.admit(f.stat.size)
 	}
 	assets := make([]*asset, len(files))
+	var err error
 	group, reading := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0) * 2) // reading waits for the disk
 	for i, f := range files {
+		if c.atHand(f, inMemory[i]) {
+			if assets[i], err = c.load(f, inMemory[i]); err != nil {
+				break
+			}
+			continue
+		}
 		group.Go(func() (err error) {
 			if reading.Err() == nil {
 				assets[i], err = c.load(f, inMemory[i])
@@ -282,7 +301,10 @@ func (c *compiler) assets(ctx context.Context) ([]*asset, error) {
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
+	if waited := group.Wait(); err == nil {
+		err = waited
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := c.settle(ctx, assets); err != nil {
@@ -298,12 +320,13 @@ func (c *compiler) recall() {
 		return
 	}
 	for _, a := range c.prev.assets {
-		if !a.document && a.seen == c.prev.generation {
+		if !a.document && !a.retained {
 			c.known[a.name] = a
 		}
 	}
 	if c.source != nil {
-		c.recallContents()
+		c.contents = make(map[body.Key]*asset, len(c.prev.assets))
+		c.recallContents(func(body.Key) bool { return true })
 	}
 }
 
@@ -364,7 +387,11 @@ func (c *compiler) digest(assets []*asset) body.Key {
 
 // admit reports whether a file of this size goes to memory, and accounts for it.
 func (c *compiler) admit(size int64) bool {
-	if size > MaxInMemory || c.Budget > 0 && c.used+size > c.Budget {
+	if size > MaxInMemory {
+		return false
+	}
+	if c.Budget > 0 && c.used+size > c.Budget {
+		c.tight.Store(true)
 		return false
 	}
 	c.used += size
@@ -373,9 +400,16 @@ func (c *compiler) admit(size int64) bool {
 
 // finish gives the assets what depends on the site as a whole.
 func (c *compiler) finish() {
+	if c.sameRules { // before any is made anew, so that assets that did not change stay what they are
+		for _, old := range c.prev.assets {
+			c.adopt(old.shared)
+		}
+	}
 	current := make(map[string]bool)
 	for _, a := range c.site.assets {
-		a.seen = c.site.generation
+		if c.source == nil {
+			a.seen = c.site.generation
+		}
 		if a.document {
 			a.shared = c.intern(assetFields(a, a.cacheControl(), nil))
 			continue
@@ -384,9 +418,17 @@ func (c *compiler) finish() {
 			current[a.name] = true
 			a.immutable = a.hashed && c.history.constant(a.name, a.hash)
 		}
-		a.shared = c.intern(assetFields(a, a.cacheControl(), c.edits(a.path)))
+		a.shared = c.sharedFields(a)
 	}
 	c.history.forget(current)
+}
+
+// sharedFields returns the fields that all forms of an asset share.
+func (c *compiler) sharedFields(a *asset) *fieldList {
+	if old := c.known[a.name]; old != nil && c.sameRules && old.path == a.path && old.contentType == a.contentType && old.immutable == a.immutable {
+		return c.adopt(old.shared)
+	}
+	return c.intern(assetFields(a, a.cacheControl(), c.edits(a.path)))
 }
 
 // edits returns what _headers says of a path whatever the host.
@@ -395,41 +437,4 @@ func (c *compiler) edits(path string) []rules.Edit {
 		return nil
 	}
 	return c.site.headers.Match(rules.Request{Path: path})
-}
-
-// summarise counts.
-func (s *Site) summarise() {
-	sum := Summary{Skipped: s.summary.Skipped}
-	bodies := make(map[*body.Body]bool)
-	for _, a := range s.assets {
-		for _, f := range a.forms {
-			if f != nil && f.mem != nil && !bodies[f.mem] {
-				bodies[f.mem] = true
-				sum.Memory += int64(f.mem.Len())
-			}
-		}
-		if a.document || a.seen != s.generation {
-			continue
-		}
-		sum.Files++
-		sum.Bytes += a.size()
-		sum.count(a)
-	}
-	s.summary = sum
-}
-
-func (sum *Summary) count(a *asset) {
-	if a.identity().disk != nil {
-		sum.OnDisk++
-	}
-	if !a.codable {
-		return
-	}
-	sum.Codable++
-	if a.coded() {
-		sum.Coded++
-	}
-	if a.done {
-		sum.Best++
-	}
 }

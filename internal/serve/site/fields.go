@@ -135,15 +135,35 @@ func joinVary(ours, value string) string {
 // intern returns the one copy of a list of fields: thousands of files share a
 // dozen different ones.
 func (c *compiler) intern(list *fieldList) *fieldList {
-	var key strings.Builder
-	for _, f := range list.fields {
-		key.WriteString(f.Name + "\x00" + f.Values[0] + "\x00")
-	}
-	key.WriteString(strings.Join(list.hides, "\x00"))
-	if known, ok := c.interned[key.String()]; ok {
+	key := list.key()
+	if known, ok := c.interned[key]; ok {
 		return known
 	}
 	list.prepare()
-	c.interned[key.String()] = list
+	c.interned[key] = list
 	return list
+}
+
+// adopt is intern for a list of the previous site, which many of its files have.
+func (c *compiler) adopt(list *fieldList) *fieldList {
+	if known, ok := c.adopted[list]; ok {
+		return known
+	}
+	known, ok := c.interned[list.key()]
+	if !ok {
+		known = list
+		c.interned[list.key()] = list
+	}
+	c.adopted[list] = known
+	return known
+}
+
+// key tells lists apart.
+func (l *fieldList) key() string {
+	var key strings.Builder
+	for _, f := range l.fields {
+		key.WriteString(f.Name + "\x00" + f.Values[0] + "\x00")
+	}
+	key.WriteString(strings.Join(l.hides, "\x00"))
+	return key.String()
 }

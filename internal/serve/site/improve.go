@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -46,6 +45,7 @@ type improver struct {
 	// others together, and is made once for all who serve a release, elsewhere.
 	quickBrotli bool
 
+	dead *atomic.Int64 // see Live; nil: much
 	used atomic.Int64
 	full atomic.Bool // something had no room: larger files need not be tried
 
@@ -74,26 +74,40 @@ const maxFailures = 5
 // can't be improved stays as it is, and is part of the error.
 func (im *improver) run(ctx context.Context) error {
 	im.used.Store(im.site.summary.Memory)
-	im.each(ctx, im.slots.quick, im.quick)
-	im.each(ctx, im.slots.one, im.hash)
-	im.each(ctx, im.slots.quick, im.quick)
-	im.each(ctx, im.slots.best, im.best)
-	if ctx.Err() == nil {
+	im.each(ctx, im.slots.quick, im.wantsQuick, im.quick)
+	im.each(ctx, im.slots.one, im.wantsHash, im.hash)
+	im.each(ctx, im.slots.quick, im.wantsQuick, im.quick)
+	im.each(ctx, im.slots.best, im.wantsBest, im.best)
+	if ctx.Err() == nil && im.muchDead() {
 		runtime.GC() // what the quick codings took is free only now
-		im.each(ctx, im.slots.one, im.compact)
+		im.each(ctx, im.slots.one, im.sparse, im.compact)
 	}
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	return errors.Join(im.failed...)
 }
 
-// each runs do over all assets, as many at a time as there are slots, and
+// muchDead reports whether so many bodies are nobody's any more that it is worth while
+// to look for the memory that they take, and if so begins to count anew. Of a large site
+// in which little has changed it is not: the collector would look at all of it.
+func (im *improver) muchDead() bool {
+	if im.dead == nil {
+		return true
+	}
+	if im.dead.Load() < im.used.Load()/8 {
+		return false
+	}
+	im.dead.Store(0)
+	return true
+}
+
+// each runs do over all assets that want it, as many at a time as there are slots, and
 // publishes what came of it, now and then and at the end. do returns nil for an
 // asset that stays as it is.
-func (im *improver) each(ctx context.Context, slots chan struct{}, do func(context.Context, *asset) (*asset, error)) {
+func (im *improver) each(ctx context.Context, slots chan struct{}, wants func(*asset) bool, do func(context.Context, *asset) (*asset, error)) {
 	var working sync.WaitGroup
 	for i, a := range im.current().assets {
-		if a.document || ctx.Err() != nil {
+		if a.document || ctx.Err() != nil || !wants(a) {
 			continue
 		}
 		im.rest(ctx)
@@ -194,30 +208,16 @@ func (im *improver) save() error {
 	return im.history.save()
 }
 
-// with returns the site with some assets replaced, their error documents too.
-func (s *Site) with(better map[int]*asset) *Site {
-	twin := *s
-	twin.assets = slices.Clone(s.assets)
-	names := make(map[string]*asset, len(better))
-	for i, a := range better {
-		twin.assets[i] = a
-		names[a.name] = a
-	}
-	for _, i := range slices.Sorted(maps.Values(s.notFounds)) {
-		if page := names[s.assets[i].name]; page != nil {
-			document := page.asDocument()
-			document.shared = s.assets[i].shared
-			twin.assets[i] = document
-		}
-	}
-	twin.summarise()
-	return &twin
-}
+func (im *improver) wantsQuick(a *asset) bool { return !a.tried && im.wantsCoding(a) }
+
+func (im *improver) wantsHash(a *asset) bool { return !a.hashed }
+
+func (im *improver) wantsBest(a *asset) bool { return !a.done && im.wantsCoding(a) }
 
 // quick gives an asset codings that are soon made, or the best ones if they are
 // in the cache.
 func (im *improver) quick(_ context.Context, a *asset) (*asset, error) {
-	if !im.wantsCoding(a) || a.tried {
+	if !im.wantsQuick(a) { // any more: memory may be full by now
 		return nil, nil
 	}
 	if forms, ok := im.cached(a); ok {
@@ -228,7 +228,7 @@ func (im *improver) quick(_ context.Context, a *asset) (*asset, error) {
 
 // best replaces quick codings.
 func (im *improver) best(_ context.Context, a *asset) (*asset, error) {
-	if !im.wantsCoding(a) || a.done {
+	if !im.wantsBest(a) {
 		return nil, nil
 	}
 	return im.code(a, encode.Best)
@@ -363,6 +363,9 @@ func (im *improver) withCodings(a *asset, level encode.Level, forms map[encode.C
 
 func (im *improver) addCoding(a *asset, coding encode.Coding, level encode.Level, data []byte) error {
 	im.used.Add(-a.sizes[coding])
+	if im.dead != nil {
+		im.dead.Add(a.sizes[coding])
+	}
 	a.forms[coding], a.sizes[coding] = nil, 0
 	if len(data) == 0 {
 		return nil
@@ -388,9 +391,6 @@ func codedKey(hash body.Key, coding encode.Coding, level encode.Level) body.Key 
 
 // hash reads a large file through and gives it a strong entity tag.
 func (im *improver) hash(ctx context.Context, a *asset) (*asset, error) {
-	if a.hashed {
-		return nil, nil
-	}
 	sum := sha256.New()
 	if _, err := a.identity().disk.writeRun(writerFunc(func(p []byte) (int, error) {
 		if err := ctx.Err(); err != nil {
@@ -412,6 +412,11 @@ type writerFunc func([]byte) (int, error)
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 var _ io.Writer = writerFunc(nil)
+
+// sparse reports whether an asset has bodies in slabs that are mostly dead.
+func (im *improver) sparse(a *asset) bool {
+	return slices.ContainsFunc(a.forms[:], func(f *form) bool { return f != nil && f.mem != nil && im.store.Sparse(f.mem) })
+}
 
 // compact moves bodies out of slabs that are mostly dead.
 func (im *improver) compact(_ context.Context, a *asset) (*asset, error) {

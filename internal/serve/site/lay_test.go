@@ -3,10 +3,13 @@ package site
 import (
 	"bytes"
 	"maps"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"pennyfarthing/internal/rules"
+	"pennyfarthing/internal/serve/body"
 )
 
 // TestALayoutExpectsWhatASiteAnswers compares the two at every path that the files and
@@ -77,6 +80,46 @@ func TestALayoutExpectsWhatASiteAnswers(t *testing.T) {
 						t.Errorf("%s %s, rules %q: expected %+v, answered %d %q %q", host, path, f["_redirects"], got, want.Status, want.Field("Location"), body.String())
 					}
 				}
+			}
+		}
+	}
+}
+
+// TestALayoutOfAnyTreeIsThatOfItsSite compares the two for trees whose paths get into each
+// other's way.
+func TestALayoutOfAnyTreeIsThatOfItsSite(t *testing.T) {
+	store := newObjects(t)
+	o := Options{Store: body.NewStore("")}
+	for seed := range uint64(60) {
+		random := rand.New(rand.NewPCG(seed, 2))
+		f := make(files)
+		for _, name := range treeNames() {
+			if name != "large.bin" && random.IntN(3) > 0 {
+				f[name] = "the content of " + name
+			}
+		}
+		r := store.release(t, f)
+		s := compileRelease(t, o, r, nil)
+		random.Shuffle(len(r.files), func(i, j int) { r.files[i], r.files[j] = r.files[j], r.files[i] })
+		l, err := Lay(rules.Netlify, r.files, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range treeNames() {
+			clean := canonicalPath(name)
+			for _, path := range []string{"/" + name, clean, clean + "/", strings.TrimSuffix(clean, "/"), clean + "index", strings.TrimSuffix("/"+name, ".html") + "/", clean + "/none", clean + ".html"} {
+				if path == "" {
+					continue
+				}
+				want := get(t, s, path)
+				got := l.Ask("example.org", path)
+				if got.Status != want.status || got.Location != want.header.Get("Location") || got.Name != "" && f[got.Name] != want.body {
+					t.Errorf("seed %d: %s: expected %+v, answered %d %q %q", seed, path, got, want.status, want.header.Get("Location"), want.body)
+				}
+			}
+			at, served := l.Path(name)
+			if _, there := f[name]; served != (there && !hiddenWithin(name)) || served && l.Ask("example.org", at).Name != name {
+				t.Errorf("seed %d: %s is served: %v, at %s", seed, name, served, at)
 			}
 		}
 	}

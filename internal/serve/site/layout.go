@@ -14,13 +14,17 @@ const keepGenerations = 2
 // index lays out the paths: pages at their clean URLs, with redirects from their
 // names; a file that itself has a page's clean URL keeps it.
 func (c *compiler) index(assets []*asset) {
-	exact := make(map[string]bool, len(assets))
+	names, pages := make(map[string]bool, len(assets)), 0
 	for _, a := range assets {
-		exact["/"+a.name] = true
+		names[a.name] = true
+		if strings.HasSuffix(a.name, ".html") {
+			pages++
+		}
 	}
+	c.site.paths = make(map[string]entry, len(assets)+2*pages) // a page has three
 	for _, a := range assets {
 		own := "/" + a.name
-		if a.path = canonicalPath(a.name); exact[a.path] {
+		if a.path = canonicalPath(a.name); names[a.path[1:]] {
 			a.path = own
 		}
 		c.place(a)
@@ -34,6 +38,16 @@ func (c *compiler) index(assets []*asset) {
 	for _, a := range assets {
 		c.aliases(a)
 	}
+	for _, a := range assets { // behind the others, so that sizes decide nothing
+		if isIndex(a) {
+			c.alias(a.path+"index", a.path)
+		}
+	}
+}
+
+// isIndex reports whether an asset is served at the path of its directory.
+func isIndex(a *asset) bool {
+	return path.Base(a.name) == "index.html" && strings.HasSuffix(a.path, "/")
 }
 
 func (c *compiler) place(a *asset) {
@@ -45,9 +59,8 @@ func (c *compiler) place(a *asset) {
 // /blog/, /blog/index for /blog/, /about/ for /about.
 func (c *compiler) aliases(a *asset) {
 	switch {
-	case path.Base(a.name) == "index.html" && strings.HasSuffix(a.path, "/"):
+	case isIndex(a):
 		c.alias(strings.TrimSuffix(a.path, "/"), a.path)
-		c.alias(a.path+"index", a.path)
 	case a.path != "/"+a.name:
 		c.alias(a.path+"/", a.path)
 	}
@@ -93,7 +106,7 @@ func (c *compiler) retain() {
 		if e, taken := c.site.paths[old.path]; taken && e.asset >= 0 {
 			continue
 		}
-		kept := old.withForms(func(*asset) {})
+		kept := old.withForms(func(twin *asset) { twin.retained = true })
 		kept.shared = c.intern(assetFields(kept, kept.cacheControl(), c.edits(kept.path)))
 		c.place(kept)
 	}

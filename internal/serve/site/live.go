@@ -42,6 +42,7 @@ type Live struct {
 	quiet   time.Duration // see watcher
 	poke    chan struct{} // one pending wish to look at the directory is enough
 	failing string        // the last error told, so that it is told once; Run's
+	dead    atomic.Int64  // bytes of bodies that no current site has had since memory was last tidied, or somewhat more
 
 	// Of a Live of releases:
 	activated chan struct{} // nil for a directory; one pending change is as good as many
@@ -64,7 +65,7 @@ func NewLive(ctx context.Context, o Options, live LiveOptions) (*Live, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.current.Store(first)
+	l.show(first)
 	if err := l.history.save(); err != nil {
 		l.historyLost(ctx, err)
 	}
@@ -86,6 +87,12 @@ func (l *Live) historyLost(ctx context.Context, err error) {
 
 // Site returns the current site. A request asks once and keeps what it got.
 func (l *Live) Site() *Site { return l.current.Load() }
+
+// show makes a site that was compiled the current one.
+func (l *Live) show(s *Site) {
+	l.dead.Add(s.dropped)
+	l.current.Store(s)
+}
 
 // Name returns the site's name.
 func (l *Live) Name() string { return l.live.Name }
@@ -130,8 +137,8 @@ func (l *Live) Run(ctx context.Context) error {
 func (l *Live) improver() *improver {
 	return &improver{
 		cache: l.live.Codings, store: l.options.Store, budget: l.options.Budget, slots: l.slots, publish: l.current.Store, busy: l.live.Busy,
-		quickBrotli: l.activated != nil,
-		history:     l.history, site: l.Site(), ready: make(map[int]*asset), last: time.Now(),
+		quickBrotli: l.activated != nil, dead: &l.dead,
+		history: l.history, site: l.Site(), ready: make(map[int]*asset), last: time.Now(),
 	}
 }
 
@@ -165,7 +172,7 @@ func (l *Live) recompile(ctx context.Context, w *watcher) {
 	if next.digest == old.digest {
 		return
 	}
-	l.current.Store(next)
+	l.show(next)
 	l.history = h
 	if err := h.save(); err != nil {
 		l.historyLost(ctx, err)

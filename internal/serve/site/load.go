@@ -109,8 +109,6 @@ func (a *asset) follow(old *asset, now int64) {
 	default:
 		return
 	}
-	a.addForm(encode.Identity, encode.Best, a.identity().mem, a.identity().disk)
-	a.takeForms(a)
 }
 
 // loadMemory reads a small file into the store.

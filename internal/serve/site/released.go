@@ -31,6 +31,7 @@ func NewReleased(o Options, live LiveOptions) *Live {
 func (l *Live) Activate(s *Site) {
 	l.swap.Lock()
 	defer l.swap.Unlock()
+	l.dead.Add(s.dropped)
 	l.replace(s)
 }
 
@@ -128,7 +129,7 @@ func (l *Live) collect(ctx context.Context, src Source) (map[body.Key][]gift, er
 // takesGifts reports whether an asset of the site is one to be improved: not an
 // error document, which follows its page, nor a file of another release.
 func (s *Site) takesGifts(a *asset) bool {
-	return !a.document && a.seen == s.generation && a.takesCodings()
+	return !a.document && !a.retained && a.takesCodings()
 }
 
 // giftsFor asks for the codings that an asset has not, or not at their best.

@@ -29,22 +29,10 @@ type Site struct {
 	released   bool    // of a release, not of a directory
 	pending    bool    // there is no release yet
 	summary    Summary
+	twins      bool  // several files have the same content
+	dropped    int64 // bytes of bodies that the site before had, and this one may not have
+	made       *made // nil for a directory
 }
-
-// A Summary is what there is to say about a site.
-type Summary struct {
-	Files   int   // files of the directory
-	Bytes   int64 // their size
-	Memory  int64 // bytes of bodies in memory, all codings
-	OnDisk  int   // files that are served from disk
-	Coded   int   // files that have at least one content coding
-	Best    int   // files that have all codings they will get, at their best
-	Codable int   // files of a type that is worth coding
-	Skipped []string
-}
-
-// Summary returns what there is to say about the site.
-func (s *Site) Summary() Summary { return s.summary }
 
 // Generation counts the contents that a directory has had: every change of a
 // file is a new one, a coding that is added is not.
@@ -178,10 +166,11 @@ func (s *Site) serve(q *Request, decoded string, a *asset, status int) Answer {
 	shared := s.fieldsFor(q, decoded, a, status)
 	f := a.form(q)
 	if status != http.StatusOK {
-		answer := whole(status, a, f, shared)
-		answer.own, answer.ready = f.bare, nil
-		if f.wire != nil && status == http.StatusNotFound {
-			answer.ready = &f.wire.bare
+		fields := a.fields(f)
+		answer := whole(status, a, f, fields, shared)
+		answer.own, answer.ready = fields.bare, nil
+		if fields.wire != nil && status == http.StatusNotFound {
+			answer.ready = &fields.wire.bare
 		}
 		return answer
 	}
@@ -189,13 +178,17 @@ func (s *Site) serve(q *Request, decoded string, a *asset, status int) Answer {
 	if verdict != rangeIgnored {
 		f = a.identity()
 	}
-	v := a.validators(f)
+	fields := f.made.Load() // as a.fields does, which is not inlined
+	if fields == nil {
+		fields = a.fields(f)
+	}
+	v := a.validators(fields)
 	v.exact = s.released
 	switch precondition(q, v) {
 	case http.StatusNotModified:
-		answer := Answer{Status: http.StatusNotModified, Length: -1, shared: shared, untyped: true, own: f.brief}
-		if f.wire != nil {
-			answer.ready = &f.wire.brief
+		answer := Answer{Status: http.StatusNotModified, Length: -1, shared: shared, untyped: true, own: fields.brief}
+		if fields.wire != nil {
+			answer.ready = &fields.wire.brief
 		}
 		return answer
 	case http.StatusPreconditionFailed:
@@ -203,14 +196,14 @@ func (s *Site) serve(q *Request, decoded string, a *asset, status int) Answer {
 	}
 	switch verdict {
 	case rangeHonoured:
-		return partial(a, f, shared, spans)
+		return partial(a, f, fields, shared, spans)
 	case rangeIgnored:
 	case rangeUnsatisfied:
 		answer := textAnswer(http.StatusRequestedRangeNotSatisfiable, "416 the file has no such bytes\n")
-		answer.more = append(answer.more, field("Content-Range", "bytes */"+strconv.FormatInt(a.size(), 10)), field("Etag", f.etag))
+		answer.more = append(answer.more, field("Content-Range", "bytes */"+strconv.FormatInt(a.size(), 10)), field("Etag", fields.etag))
 		return answer
 	}
-	return whole(status, a, f, shared)
+	return whole(status, a, f, fields, shared)
 }
 
 // ranges decides whether ranges of the plain form are to be sent.
@@ -218,7 +211,7 @@ func (a *asset) ranges(q *Request) ([]span, rangeVerdict) {
 	if q.Range == "" || q.Method == http.MethodHead || a.size() == 0 {
 		return nil, rangeIgnored
 	}
-	if q.IfRange != "" && !ifRangeHolds(q.IfRange, a.validators(a.identity())) {
+	if q.IfRange != "" && !ifRangeHolds(q.IfRange, a.validators(a.fields(a.identity()))) {
 		return nil, rangeIgnored
 	}
 	return parseRange(q.Range, a.size(), nil)
@@ -247,21 +240,21 @@ func (s *Site) fieldsFor(q *Request, decoded string, a *asset, status int) *fiel
 	return fields
 }
 
-func whole(status int, a *asset, f *form, shared *fieldList) Answer {
-	answer := Answer{Status: status, Length: a.sizes[f.coding], Stored: "memory", shared: shared, own: f.own, mem: f.mem, disk: f.disk}
+func whole(status int, a *asset, f *form, fields *formFields, shared *fieldList) Answer {
+	answer := Answer{Status: status, Length: a.sizes[f.coding], Stored: "memory", shared: shared, own: fields.own, mem: f.mem, disk: f.disk}
 	if f.disk != nil {
 		answer.Stored = "disk"
 	}
-	if f.wire != nil {
-		answer.ready = &f.wire.own
+	if fields.wire != nil {
+		answer.ready = &fields.wire.own
 	}
 	return answer
 }
 
 // partial answers 206 with one range or several.
-func partial(a *asset, f *form, shared *fieldList, spans []span) Answer {
-	answer := whole(http.StatusPartialContent, a, f, shared)
-	answer.own = f.own[: len(f.own)-1 : len(f.own)-1] // all but Content-Length
+func partial(a *asset, f *form, fields *formFields, shared *fieldList, spans []span) Answer {
+	answer := whole(http.StatusPartialContent, a, f, fields, shared)
+	answer.own = answer.own[: len(answer.own)-1 : len(answer.own)-1] // all but Content-Length
 	if len(spans) == 1 {
 		answer.parts = []part{{start: spans[0].start, end: spans[0].end}}
 		answer.Length = spans[0].end - spans[0].start
@@ -308,12 +301,9 @@ func withQuery(location, query string) string {
 // canonicalPath returns the path at which a file is served: without
 // "index.html", and without ".html".
 func canonicalPath(name string) string {
-	dir, base := path.Split(name)
-	switch {
-	case base == "index.html":
-		return "/" + dir
-	case strings.HasSuffix(base, ".html"):
-		return "/" + strings.TrimSuffix(name, ".html")
+	at := "/" + name
+	if path.Base(name) == "index.html" {
+		return strings.TrimSuffix(at, "index.html")
 	}
-	return "/" + name
+	return strings.TrimSuffix(at, ".html")
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 
 	"pennyfarthing/internal/encode"
@@ -22,7 +21,8 @@ type Source interface {
 	// Files lists the files, _redirects and _headers among them.
 	Files() []SourceFile
 	// Open opens the plain content of a file of this release, or of one of
-	// [Options.Retained]. The caller closes what it gets.
+	// [Options.Retained]. The caller closes what it gets. Sites of later releases that
+	// have the same content go on calling it: it should hold on to nothing large.
 	Open(f SourceFile) (*os.File, error)
 	// Coding returns the content of a file in a coding, and how well it is coded,
 	// if the release was delivered with it. The caller does not change it.
@@ -48,11 +48,15 @@ func CompileSource(ctx context.Context, o Options, src Source, prev *Site) (*Sit
 	c := newCompiler(o.withDefaults(), nil)
 	c.source, c.prev = src, prev
 	c.site.released = true
+	c.sameRules = c.asBefore()
 	var err error
+	c.history = &history{Names: make(map[string]string)}
+	if s, err := c.amend(ctx); s != nil || err != nil {
+		return s, err
+	}
 	if c.walk, err = walkSource(src); err != nil {
 		return nil, err
 	}
-	c.history = &history{Names: make(map[string]string)}
 	for _, f := range c.Retained { // a name that has another content by now is not immutable
 		if Fingerprinted(f.Name) {
 			c.history.constant(f.Name, f.Hash)
@@ -65,14 +69,14 @@ func CompileSource(ctx context.Context, o Options, src Source, prev *Site) (*Sit
 // for directories.
 func walkSource(src Source) (*walk, error) {
 	w := &walk{}
-	files := slices.Clone(src.Files())
+	files := src.Files()
 	for i := range files {
 		f := &files[i]
 		if err := f.valid(); err != nil {
 			return nil, err
 		}
 		if !hiddenWithin(f.Name) {
-			w.files = append(w.files, found{name: f.Name, stat: fileStat{size: f.Size}, released: f})
+			w.files = append(w.files, found{name: f.Name, stat: fileStat{size: f.Size}, released: f, at: i})
 		}
 	}
 	return w, nil
@@ -117,10 +121,12 @@ func (c *compiler) opener(f SourceFile) func() (*os.File, error) {
 	return func() (*os.File, error) { return source.Open(f) }
 }
 
-// recallContents indexes the previous site by content.
-func (c *compiler) recallContents() {
-	c.contents = make(map[body.Key]*asset, len(c.prev.assets))
+// recallContents indexes the previous site by content, as far as it is wanted.
+func (c *compiler) recallContents(wanted func(body.Key) bool) {
 	for _, a := range c.prev.assets {
+		if !wanted(a.hash) {
+			continue
+		}
 		if disk := a.identity().disk; c.reusable(a) && (disk == nil || disk.file != nil) {
 			c.contents[a.hash] = a
 		}
@@ -136,22 +142,23 @@ func (c *compiler) reusable(a *asset) bool {
 
 // loadReleased makes the asset of a file of a release. It runs concurrently.
 func (c *compiler) loadReleased(f SourceFile, inMemory bool) (*asset, error) {
-	a := &asset{
-		name: f.Name, stat: fileStat{size: f.Size}, hash: f.Hash, hashed: true, contentType: f.Type,
-		modified: c.lastModified(f),
+	modified, old := c.lastModified(f), c.remembered(f, inMemory)
+	var a *asset
+	if old != nil && old.name == f.Name && old.modified == modified && (f.Type == "" || old.contentType == f.Type) {
+		a = old.withForms(func(*asset) {})
+		if old.identity().disk != nil {
+			c.keepDisk(old)
+		}
+	} else {
+		a = &asset{name: f.Name, stat: fileStat{size: f.Size}, hash: f.Hash, hashed: true, contentType: f.Type, modified: modified}
+		if err := c.fill(a, old, f, inMemory); err != nil {
+			return nil, c.unreadable(f.Name, fmt.Errorf("object %x: %w", f.Hash, err))
+		}
 	}
-	old := c.remembered(f, inMemory)
-	if old != nil && old.name == a.name && old.modified == a.modified && (f.Type == "" || old.contentType == f.Type) {
-		a = old.withForms(func(twin *asset) {
-			if old.identity().disk != nil {
-				twin.addForm(encode.Identity, encode.Best, nil, c.keepDisk(old, f))
-			}
-		})
-	} else if err := c.fill(a, old, f, inMemory); err != nil {
-		return nil, c.unreadable(f.Name, fmt.Errorf("object %x: %w", f.Hash, err))
-	}
-	known := old != nil && c.prev.released // then it has what was delivered: [Live.Improve] has seen to what came later
-	for _, coding := range codings {       // that it has from old
+	// What was delivered it has, as [Live.Improve] has seen to what came later, unless
+	// nobody wanted any codings of it, as its type was another.
+	known := old != nil && c.prev.released && (old.takesCodings() || !a.takesCodings())
+	for _, coding := range codings { // that it has from old
 		if !c.room(a.sizes[coding]) {
 			a.forms[coding], a.sizes[coding] = nil, 0
 			a.tried, a.done = false, false // there may be room in the next site
@@ -196,7 +203,7 @@ func (c *compiler) fill(a, old *asset, f SourceFile, inMemory bool) (err error) 
 		}
 		head = mem.Bytes()
 	case old != nil:
-		disk = c.keepDisk(old, f)
+		disk = c.keepDisk(old)
 	default:
 		if disk, err = c.holdReleased(f); err != nil {
 			return err
@@ -270,13 +277,18 @@ func (c *compiler) holdReleased(f SourceFile) (*diskFile, error) {
 }
 
 // keepDisk returns the file of an asset of the previous site: held open, if it was.
-func (c *compiler) keepDisk(old *asset, f SourceFile) *diskFile {
+func (c *compiler) keepDisk(old *asset) *diskFile {
 	disk := old.identity().disk
-	if disk.file == nil {
-		return c.lieReleased(f) // the old release may be gone by now
+	if disk.file != nil {
+		c.holdOpen()
 	}
-	c.holdOpen()
 	return disk
+}
+
+// atHand reports whether all of a file is in memory already, so that it is not worth
+// while to load it beside others.
+func (c *compiler) atHand(f found, inMemory bool) bool {
+	return f.released != nil && inMemory && c.prev != nil && c.prev.released && c.remembered(*f.released, true) != nil
 }
 
 // lieReleased returns a file that each answer opens.
@@ -329,6 +341,7 @@ func (c *compiler) room(more int64) bool {
 	coded := c.coded.Add(more)
 	if c.Budget > 0 && c.used+coded > c.Budget && more > 0 {
 		c.coded.Add(-more)
+		c.tight.Store(true)
 		return false
 	}
 	return true
@@ -373,7 +386,7 @@ func (c *compiler) retainReleased() {
 		}
 		a := &asset{
 			name: f.Name, path: at, stat: fileStat{size: f.Size}, hash: f.Hash, hashed: true, contentType: f.Type,
-			modified: c.lastModified(f), immutable: c.history.constant(f.Name, f.Hash),
+			modified: c.lastModified(f), immutable: c.history.constant(f.Name, f.Hash), retained: true,
 			tried: true, done: true, // nobody makes codings for what is on its way out
 		}
 		if a.contentType == "" {

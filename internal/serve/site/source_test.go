@@ -55,10 +55,17 @@ func (o *objects) release(t testing.TB, f files) *release {
 	r := &release{objects: o}
 	for _, name := range slices.Sorted(maps.Keys(f)) {
 		hash := sha256.Sum256([]byte(f[name]))
-		writeIn(t, o.dir, hex.EncodeToString(hash[:]), f[name])
+		if object := hex.EncodeToString(hash[:]); !o.has(object) { // an object is written once
+			writeIn(t, o.dir, object, f[name])
+		}
 		r.files = append(r.files, SourceFile{Name: name, Hash: hash, Size: int64(len(f[name])), Modified: modified})
 	}
 	return r
+}
+
+func (o *objects) has(object string) bool {
+	_, err := os.Stat(filepath.Join(o.dir, object))
+	return err == nil
 }
 
 // code delivers codings of a file, or of all for "".

@@ -26,6 +26,7 @@ type found struct {
 	name     string // slash-separated, relative to the root
 	stat     fileStat
 	released *SourceFile // nil in a directory
+	at       int         // of the release's files
 }
 
 // A walk is what one pass over a directory saw.
