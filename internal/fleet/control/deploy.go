@@ -258,7 +258,7 @@ func (f *Fleet) deploy(ctx context.Context, o DeployOptions, began time.Time) (*
 		return nil, err
 	}
 	defer box.spool.close() //nolint:errcheck // a temporary file
-	check := f.newVerifier(p.new.manifest, p.live, lay, false)
+	check := f.newVerifier(p.new.manifest, p.live, lay, false, p.new.tree)
 	if shown != nil {
 		return f.openPreview(ctx, shown, plan, p, box, lay, report, RunOptions{All: o.All, Wait: o.Wait}, began)
 	}

@@ -3,15 +3,11 @@ package control
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"mime"
 	"net"
 	"net/url"
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -61,6 +57,9 @@ type Verified struct {
 	URLs int    `json:"urls"` // that were asked for over HTTP/2, and answered as they should be
 	// Of is how many there were to be asked for; URLs is less when time was over.
 	Of int `json:"of"`
+	// Whole is how many of URLs were asked for as a whole; of the others some bytes
+	// were compared, or the head alone.
+	Whole int `json:"whole"`
 	// Others are requests over HTTP/1.1 and HTTP/3 that were answered as they should be.
 	Others int `json:"others"`
 	// Differs are the first of those that were not, and Differences their number.
@@ -89,39 +88,25 @@ func (e *DiffersError) Error() string {
 	return fmt.Sprintf("%s, and %d more", e.Differs[0], e.Count-1)
 }
 
-// A target is a URL and what is to be answered.
-type target struct {
-	path   string // escaped
-	want   site.Expectation
-	hash   release.Hash // of the body; zero: anything
-	size   int64
-	kind   string
-	listed bool // among what is asked over every protocol
-}
-
 // A verifier asks POPs as visitors do, and compares what they answer with a manifest.
 type verifier struct {
 	fleet   *Fleet
 	site    string
 	host    string
+	release release.Hash
+	content content // the files, nil if they are not here
 	targets []target
-	left    int      // URLs that are not among the targets, by choice
-	all     bool     // every target, however long it takes, over every protocol
-	preview *preview // what is asked for; nil: the site itself
+	// stretches are pieces of the targets' files, by target, as far as they were
+	// asked for.
+	stretches []stretch
+	left      int      // URLs that are not among the targets, by choice
+	all       bool     // every target, however long it takes, over every protocol
+	preview   *preview // what is asked for; nil: the site itself
 
 	mu       sync.Mutex               // guards what follows
 	knocking map[string]chan struct{} // closed when it is over
 	knocks   map[string]map[probe.Protocol]knock
 	done     map[string]*Verified
-}
-
-// A knock is what a POP's edge answered before anything was activated.
-type knock struct {
-	verdict verdict.Code
-	why     string
-
-	client *probe.Client // it answered: its connection is there for the verification
-	at     time.Time
 }
 
 // hostOf is the name by which visitors know a site. A name without a dot is not a
@@ -158,14 +143,18 @@ func layout(m *release.Manifest, open func(release.File) (io.ReadCloser, error))
 }
 
 // newVerifier decides what to ask for: what is new against another release, which may be
-// nil, and what is gone; everything, if all is set.
-func (f *Fleet) newVerifier(m, before *release.Manifest, l *site.Layout, all bool) *verifier {
-	return f.newVerifierAt(hostOf(m.Site), m, before, l, all)
+// nil, and what is gone; everything, if all is set. From has the files, if they are
+// here.
+func (f *Fleet) newVerifier(m, before *release.Manifest, l *site.Layout, all bool, from content) *verifier {
+	return f.newVerifierAt(hostOf(m.Site), m, before, l, all, from)
 }
 
 // newVerifierAt is newVerifier for what is served at another host.
-func (f *Fleet) newVerifierAt(host string, m, before *release.Manifest, l *site.Layout, all bool) *verifier {
-	v := &verifier{fleet: f, site: m.Site, host: host, all: all, knocking: make(map[string]chan struct{}), knocks: make(map[string]map[probe.Protocol]knock), done: make(map[string]*Verified)}
+func (f *Fleet) newVerifierAt(host string, m, before *release.Manifest, l *site.Layout, all bool, from content) *verifier {
+	v := &verifier{
+		fleet: f, site: m.Site, host: host, release: m.ID(), content: from, all: all,
+		knocking: make(map[string]chan struct{}), knocks: make(map[string]map[probe.Protocol]knock), done: make(map[string]*Verified),
+	}
 	var names []string
 	if all {
 		for _, file := range m.Files {
@@ -202,58 +191,8 @@ func (f *Fleet) newVerifierAt(host string, m, before *release.Manifest, l *site.
 		v.sample(m)
 	}
 	v.list()
+	v.stretches = make([]stretch, len(v.targets))
 	return v
-}
-
-// target is what a URL should be answered with.
-func (v *verifier) target(m *release.Manifest, l *site.Layout, at string) target {
-	t := target{path: at, want: l.Ask(v.host, at)}
-	switch {
-	case t.want.Name != "":
-		file, _ := m.File(t.want.Name) // what is laid out is in the manifest
-		kind, _, err := mime.ParseMediaType(file.Type)
-		if err != nil {
-			kind = file.Type
-		}
-		t.hash, t.size, t.kind = file.Hash, file.Size, fmt.Sprintf("%d %s", t.want.Status, kind)
-	default:
-		t.kind = fmt.Sprint(t.want.Status)
-	}
-	return t
-}
-
-// sample leaves so much that it can be asked in a moment: the front page, and others by
-// a chance that is the same for every POP and every time.
-func (v *verifier) sample(m *release.Manifest) {
-	small := slices.DeleteFunc(slices.Clone(v.targets), func(t target) bool { return t.size > maxVerifiedFile })
-	if len(small) > maxVerified {
-		id := m.ID()
-		random := rand.New(rand.NewChaCha8(id)) //nolint:gosec // nobody gains from guessing it
-		rest := small[1:]
-		random.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
-		small = small[:maxVerified]
-	}
-	v.left = len(v.targets) - len(small)
-	v.targets = small
-}
-
-// list chooses one of each kind, the smallest, for the protocols that are not asked for
-// everything.
-func (v *verifier) list() {
-	first := make(map[string]int)
-	for i, t := range v.targets {
-		if had, ok := first[t.kind]; !ok || t.size < v.targets[had].size {
-			first[t.kind] = i
-		}
-	}
-	chosen := 0
-	for i := range v.targets {
-		t := &v.targets[i]
-		if first[t.kind] == i && chosen < kinds {
-			t.listed = true
-			chosen++
-		}
-	}
 }
 
 // client returns what asks a POP over a protocol.
@@ -271,117 +210,6 @@ func (v *verifier) url(pop POP, at string) *url.URL {
 		unescaped = at
 	}
 	return &url.URL{Scheme: "https", Host: host, Path: unescaped, RawPath: at}
-}
-
-// knockLimit is how long a POP's edge has to answer before anything is activated.
-const knockLimit = 4 * time.Second
-
-// knockAll begins to knock at POPs, and returns a function that waits for the end of it.
-func (v *verifier) knockAll(ctx context.Context, pops []string) (wait func()) {
-	var all sync.WaitGroup
-	for _, pop := range pops {
-		over := make(chan struct{})
-		v.mu.Lock()
-		v.knocking[pop] = over
-		v.mu.Unlock()
-		all.Go(func() {
-			defer close(over)
-			v.knock(ctx, pop)
-		})
-	}
-	return all.Wait
-}
-
-// knocked waits until it is known over which protocols a POP's edge answers.
-func (v *verifier) knocked(ctx context.Context, pop string) error {
-	v.mu.Lock()
-	over := v.knocking[pop]
-	v.mu.Unlock()
-	if over == nil {
-		v.knock(ctx, pop)
-		return ctx.Err()
-	}
-	select {
-	case <-over:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// knock sees over which protocols a POP's edge answers, before anything is activated:
-// for what does not work now a release is not to blame.
-func (v *verifier) knock(ctx context.Context, name string) {
-	pop := v.fleet.agent(name).pop
-	var wait sync.WaitGroup
-	for _, protocol := range probe.Protocols() {
-		wait.Go(func() {
-			c := v.client(pop, protocol)
-			ctx, cancel := context.WithTimeout(ctx, knockLimit)
-			defer cancel()
-			a := c.Ask(ctx, probe.Request{URL: v.url(pop, "/")})
-			if a.Status == 0 || a.Err != "" {
-				_ = c.Close() // nothing is under way
-				c = nil
-			}
-			v.mu.Lock()
-			defer v.mu.Unlock()
-			if v.knocks[name] == nil {
-				v.knocks[name] = make(map[probe.Protocol]knock)
-			}
-			v.knocks[name][protocol] = knock{a.Verdict, cmp.Or(a.Err, a.Verdict.Text()), c, v.fleet.Now()}
-		})
-	}
-	wait.Wait()
-}
-
-// fresh is how long a connection is taken for one that is still there. Servers give
-// up idle ones after half a minute and more.
-const fresh = 15 * time.Second
-
-// reached returns what asks a POP over a protocol: with the connection that the knock
-// made, if that is fresh, which spares the ways there and back of another handshake.
-func (v *verifier) reached(pop POP, protocol probe.Protocol) *probe.Client {
-	v.mu.Lock()
-	k := v.knocks[pop.Name][protocol]
-	usable := k.client != nil && v.fleet.Now().Sub(k.at) < fresh
-	if usable {
-		c := k.client
-		k.client = nil
-		v.knocks[pop.Name][protocol] = k
-		v.mu.Unlock()
-		return c
-	}
-	v.mu.Unlock()
-	return v.client(pop, protocol)
-}
-
-// close ends the connections that nobody used. Nothing may be under way.
-func (v *verifier) close() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for _, over := range v.knocks {
-		for protocol, k := range over {
-			if k.client != nil {
-				_ = k.client.Close() // nobody uses it
-				k.client = nil
-				over[protocol] = k
-			}
-		}
-	}
-}
-
-// answered reports whether somebody was there before. Where nobody knocked it is taken
-// for granted.
-func (v *verifier) answered(pop string, protocol probe.Protocol) (knock, bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	k, was := v.knocks[pop][protocol]
-	if !was {
-		return k, true
-	}
-	class := k.verdict.Class()
-	return k, class == verdict.Answered || class == verdict.HTTP && k.verdict != verdict.HTTPTimeout
 }
 
 // verify asks one POP for everything, and returns a [*DiffersError] if it answers
@@ -424,7 +252,7 @@ func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, o
 	c := v.reached(pop, protocol)
 	defer c.Close()
 	if len(v.targets) > askers { // otherwise all are asked at once anyway
-		if d, certificate := v.one(ctx, c, pop, protocol, v.targets[0]); d != nil && unreachable(d.Verdict) {
+		if d, certificate := v.one(ctx, c, pop, protocol, 0, whole); d != nil && unreachable(d.Verdict) {
 			out.note(d, certificate, v.all)
 			return // and so would be the others
 		}
@@ -434,8 +262,9 @@ func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, o
 	if !v.all {
 		until = v.fleet.Now().Add(verifyTime)
 	}
+	depths := v.depths(pop.Name)
 	var mu sync.Mutex // guards out
-	var next, well atomic.Int64
+	var next, well, wholly atomic.Int64
 	var wait sync.WaitGroup
 	for range askers {
 		wait.Go(func() {
@@ -444,13 +273,15 @@ func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, o
 				if i >= len(v.targets) || ctx.Err() != nil || !until.IsZero() && v.fleet.Now().After(until) {
 					return
 				}
-				t := v.targets[i]
-				if !everything && !t.listed {
+				if !everything && !v.targets[i].listed {
 					continue
 				}
-				d, certificate := v.one(ctx, c, pop, protocol, t)
+				d, certificate := v.one(ctx, c, pop, protocol, i, depths[i])
 				if d == nil {
 					well.Add(1)
+				}
+				if d == nil && depths[i] == whole {
+					wholly.Add(1)
 				}
 				mu.Lock()
 				out.note(d, certificate, v.all)
@@ -474,7 +305,7 @@ func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, o
 		}
 	}
 	if protocol == probe.HTTP2 {
-		out.URLs = int(well.Load())
+		out.URLs, out.Whole = int(well.Load()), int(wholly.Load())
 	} else {
 		out.Others += int(well.Load())
 	}
@@ -488,7 +319,8 @@ func unreachable(v verdict.Code) bool {
 
 // add takes up what came of asking over one protocol.
 func (out *Verified) add(part *Verified) {
-	out.URLs, out.Others, out.Differences = out.URLs+part.URLs, out.Others+part.Others, out.Differences+part.Differences
+	out.URLs, out.Whole = out.URLs+part.URLs, out.Whole+part.Whole
+	out.Others, out.Differences = out.Others+part.Others, out.Differences+part.Differences
 	out.Differs = append(out.Differs, part.Differs[:min(len(part.Differs), maxDifferences-len(out.Differs))]...)
 	if out.Certificate == verdict.OK {
 		out.Certificate = part.Certificate
@@ -512,13 +344,15 @@ func (out *Verified) note(d *Difference, certificate verdict.Code, strict bool) 
 }
 
 // one asks for one URL, a second time if nothing came back.
-func (v *verifier) one(ctx context.Context, c *probe.Client, pop POP, protocol probe.Protocol, t target) (*Difference, verdict.Code) {
-	u := v.url(pop, t.path)
-	a := c.Ask(ctx, probe.Request{URL: u})
+func (v *verifier) one(ctx context.Context, c *probe.Client, pop POP, protocol probe.Protocol, i int, d depth) (*Difference, verdict.Code) {
+	t, q := &v.targets[i], v.question(i, d)
+	u, r := v.url(pop, t.path), q.request(t, protocol)
+	r.URL = u
+	a := c.Ask(ctx, r)
 	if a.Verdict.Passing() && ctx.Err() == nil {
-		a = c.Ask(ctx, probe.Request{URL: u})
+		a = c.Ask(ctx, r)
 	}
-	why := t.differs(a)
+	why := t.differs(a, q)
 	if why == "" && v.preview != nil && a.Header.Get("X-Robots-Tag") != "noindex" {
 		why = "it lets robots find a preview"
 	}
@@ -526,21 +360,6 @@ func (v *verifier) one(ctx context.Context, c *probe.Client, pop POP, protocol p
 		return &Difference{POP: pop.Name, Protocol: protocol, URL: u.String(), Verdict: a.Verdict, Why: why}, a.Certificate
 	}
 	return nil, a.Certificate
-}
-
-// differs says how an answer is not what it should be, or nothing.
-func (t target) differs(a probe.Answer) string {
-	switch {
-	case a.Status == 0 || a.Err != "":
-		return fmt.Sprintf("%s (%s)", a.Verdict, cmp.Or(a.Err, a.Verdict.Text()))
-	case a.Status != t.want.Status:
-		return fmt.Sprintf("it answers %d, and should answer %d", a.Status, t.want.Status)
-	case a.Header.Get("Location") != t.want.Location:
-		return fmt.Sprintf("it leads to %q, and should lead to %q", a.Header.Get("Location"), t.want.Location)
-	case t.want.Name != "" && a.SHA256 != t.hash:
-		return fmt.Sprintf("its content is %s (%d bytes), and should be %s (%d bytes of %s)", hex.EncodeToString(a.SHA256[:4]), a.Bytes, t.hash.Short(), t.size, path.Base(t.want.Name))
-	}
-	return ""
 }
 
 // results are what POPs have proved, in the order of the fleet.
