@@ -92,7 +92,23 @@ func (a *Agent) putManifest(c *call) error {
 	if err := a.saveRecord(s, id, rec); err != nil {
 		return err
 	}
-	return c.answer(api.ManifestResult{Missing: names(missing), Bytes: need, Staged: !rec.Staged.IsZero()})
+	if c.version == 1 {
+		return c.answer(api.ManifestResult{Missing: names(missing), Bytes: need, Staged: !rec.Staged.IsZero()})
+	}
+	return c.answer(api.ManifestRuns{Missing: runs(m, missing), Bytes: need, Staged: !rec.Staged.IsZero()})
+}
+
+// runs names objects of a release by their numbers.
+func runs(m *release.Manifest, missing []release.Hash) [][2]int {
+	wanted := make(map[release.Hash]bool, len(missing))
+	for _, h := range missing {
+		wanted[h] = true
+	}
+	all := make([][2]int, 0, 1)
+	for _, r := range release.Runs(m.Objects(), func(h release.Hash) bool { return wanted[h] }) {
+		all = append(all, r)
+	}
+	return all
 }
 
 // readRelease returns what a statement says of a release, if who signed it may.
@@ -174,6 +190,18 @@ func (c *call) decoded(limit int64, base []byte) ([]byte, error) {
 		}
 		return text, nil
 	case "zstd":
+	case api.CodingDelta:
+		if base == nil {
+			return nil, &api.Error{Status: http.StatusUnsupportedMediaType, Code: api.CodeBadRequest, Message: "the body says what is different, and not from what", Hint: api.HeaderBase + " names a release"}
+		}
+		text, err := release.Undelta(body, base, limit)
+		if errors.Is(err, release.ErrTooLong) {
+			return nil, &http.MaxBytesError{Limit: limit}
+		}
+		if err != nil {
+			return nil, invalid(err)
+		}
+		return text, nil
 	default:
 		return nil, &api.Error{Status: http.StatusUnsupportedMediaType, Code: api.CodeBadRequest, Message: fmt.Sprintf("the body comes in the coding %.40q", coding), Hint: "send it in zstd, or as it is"}
 	}

@@ -24,6 +24,9 @@ const (
 	// agent has. The manifest in the body is then zstd with the bytes of that
 	// release's manifest as a raw dictionary, and no dictionary ID (RFC 8878 §5).
 	HeaderBase = "Penny-Base"
+	// CodingDelta is, from version 2 on, the Content-Encoding of a manifest that says
+	// what is different against that of HeaderBase (docs/release-format.md).
+	CodingDelta = "penny-delta"
 	// HeaderVersion is in every answer: the version of the program.
 	HeaderVersion = "Penny-Version"
 )
@@ -265,11 +268,20 @@ type LeaseRelease struct {
 	Holder string `json:"holder"`
 }
 
-// A ManifestResult is the answer to PUT …/releases/ID.
+// A ManifestResult is the answer to PUT …/releases/ID in version 1.
 type ManifestResult struct {
 	Missing []string `json:"missing"` // hashes of objects, in the order of the manifest
 	Bytes   int64    `json:"bytes"`   // of these, in their identity form
 	Staged  bool     `json:"staged"`  // there is nothing left to do
+}
+
+// A ManifestRuns is the answer to PUT …/releases/ID from version 2 on.
+type ManifestRuns struct {
+	// Missing are runs of objects by their numbers, which they have in the order in
+	// which the manifest's files have them first: the first number, and how many.
+	Missing [][2]int `json:"missing"`
+	Bytes   int64    `json:"bytes"`
+	Staged  bool     `json:"staged"`
 }
 
 // A PackResult is the answer to POST …/pack.

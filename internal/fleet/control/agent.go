@@ -11,10 +11,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"pennyfarthing/internal/fleet/api"
 	"pennyfarthing/internal/fleet/keys"
+	"pennyfarthing/internal/fleet/release"
 	"pennyfarthing/internal/mistake"
 )
 
@@ -36,6 +38,8 @@ type agentClient struct {
 	http   *http.Client
 	wire   *meter // what goes over the network
 	closes func()
+	// speaks is the version of the API that both know, 0 as long as that is not known.
+	speaks atomic.Int32
 }
 
 // dialAgent returns a client of an agent. It connects when it is first used.
@@ -144,8 +148,11 @@ func (a *agentClient) refused(resp *http.Response) error {
 	return &RefusedError{POP: a.pop.Name, Answer: e}
 }
 
-// apiPath is where something of the API is.
-func apiPath(elements ...string) string { return api.Path(api.Supported().Max, elements...) }
+// apiPath is where something of the API is that is the same in all its versions.
+func apiPath(elements ...string) string { return api.Path(api.Supported().Min, elements...) }
+
+// numbers reports whether an agent names objects by their numbers: since version 2.
+func (a *agentClient) numbers() bool { return a.speaks.Load() >= 2 }
 
 // jsonBody is a value as the body of a request.
 func jsonBody(v any) (io.Reader, error) {
@@ -206,27 +213,73 @@ func (a *agentClient) unlease(ctx context.Context, site, holder string) error {
 	return a.do(ctx, call{method: http.MethodDelete, path: apiPath("sites", site, "lease"), body: body})
 }
 
-// offer sends a manifest, coded, with the statement about it.
-func (a *agentClient) offer(ctx context.Context, site, release string, m offered) (*api.ManifestResult, error) {
+// offer sends a manifest, coded, with the statement about it, and returns what is
+// missing of its objects.
+func (a *agentClient) offer(ctx context.Context, site, id string, m offered) ([]release.Hash, error) {
 	statement, err := json.Marshal(m.statement)
 	if err != nil {
 		return nil, err
 	}
 	header := http.Header{
-		"Content-Type": {api.TypeManifest}, "Content-Encoding": {"zstd"}, api.HeaderStatement: {base64.StdEncoding.EncodeToString(statement)},
+		"Content-Type": {api.TypeManifest}, "Content-Encoding": {m.coding}, api.HeaderStatement: {base64.StdEncoding.EncodeToString(statement)},
 	}
 	if m.base != "" {
 		header.Set(api.HeaderBase, m.base)
 	}
-	result := new(api.ManifestResult)
-	return result, a.do(ctx, call{method: http.MethodPut, path: apiPath("sites", site, "releases", release), header: header, body: bytes.NewReader(m.coded), result: result})
+	put := call{method: http.MethodPut, path: apiPath("sites", site, "releases", id), header: header, body: bytes.NewReader(m.coded)}
+	if a.numbers() {
+		var result api.ManifestRuns
+		put.path, put.result = api.Path(2, "sites", site, "releases", id), &result
+		if err := a.do(ctx, put); err != nil {
+			return nil, err
+		}
+		return a.picked(m.objects, result.Missing)
+	}
+	var result api.ManifestResult
+	put.result = &result
+	if err := a.do(ctx, put); err != nil {
+		return nil, err
+	}
+	return a.hashes(result.Missing)
+}
+
+// picked returns the objects that an agent has named by their numbers.
+func (a *agentClient) picked(objects []release.Object, runs [][2]int) ([]release.Hash, error) {
+	named := make([]release.Run, len(runs))
+	for i, r := range runs {
+		named[i] = r
+	}
+	picked, err := release.Pick(objects, named)
+	if err != nil {
+		return nil, fmt.Errorf("%s lacks what is not in the release: %w", a.pop.Name, err)
+	}
+	hashes := make([]release.Hash, len(picked))
+	for i, o := range picked {
+		hashes[i] = o.Hash
+	}
+	return hashes, nil
+}
+
+// hashes reads the names of objects.
+func (a *agentClient) hashes(names []string) ([]release.Hash, error) {
+	hashes := make([]release.Hash, len(names))
+	for i, name := range names {
+		h, err := release.ParseHash(name)
+		if err != nil {
+			return nil, fmt.Errorf("%s lacks what is no object: %w", a.pop.Name, err)
+		}
+		hashes[i] = h
+	}
+	return hashes, nil
 }
 
 // An offered is a manifest on its way.
 type offered struct {
 	base      string // the release whose manifest it refers to; "" for none
-	coded     []byte // zstd
+	coding    string
+	coded     []byte
 	statement *keys.Statement
+	objects   []release.Object // of the release
 }
 
 // pack sends objects.
@@ -235,9 +288,9 @@ func (a *agentClient) pack(ctx context.Context, site string, pack io.Reader) (*a
 	return result, a.do(ctx, call{method: http.MethodPost, path: apiPath("sites", site, "pack"), header: http.Header{"Content-Type": {api.TypePack}}, body: pack, result: result})
 }
 
-func (a *agentClient) stage(ctx context.Context, site, release string) (*api.StageResult, error) {
+func (a *agentClient) stage(ctx context.Context, site, id string) (*api.StageResult, error) {
 	result := new(api.StageResult)
-	return result, a.do(ctx, call{method: http.MethodPost, path: apiPath("sites", site, "releases", release, "stage"), result: result})
+	return result, a.do(ctx, call{method: http.MethodPost, path: apiPath("sites", site, "releases", id, "stage"), result: result})
 }
 
 func (a *agentClient) releases(ctx context.Context, site string) (*api.Releases, error) {
@@ -256,8 +309,8 @@ func (a *agentClient) endPreview(ctx context.Context, site, host string) error {
 
 // manifest fetches the bytes of a manifest, up to a limit, with the statement about it
 // if there is one.
-func (a *agentClient) manifest(ctx context.Context, site, release string) (text, statement []byte, err error) {
-	resp, err := a.send(ctx, call{method: http.MethodGet, path: apiPath("sites", site, "releases", release)})
+func (a *agentClient) manifest(ctx context.Context, site, id string) (text, statement []byte, err error) {
+	resp, err := a.send(ctx, call{method: http.MethodGet, path: apiPath("sites", site, "releases", id)})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -274,8 +327,12 @@ func (a *agentClient) manifest(ctx context.Context, site, release string) (text,
 }
 
 // objects fetches a pack of objects. The caller closes it.
-func (a *agentClient) objects(ctx context.Context, site string, hashes []string) (io.ReadCloser, error) {
-	body, err := jsonBody(api.ObjectsRequest{Objects: hashes})
+func (a *agentClient) objects(ctx context.Context, site string, hashes []release.Hash) (io.ReadCloser, error) {
+	names := make([]string, len(hashes))
+	for i, h := range hashes {
+		names[i] = h.String()
+	}
+	body, err := jsonBody(api.ObjectsRequest{Objects: names})
 	if err != nil {
 		return nil, err
 	}

@@ -254,10 +254,11 @@ func (f *Fleet) deploy(ctx context.Context, o DeployOptions, began time.Time) (*
 		return nil, err
 	}
 	box := newParcel(p.new.id, p.new.manifest, statement)
-	if box.spool, err = newSpool(filepath.Dir(f.siteFile(o.Site, "spool")), p.new.tree, f.bases(p.live, p.new.manifest)); err != nil {
+	if box.spool, err = newSpool(filepath.Dir(f.siteFile(o.Site, "spool")), p.new.tree, f.bases(ctx, p.live, p.new.manifest)); err != nil {
 		return nil, err
 	}
-	defer box.spool.close() //nolint:errcheck // a temporary file
+	spooled := unshelved{spool: box.spool}
+	defer func() { spooled.close() }()
 	check := f.newVerifier(p.new.manifest, p.live, lay, false, p.new.tree)
 	if shown != nil {
 		return f.openPreview(ctx, shown, plan, p, box, lay, report, RunOptions{All: o.All, Wait: o.Wait}, began)
@@ -268,8 +269,8 @@ func (f *Fleet) deploy(ctx context.Context, o DeployOptions, began time.Time) (*
 		err = f.refineLive(ctx, p.new.manifest, p.new.tree, p.pops, report)
 	}
 	if err == nil {
-		f.unshelved = append(f.unshelved, p.new)
-		p.new = nil // it is closed when it has been shelved
+		f.unshelved = append(f.unshelved, unshelved{p.new, box.spool})
+		p.new, spooled.spool = nil, nil // they are closed when they have been shelved
 	}
 	return report, err
 }
@@ -334,7 +335,8 @@ func (f *Fleet) carryOut(ctx context.Context, plan *Plan, pops []POPState, box *
 	// While the POPs are sent what they lack.
 	wait.Go(check.knockAll(behind, plan.targets()))
 	if box.spool != nil {
-		wait.Go(func() { box.spool.ahead(behind, f.likely(plan, box)) })
+		together := slices.ContainsFunc(plan.targets(), func(pop string) bool { return f.agent(pop).numbers() })
+		wait.Go(func() { box.spool.ahead(behind, f.likely(plan, box), together) })
 	}
 	o.Events, o.Now = f.tell, f.Now
 	result, err := Run(ctx, plan, op, o)
@@ -368,14 +370,18 @@ func (f *Fleet) likely(plan *Plan, box *parcel) []release.File {
 	if !sending {
 		return nil
 	}
-	changes := release.Diff(live, box.manifest)
-	files := slices.Clone(changes.Added)
-	for _, c := range changes.Changed {
-		if c.Content() {
-			files = append(files, c.New)
+	had := make(map[release.Hash]bool)
+	if live != nil {
+		for _, file := range live.Files {
+			had[file.Hash] = true
 		}
 	}
-	slices.SortFunc(files, func(a, b release.File) int { return cmp.Compare(a.Path, b.Path) }) // as they will be asked for
+	var files []release.File // as they will be asked for
+	for _, o := range box.numbering.Objects {
+		if !had[o.Hash] {
+			files = append(files, box.files[o.Hash])
+		}
+	}
 	return files
 }
 

@@ -47,7 +47,8 @@ type Fleet struct {
 	holder string
 	roots  *x509.CertPool // of visitors
 
-	unshelved []*snapshot // what Finish has to do
+	unshelved []unshelved       // what Finish has to do
+	bundles   []*release.Bundle // nil as long as nobody has looked
 
 	learning sync.Mutex // one roster is learnt at a time
 	telling  sync.Mutex // one event is told at a time
@@ -84,7 +85,7 @@ func Open(o Options) (_ *Fleet, err error) {
 	if f.roots, err = rootsOf(o.POPs.Roots); err != nil {
 		return nil, err
 	}
-	if f.store, err = release.OpenStore(f.in("cache", "releases")); err != nil {
+	if f.store, err = release.OpenCopies(f.in("cache", "releases")); err != nil {
 		return nil, err
 	}
 	for _, pop := range o.POPs.POPs {
@@ -98,6 +99,7 @@ func (f *Fleet) Close() error {
 	for _, s := range f.unshelved {
 		s.close()
 	}
+	f.closeBundles()
 	for _, a := range f.agents {
 		a.close()
 	}
@@ -228,12 +230,14 @@ func (f *Fleet) ask(ctx context.Context, a *agentClient) (*api.Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := api.Supported().Common(s.API); !ok {
+	speaks, ok := api.Supported().Common(s.API)
+	if !ok {
 		return nil, &mistake.Error{
 			What: fmt.Sprintf("its agent (penny %s) speaks versions %d to %d of the API, and this penny %d to %d", s.Version, s.API.Min, s.API.Max, api.Supported().Min, api.Supported().Max),
 			Hint: "upgrade the older of the two",
 		}
 	}
+	a.speaks.Store(int32(speaks)) //nolint:gosec // there are few
 	switch ours := f.roster.Load(); {
 	case s.Roster > ours.Number:
 		return s, f.learn(ctx, a)

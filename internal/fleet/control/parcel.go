@@ -26,32 +26,56 @@ type parcel struct {
 	text      []byte            // the manifest's canonical form
 	statement *keys.Statement
 	files     map[release.Hash]release.File // one for each object
-	spool     *spool                        // nil: the files are not here
-	shelf     *spool                        // of what this machine has kept of them, where they are not; nil: nothing
-	donors    []*agentClient                // POPs that have it
+	numbering *release.Numbering
+	spool     *spool         // nil: the files are not here
+	shelf     *spool         // of what this machine has kept of them, where they are not; nil: nothing
+	donors    []*agentClient // POPs that have it
 
 	coding sync.Mutex        // guards coded
-	coded  map[string][]byte // the manifest in zstd, by the release that it is against
+	coded  map[string][]byte // the manifest, by its coding and the release that it is against
 }
 
 // newParcel makes a parcel of a manifest and the statement about it.
 func newParcel(id string, m *release.Manifest, statement *keys.Statement) *parcel {
 	p := &parcel{id: id, manifest: m, text: m.Encode(), statement: statement, files: make(map[release.Hash]release.File, len(m.Files)), coded: make(map[string][]byte)}
 	for _, f := range m.Files {
-		p.files[f.Hash] = f
+		if _, known := p.files[f.Hash]; !known {
+			p.files[f.Hash] = f
+		}
 	}
+	p.numbering = release.NewNumbering(release.HashOf(p.text), m.Objects())
 	return p
 }
 
 // offer returns the manifest as it is sent to a POP that has a release, or none: most of
-// a manifest is the same as in the one before.
-func (p *parcel) offer(base string, of *release.Manifest) (offered, error) {
+// a manifest is the same as in the one before. What is different is said as packs say
+// it to POPs that know how to take that.
+func (p *parcel) offer(base string, of *release.Manifest, delta bool) (offered, error) {
 	p.coding.Lock()
 	defer p.coding.Unlock()
-	o := offered{base: base, coded: p.coded[base], statement: p.statement}
-	if o.coded != nil {
+	o := offered{base: base, coding: "zstd", statement: p.statement, objects: p.numbering.Objects}
+	if delta && base != "" {
+		o.coding = api.CodingDelta
+	}
+	key := o.coding + base
+	if o.coded = p.coded[key]; o.coded != nil {
 		return o, nil
 	}
+	var err error
+	if o.coding == api.CodingDelta {
+		o.coded, err = release.Delta(p.text, of.Encode())
+	} else {
+		o.coded, err = p.zstd(base, of)
+	}
+	if err != nil {
+		return o, fmt.Errorf("encode the manifest: %w", err)
+	}
+	p.coded[key] = o.coded
+	return o, nil
+}
+
+// zstd returns the manifest in zstd, with the one of a base as its dictionary.
+func (p *parcel) zstd(base string, of *release.Manifest) ([]byte, error) {
 	options := []zstd.EOption{zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(manifestWindow), zstd.WithEncoderLevel(zstd.SpeedDefault)}
 	if base != "" {
 		dictionary := of.Encode()
@@ -63,12 +87,10 @@ func (p *parcel) offer(base string, of *release.Manifest) (offered, error) {
 	}
 	encoder, err := zstd.NewWriter(nil, options...)
 	if err != nil {
-		return o, fmt.Errorf("encode the manifest: %w", err)
+		return nil, err
 	}
 	defer encoder.Close()
-	o.coded = encoder.EncodeAll(p.text, nil)
-	p.coded[base] = o.coded
-	return o, nil
+	return encoder.EncodeAll(p.text, nil), nil
 }
 
 // What an agent gives a manifest's decoder at most, in bytes: without a base, and with
@@ -182,11 +204,38 @@ func (f *Fleet) state(m *release.Manifest, id string) (*keys.Statement, error) {
 	return f.sign(api.KindRelease, api.Release{Site: m.Site, Release: id, Files: len(m.Files), Bytes: m.Bytes(), Time: f.Now().UTC().Truncate(time.Second)})
 }
 
+// A way is how objects are sent to a POP.
+type way struct {
+	numbers bool // it takes packs of version 2
+	plain   bool // it may lack what objects refer to
+	again   bool // some did not arrive well: each alone
+}
+
 // pack writes objects as a pack, from where they are.
-func (p *parcel) pack(ctx context.Context, w io.Writer, from *spool, objects []release.File, plain bool, sent func(release.File)) error {
-	pack := release.NewPackWriter(w)
+func (p *parcel) pack(ctx context.Context, w io.Writer, from *spool, objects []release.File, by way, sent func(release.File)) error {
+	if !by.numbers {
+		return p.packAlone(ctx, release.NewPackWriter(w), from, objects, by, sent)
+	}
+	pack := release.NewNumberedPack(w, p.numbering)
+	if by.again {
+		return p.packAlone(ctx, pack, from, objects, by, sent)
+	}
+	groups, alone := from.together(objects, by.plain)
+	for _, g := range groups {
+		if err := from.sendGroup(ctx, pack, g); err != nil {
+			return err
+		}
+		for _, file := range g {
+			sent(file)
+		}
+	}
+	return p.packAlone(ctx, pack, from, alone, by, sent)
+}
+
+// packAlone writes objects one by one, and ends the pack.
+func (p *parcel) packAlone(ctx context.Context, pack *release.PackWriter, from *spool, objects []release.File, by way, sent func(release.File)) error {
 	for _, file := range objects {
-		if err := from.send(ctx, pack, file, plain); err != nil {
+		if err := from.send(ctx, pack, file, by.plain); err != nil {
 			return err
 		}
 		sent(file)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -146,7 +145,7 @@ func (f *Fleet) bestOf(ctx context.Context, packer *release.Packer, r *refinemen
 			if err := making.Err(); err != nil {
 				return err
 			}
-			p, err := packer.Best(release.Source{Hash: file.Hash, Size: file.Size, Open: func() (*os.File, error) { return from.Open(file) }}, file.Type)
+			p, err := packer.Best(release.Source{Hash: file.Hash, Size: file.Size, Open: func() (release.Content, error) { return from.Open(file) }}, file.Type)
 			if errors.Is(err, release.ErrChanged) {
 				return &ChangedError{Path: file.Path}
 			}

@@ -19,7 +19,7 @@ func source(t testing.TB, content []byte) Source {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return Source{Hash: HashOf(content), Size: int64(len(content)), Open: func() (*os.File, error) { return os.Open(path) }}
+	return Source{Hash: HashOf(content), Size: int64(len(content)), Open: func() (Content, error) { return os.Open(path) }}
 }
 
 // noise returns bytes that nothing makes smaller.
@@ -121,7 +121,7 @@ func TestAnObjectTooLargeForMemoryTravelsInBlocksThatAreSpooled(t *testing.T) {
 		"edited":                   {edited, "video/mp4", new(source(t, base)), Blocks, 200},
 		"new text":                 {text, "text/csv", nil, Blocks, MaxDictionary / 2},
 		"a film":                   {edited[1:], "video/mp4", nil, Identity, int64(len(edited))},
-		"with a base that is gone": {text[2:], "video/mp4", &Source{Hash: Hash{1}, Size: 5, Open: func() (*os.File, error) { return nil, fs.ErrNotExist }}, Blocks, MaxDictionary / 2},
+		"with a base that is gone": {text[2:], "video/mp4", &Source{Hash: Hash{1}, Size: 5, Open: func() (Content, error) { return nil, fs.ErrNotExist }}, Blocks, MaxDictionary / 2},
 	} {
 		t.Run(what, func(t *testing.T) {
 			o, err := p.Prepare(t.Context(), source(t, tt.content), tt.mediaType, tt.base)
@@ -181,7 +181,7 @@ func TestTheBestFormIsSentBehindAndKept(t *testing.T) {
 	if data, level, ok := st.Coded(src.Hash, encode.Brotli); !ok || level != encode.Best || !bytes.Equal(data, best.data) {
 		t.Errorf("the store has %s, %v", level, ok)
 	}
-	src.Open = func() (*os.File, error) { return nil, errors.New("read again") }
+	src.Open = func() (Content, error) { return nil, errors.New("read again") }
 	if again, err := p.Best(src, "text/html"); err != nil || !bytes.Equal(again.data, best.data) {
 		t.Errorf("the cache does not have it: %v", err)
 	}

@@ -30,6 +30,7 @@ func (st *Store) PutManifest(m *Manifest, statement []byte) (Hash, error) {
 	id := HashOf(text)
 	path := st.manifestPath(id)
 	b := st.newBatch()
+	b.loose = false
 	defer b.drop()
 	if statement != nil {
 		// Before the manifest, which is what makes the release be there.
