@@ -17,7 +17,9 @@ import (
 const (
 	// wholeBytes is how many bytes a POP is asked for in whole bodies, of what has
 	// changed, if the files are here to compare pieces of them.
-	wholeBytes = 128 << 10
+	wholeBytes = 64 << 10
+	// wholeOverAll is the largest file that is asked for whole over every protocol.
+	wholeOverAll = 16 << 10
 	// pieceBytes is how long a piece is. Of what has so few bytes that a piece takes as
 	// long, head included, all is asked for.
 	pieceBytes = 64
@@ -77,6 +79,15 @@ func (v *verifier) depths(pop string) []depth {
 		}
 	}
 	return all
+}
+
+// overOther is how much of a target's body is asked for over a protocol: HTTP/2 is what is
+// asked for everything, and from the others it is enough to know that they are as good.
+func (v *verifier) overOther(protocol probe.Protocol, t *target, d depth) depth {
+	if protocol != probe.HTTP2 && !v.all && v.content != nil && t.want.Status == http.StatusOK && t.file.Size > wholeOverAll {
+		return piece
+	}
+	return d
 }
 
 // question is a target as it is asked for. A file that is not what it was is asked for

@@ -98,11 +98,32 @@ func TestOfMuchThatChangedAPartIsAskedForWhole(t *testing.T) {
 }
 
 func TestWhatIsSmallAndWhatIsLittleIsAskedForWhole(t *testing.T) {
-	for _, tt := range []struct{ pages, size int }{{1000, fewBytes}, {30, 4000}} {
+	for _, tt := range []struct{ pages, size int }{{1000, fewBytes}, {15, 4000}} {
 		v, _, serve := asked(t, tt.pages, tt.size)
 		if out := verifyAt(t, v, serve); out.Differences > 0 || out.Whole != tt.pages+1 || out.URLs != out.Whole {
 			t.Errorf("%d pages of %d bytes: verified %+v", tt.pages, tt.size, out)
 		}
+	}
+}
+
+func TestALargeFileIsAskedForWholeOverHTTP2Alone(t *testing.T) {
+	v, _, _ := asked(t, 1, wholeOverAll+1)
+	i := 0
+	for v.targets[i].want.Status != http.StatusOK {
+		i++
+	}
+	large := &v.targets[i]
+	if d := v.overOther(probe.HTTP2, large, v.depths("au")[i]); d != whole || !large.listed {
+		t.Errorf("over HTTP/2 %d", d)
+	}
+	for _, protocol := range []probe.Protocol{probe.HTTP1, probe.HTTP3} {
+		if d := v.overOther(protocol, large, whole); d != piece {
+			t.Errorf("over %s %d", protocol, d)
+		}
+	}
+	large.file.Size = wholeOverAll
+	if d := v.overOther(probe.HTTP1, large, whole); d != whole {
+		t.Errorf("a smaller one over HTTP/1.1 %d", d)
 	}
 }
 

@@ -276,7 +276,7 @@ func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, o
 				if !everything && !v.targets[i].listed {
 					continue
 				}
-				d, certificate := v.one(ctx, c, pop, protocol, i, depths[i])
+				d, certificate := v.one(ctx, c, pop, protocol, i, v.overOther(protocol, &v.targets[i], depths[i]))
 				if d == nil {
 					well.Add(1)
 				}
