@@ -121,7 +121,7 @@ func (p *Packer) prepare(ctx context.Context, o Source, compressible bool, base 
 		return best, nil
 	}
 	if base != nil && base.Size > 0 {
-		if err := against(ctx, best, content, base); err != nil {
+		if err := against(ctx, best, content, base, compressible); err != nil {
 			return nil, err
 		}
 	}
@@ -208,7 +208,7 @@ func (p *Packer) code(best *Prepared, content []byte) error {
 
 // against replaces the best form so far by one that refers to the base, if that
 // is shorter.
-func against(ctx context.Context, best *Prepared, content []byte, base *Source) error {
+func against(ctx context.Context, best *Prepared, content []byte, base *Source, compressible bool) error {
 	f, err := openBase(base)
 	if f == nil {
 		return err
@@ -217,6 +217,9 @@ func against(ctx context.Context, best *Prepared, content []byte, base *Source) 
 	var instructions bytes.Buffer
 	if err := writeBlocks(&instructions, &contextReader{ctx: ctx, r: bytes.NewReader(content)}, best.Size, f, base.Size); err != nil {
 		return err
+	}
+	if !compressible && instructions.Len() > len(content)/20*19 {
+		return nil // another picture, which has nothing of the one before
 	}
 	data, err := encode.Encode(nil, instructions.Bytes(), encode.Zstd, encode.Best)
 	if err != nil {

@@ -75,7 +75,8 @@ func TestAnObjectTravelsInTheFormThatIsShortest(t *testing.T) {
 		"a page with a base of nothing":   {page, "text/html", []byte{}, Brotli, int64(len(page)) / 2},
 		"a page with a base that differs": {page, "text/html", noise, Zstd, int64(len(page)) / 2},
 		"a page whose base is cut":        {edited, "text/html", page[:100], Brotli, int64(len(page)) / 2},
-		"noise of short pieces of it":     {shuffled, "image/png", noise, Zstd, int64(len(shuffled)) / 2},
+		"noise of short pieces of it":     {shuffled, "text/plain", noise, Zstd, int64(len(shuffled)) / 2},
+		"another picture":                 {noise[50_000:], "image/png", noise[:50_000], Identity, 50_000},
 		"a text too large for a coding":   {randomText(4, MaxCoded+1), "text/html", nil, Zstd, MaxCoded / 2},
 	} {
 		t.Run(what, func(t *testing.T) {
