@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 )
 
@@ -18,14 +19,24 @@ type Bundle struct {
 	f      *os.File
 	places map[Hash]place
 
-	mu      sync.Mutex // guards what follows
-	at      int64      // of the group that was read last
-	content []byte     // of the same; nil: none was
+	mu     sync.Mutex     // guards recent
+	recent []decodedGroup // that was read last first
 }
+
+// A decodedGroup is what is in the group at a place.
+type decodedGroup struct {
+	at      int64
+	content []byte
+}
+
+// recentGroups is how many groups stay in memory: pages and pictures, which go in
+// groups of their own, are asked for in turns.
+const recentGroups = 3
 
 // A place is where an object lies in a bundle.
 type place struct {
 	at, length int64 // of its group, in the file
+	whole      int64 // bytes of the group, decoded
 	from, size int64 // of the object, in the group
 }
 
@@ -80,9 +91,12 @@ func (b *Bundle) group(ctx context.Context, p *packReader, counted *countingRead
 	if k, err := io.CopyN(io.Discard, p.in, length); k < length {
 		return p.cut(ctx, err)
 	}
-	from := int64(0)
+	whole, from := int64(0), int64(0)
 	for _, o := range objects {
-		b.places[o.Hash] = place{at: at, length: length, from: from, size: o.Size}
+		whole += o.Size
+	}
+	for _, o := range objects {
+		b.places[o.Hash] = place{at: at, length: length, whole: whole, from: from, size: o.Size}
 		from += o.Size
 	}
 	return nil
@@ -101,19 +115,35 @@ func (b *Bundle) Read(h Hash) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("read object %s: %w", h.Short(), fs.ErrNotExist)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.content == nil || b.at != at.at {
-		content, err := b.decode(at)
-		if err != nil {
-			return nil, fmt.Errorf("read object %s: %w", h.Short(), errors.Join(err, &CorruptError{Name: h, Path: b.f.Name()}))
-		}
-		b.at, b.content = at.at, content
+	content, err := b.contentAt(at)
+	if err != nil {
+		return nil, fmt.Errorf("read object %s: %w", h.Short(), errors.Join(err, &CorruptError{Name: h, Path: b.f.Name()}))
 	}
-	if at.from+at.size > int64(len(b.content)) || HashOf(b.content[at.from:at.from+at.size]) != h {
+	if HashOf(content[at.from:at.from+at.size]) != h {
 		return nil, &CorruptError{Name: h, Path: b.f.Name()}
 	}
-	return b.content[at.from : at.from+at.size : at.from+at.size], nil
+	return content[at.from : at.from+at.size : at.from+at.size], nil
+}
+
+// contentAt returns what is in a group.
+func (b *Bundle) contentAt(at place) ([]byte, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.IndexFunc(b.recent, func(g decodedGroup) bool { return g.at == at.at })
+	var g decodedGroup
+	if i >= 0 {
+		g = b.recent[i]
+		b.recent = slices.Delete(b.recent, i, i+1)
+	} else {
+		content, err := b.decode(at)
+		if err != nil {
+			return nil, err
+		}
+		g = decodedGroup{at: at.at, content: content}
+	}
+	b.recent = slices.Insert(b.recent, 0, g)
+	b.recent = b.recent[:min(len(b.recent), recentGroups)]
+	return g.content, nil
 }
 
 // decode reads a group.
@@ -123,9 +153,7 @@ func (b *Bundle) decode(at place) ([]byte, error) {
 		return nil, err
 	}
 	defer d.Close()
-	content, err := io.ReadAll(io.LimitReader(d, MaxSolid))
-	if err != nil {
-		return nil, err
-	}
-	return content, nil
+	content := make([]byte, at.whole)
+	_, err = io.ReadFull(d, content)
+	return content, err
 }
