@@ -31,27 +31,40 @@ func decode(dst, src []byte, c Coding, limit int64) ([]byte, error) {
 	if len(src) == 0 && c != Identity {
 		return nil, io.ErrUnexpectedEOF // zstd alone would take it for a sequence of no frames
 	}
-	in := bytes.NewReader(src)
+	r, err := newReader(bytes.NewReader(src), c)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return appendFrom(dst, r, limit)
+}
+
+// NewReader returns a reader of what r says in coding c, which decodes no further
+// than it is read: whoever reads sets the limit. Closing it does not close r.
+func NewReader(r io.Reader, c Coding) (io.ReadCloser, error) {
+	d, err := newReader(r, c)
+	if err != nil {
+		return nil, fmt.Errorf("decode %s: %w", c, err)
+	}
+	return d, nil
+}
+
+func newReader(r io.Reader, c Coding) (io.ReadCloser, error) {
 	switch c {
 	case Identity:
-		return appendFrom(dst, in, limit)
+		return io.NopCloser(r), nil
 	case Gzip:
-		r, err := gzip.NewReader(in)
-		if err != nil {
-			return nil, err
-		}
-		return appendFrom(dst, r, limit)
+		return gzip.NewReader(r)
 	case Brotli:
-		return appendFrom(dst, brotli.NewReader(in), limit)
+		return io.NopCloser(brotli.NewReader(r)), nil
 	case Zstd:
-		// One thread, so that no goroutine outlives the call.
-		r, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1),
+		// One thread, so that no goroutine outlives the reader.
+		d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1),
 			zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(zstdWindow))
 		if err != nil {
 			return nil, err
 		}
-		defer r.Close()
-		return appendFrom(dst, r, limit)
+		return d.IOReadCloser(), nil
 	default:
 		return nil, errors.New("unknown coding")
 	}

@@ -10,6 +10,7 @@
 // same result, whichever encoder of a pool did the work and whatever it did
 // before, so every POP that encodes a file has the same bytes of it.
 //
-// The package is a leaf, starts no goroutine, and streams nothing: it works on
-// whole bodies, which is what a release is made of.
+// The package is a leaf and starts no goroutine. It works on whole bodies, which is
+// what a release is made of; only what others have coded can be read as a stream
+// ([NewReader]).
 package encode

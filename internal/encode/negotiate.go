@@ -44,6 +44,16 @@ func Negotiate(acceptEncoding string, present bool, sizes *[NumCodings]int64) (C
 	return best, found
 }
 
+// ParseCoding returns the coding that a token of Content-Encoding names (RFC 9110
+// §8.4.1), and false for one that is not known.
+func ParseCoding(token string) (Coding, bool) {
+	i, ok := codingIndex(trimOWS(token))
+	if !ok || i == anyCoding {
+		return Identity, false
+	}
+	return Coding(i), true //nolint:gosec // it is below NumCodings
+}
+
 // unlisted is the weight of a coding that no member names or means. It is less
 // than any weight that can be sent.
 const unlisted = -1

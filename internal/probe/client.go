@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -17,6 +18,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 
+	"pennyfarthing/internal/encode"
 	"pennyfarthing/internal/verdict"
 )
 
@@ -76,6 +78,12 @@ type Request struct {
 	// Header is sent as it is; without an Accept-Encoding in it identity is asked for,
 	// so that the hash is that of the file.
 	Header http.Header
+	// Coded asks for codings as browsers do, and undoes the one that comes: bytes and
+	// hash are those of the content.
+	Coded bool
+	// Limit is how much of the content is read, in bytes; 0 means Config.MaxBody. A
+	// longer one is [verdict.HTTPTooLarge].
+	Limit int64
 }
 
 // An Answer is what came of one [Request].
@@ -90,8 +98,9 @@ type Answer struct {
 	Protocol string // as the server spoke it, such as HTTP/2.0
 	Status   int    // 0 without an answer
 	Header   http.Header
-	Bytes    int64    // of the body
-	SHA256   [32]byte // of the body; zero if it did not come whole
+	Coding   encode.Coding // of the body, if it was asked for
+	Bytes    int64         // of the body, without the coding
+	SHA256   [32]byte      // of the same; zero if it did not come whole
 	Times    Times
 }
 
@@ -183,7 +192,10 @@ func (p *Client) ask(ctx context.Context, q Request, t *tracker, head *time.Time
 	if q.Header != nil {
 		req.Header = q.Header.Clone()
 	}
-	if req.Header.Get("Accept-Encoding") == "" {
+	switch {
+	case q.Coded:
+		req.Header.Set("Accept-Encoding", browserCodings)
+	case req.Header.Get("Accept-Encoding") == "":
 		req.Header.Set("Accept-Encoding", "identity")
 	}
 	if req.Header.Get("User-Agent") == "" {
@@ -201,21 +213,67 @@ func (p *Client) ask(ctx context.Context, q Request, t *tracker, head *time.Time
 		Verdict: verdict.OfStatus(resp.StatusCode), Certificate: p.certificate(resp.TLS, req.URL.Hostname()),
 		Protocol: resp.Proto, Status: resp.StatusCode, Header: resp.Header,
 	}
-	p.read(ctx, &a, resp)
+	p.read(ctx, &a, resp, q)
 	return a
 }
 
+// browserCodings is what browsers send as Accept-Encoding, without what we cannot undo.
+const browserCodings = "gzip, br, zstd"
+
 // read reads the body into its hash.
-func (p *Client) read(ctx context.Context, a *Answer, resp *http.Response) {
+func (p *Client) read(ctx context.Context, a *Answer, resp *http.Response, q Request) {
+	limit := cmp.Or(q.Limit, p.config.MaxBody)
+	body := &faithfulReader{r: resp.Body}
+	content := io.Reader(body)
+	if name := resp.Header.Get("Content-Encoding"); q.Coded && name != "" && q.Method != http.MethodHead {
+		coding, known := encode.ParseCoding(name)
+		if !known {
+			a.Verdict, a.Err = verdict.HTTPMalformed, fmt.Sprintf("the body has the coding %.40q, which nobody asked for", name)
+			return
+		}
+		decoder, err := encode.NewReader(body, coding)
+		if err != nil {
+			a.Verdict, a.Err = p.undecoded(ctx, body, err)
+			return
+		}
+		defer decoder.Close()
+		a.Coding, content = coding, decoder
+	}
 	sum := sha256.New()
 	var err error
-	a.Bytes, err = io.Copy(sum, io.LimitReader(resp.Body, p.config.MaxBody+1))
+	a.Bytes, err = io.Copy(sum, io.LimitReader(content, limit+1))
 	switch {
 	case err != nil:
-		a.Verdict, a.Err = bodyVerdict(ctx, err), brief(err)
-	case a.Bytes > p.config.MaxBody:
-		a.Verdict, a.Err = verdict.HTTPTooLarge, fmt.Sprintf("the body has more than %d bytes", p.config.MaxBody)
+		a.Verdict, a.Err = p.undecoded(ctx, body, err)
+	case a.Bytes > limit:
+		a.Verdict, a.Err = verdict.HTTPTooLarge, fmt.Sprintf("the body has more than %d bytes", limit)
 	default:
 		a.SHA256 = [32]byte(sum.Sum(nil))
 	}
+}
+
+// undecoded is the verdict on a body that cannot be read: the connection's fault, or
+// that of its coding.
+func (p *Client) undecoded(ctx context.Context, body *faithfulReader, err error) (verdict.Code, string) {
+	if body.err != nil {
+		return bodyVerdict(ctx, body.err), brief(body.err)
+	}
+	if ctx.Err() != nil {
+		return bodyVerdict(ctx, err), brief(err)
+	}
+	return verdict.HTTPMalformed, brief(err)
+}
+
+// A faithfulReader remembers what went wrong with the reader below a decoder.
+type faithfulReader struct {
+	r   io.Reader
+	err error // other than the end
+}
+
+func (f *faithfulReader) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		f.err = err
+	}
+	return n, err
 }

@@ -7,7 +7,7 @@
 // itself. Connections are kept and shared; a Client may be used by many goroutines.
 //
 // It asks as a stranger would: no cookies, no redirects followed, no content coding
-// unless the request names one, and no retries. It keeps no bodies and reads no more of
+// unless the request wants one, and no retries. It keeps no bodies and reads no more of
 // one than it is told.
 //
 // Whether a certificate is good is said beside the verdict, not by it

@@ -23,20 +23,25 @@ import (
 
 func TestAgentsAndClientsOneVersionApartSpeakTheOlder(t *testing.T) {
 	f := newFleet(t)
-	for name, agents := range map[string]api.Versions{
-		"as old as we":      {Min: 1, Max: 1},
-		"one version newer": {Min: 1, Max: 2},
+	for name, tt := range map[string]struct {
+		agents api.Versions
+		want   int
+	}{
+		"one version older": {api.Versions{Min: 1, Max: 1}, 1},
+		"as old as we":      {api.Versions{Min: 1, Max: 2}, 2},
+		"one version newer": {api.Versions{Min: 1, Max: 3}, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
+			agents := tt.agents
 			p := f.ready("au", func(o *agent.Options) { o.Versions = agents })
 			c := p.owner()
 			version, ok := api.Supported().Common(c.status().API)
-			if !ok || version != 1 {
+			if !ok || version != tt.want {
 				t.Fatalf("both speak version %d, %v", version, ok)
 			}
 			c.deploy(1, tree{"index.html": "one"})
 			p.serves("/", "one")
-			newer := api.Versions{Min: 1, Max: 2} // a client of the next version
+			newer := api.Versions{Min: 1, Max: 3} // a client of the next version
 			both, _ := newer.Common(agents)
 			c.want(nil, "GET", api.Path(both, "status"), nil)
 		})

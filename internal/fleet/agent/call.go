@@ -26,6 +26,8 @@ type call struct {
 	key    keys.PublicKey
 	values map[string]string // by placeholder
 	heard  time.Time         // when a member was heard before this; zero for never
+
+	version int // of the API, that it is asked in
 }
 
 func (c *call) site() string { return c.values["site"] }
@@ -49,6 +51,7 @@ func (a *Agent) serve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	c := &call{r: r, w: w, key: key, values: values}
+	c.version, _ = api.PathVersion(r.URL.Path) // where there is a route there is a version
 	if site, ok := values["site"]; ok && !isSiteName(site) {
 		return noSite(site)
 	}

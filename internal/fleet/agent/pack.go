@@ -105,7 +105,7 @@ func (a *Agent) postPack(c *call) error {
 		meter.full = errors.Join(meter.full, a.disk.check(size))
 		return meter.full
 	}
-	result, err := release.ReadPack(c.r.Context(), meter, a.store, release.PackOptions{Accept: accept})
+	result, err := release.ReadPack(c.r.Context(), meter, a.store, release.PackOptions{Accept: accept, Numbered: func(id release.Hash) ([]release.Object, error) { return a.objectsOf(s, id) }})
 	if result.Stored > 0 && better {
 		a.improve(c.r.Context(), s)
 	}
@@ -125,6 +125,22 @@ func (a *Agent) postPack(c *call) error {
 		a.log.LogAttrs(c.r.Context(), slog.LevelWarn, "objects refused", slog.String("site", s.name), slog.Int("objects", len(result.Bad)), slog.String("first", result.Bad[0].Reason))
 	}
 	return c.answer(answer)
+}
+
+// objectsOf returns the objects of a release of a site, by whose numbers a pack names
+// them.
+func (a *Agent) objectsOf(s *hostedSite, id release.Hash) ([]release.Object, error) {
+	if _, ok := s.record(id); !ok {
+		return nil, noRelease(s.name, id)
+	}
+	m, err := a.store.Manifest(id)
+	if isLost(err) {
+		return nil, noRelease(s.name, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return m.Objects(), nil
 }
 
 // improve shows codings that came for what is being served.

@@ -85,7 +85,23 @@ func (a *Agent) putManifest(c *call) error {
 		return err
 	}
 	s.offer(m, need)
-	return c.answer(api.ManifestResult{Missing: names(missing), Bytes: bytesOf(need), Staged: !rec.Staged.IsZero()})
+	if c.version == 1 {
+		return c.answer(api.ManifestResult{Missing: names(missing), Bytes: bytesOf(need), Staged: !rec.Staged.IsZero()})
+	}
+	return c.answer(api.ManifestRuns{Missing: runs(m, missing), Bytes: bytesOf(need), Staged: !rec.Staged.IsZero()})
+}
+
+// runs names objects of a release by their numbers.
+func runs(m *release.Manifest, missing []release.Hash) [][2]int {
+	wanted := make(map[release.Hash]bool, len(missing))
+	for _, h := range missing {
+		wanted[h] = true
+	}
+	all := make([][2]int, 0, 1)
+	for _, r := range release.Runs(m.Objects(), func(h release.Hash) bool { return wanted[h] }) {
+		all = append(all, r)
+	}
+	return all
 }
 
 // readRelease returns what a statement says of a release, if who signed it may.

@@ -20,6 +20,51 @@ import (
 	"pennyfarthing/internal/fleet/release"
 )
 
+// numbersOf asks in version 2 what is missing of a release.
+func (c *client) numbersOf(m *release.Manifest) [][2]int {
+	c.t.Helper()
+	var runs api.ManifestRuns
+	c.want(&runs, "PUT", api.Path(2, "sites", siteName, "releases", m.ID().String()), m.Encode(), api.HeaderStatement, c.releaseStatement(m))
+	return runs.Missing
+}
+
+func TestInVersion2ObjectsAreNamedByTheirNumbers(t *testing.T) {
+	f := newFleet(t)
+	c := f.ready("au").owner()
+	c.deploy(1, tree{"b.html": "two", "d.html": "four"})
+	tr := tree{"a.html": "one", "b.html": "two", "c.html": "three", "d.html": "four", "e.html": "five", "f.html": "six", "g.html": "one"}
+	m := tr.manifest()
+	if diff := cmp.Diff([][2]int{{0, 1}, {2, 1}, {4, 2}}, c.numbersOf(m)); diff != "" {
+		t.Fatalf("missing (-want +got):\n%s", diff)
+	}
+	var body bytes.Buffer
+	numbering := release.NewNumbering(m.ID(), m.Objects())
+	w := release.NewNumberedPack(&body, numbering)
+	for _, content := range []string{"one", "three", "five", "six"} {
+		h := release.Header{Hash: release.HashOf([]byte(content)), Size: int64(len(content)), Coding: release.Identity, Length: int64(len(content))}
+		if err := w.Add(h, strings.NewReader(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var packed api.PackResult
+	c.want(&packed, "POST", sitePath("pack"), body.Bytes())
+	if packed.Stored != 4 || len(packed.Bad) > 0 {
+		t.Errorf("packed %+v", packed)
+	}
+	if runs := c.numbersOf(m); len(runs) > 0 {
+		t.Errorf("still missing: %v", runs)
+	}
+	numbering.Release = release.Hash{1}
+	body.Reset()
+	if err := release.NewNumberedPack(&body, numbering).Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.refused(http.StatusNotFound, api.CodeNoRelease, "POST", sitePath("pack"), body.Bytes())
+}
+
 func TestStagingGoesOnWhereItWasCut(t *testing.T) {
 	f := newFleet(t)
 	p := f.ready("au")

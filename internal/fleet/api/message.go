@@ -298,11 +298,20 @@ type LeaseRelease struct {
 	Holder string `json:"holder"`
 }
 
-// A ManifestResult is the answer to PUT …/releases/ID.
+// A ManifestResult is the answer to PUT …/releases/ID in version 1.
 type ManifestResult struct {
 	Missing []string `json:"missing"` // hashes of objects, in the order of the manifest
 	Bytes   int64    `json:"bytes"`   // of these, in their identity form
 	Staged  bool     `json:"staged"`  // there is nothing left to do
+}
+
+// A ManifestRuns is the answer to PUT …/releases/ID from version 2 on.
+type ManifestRuns struct {
+	// Missing are runs of objects by their numbers, which they have in the order in
+	// which the manifest's files have them first: the first number, and how many.
+	Missing [][2]int `json:"missing"`
+	Bytes   int64    `json:"bytes"`
+	Staged  bool     `json:"staged"`
 }
 
 // A PackResult is the answer to POST …/pack.

@@ -14,7 +14,7 @@ type Versions struct {
 
 // Supported returns the versions that this build speaks, as an agent and as a
 // client.
-func Supported() Versions { return Versions{Min: 1, Max: 1} }
+func Supported() Versions { return Versions{Min: 1, Max: 2} }
 
 // Common returns the highest version in both ranges, and false if there is none:
 // one side must then be upgraded.

@@ -12,10 +12,12 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"pennyfarthing/internal/fleet/api"
 	"pennyfarthing/internal/fleet/keys"
+	"pennyfarthing/internal/fleet/release"
 	"pennyfarthing/internal/mistake"
 )
 
@@ -37,6 +39,8 @@ type agentClient struct {
 	http   *http.Client
 	wire   *meter // what goes over the network
 	closes func()
+	// speaks is the version of the API that both know, 0 as long as that is not known.
+	speaks atomic.Int32
 }
 
 // dialAgent returns a client of an agent. It connects when it is first used.
@@ -145,8 +149,11 @@ func (a *agentClient) refused(resp *http.Response) error {
 	return &RefusedError{POP: a.pop.Name, Answer: e}
 }
 
-// apiPath is where something of the API is.
-func apiPath(elements ...string) string { return api.Path(api.Supported().Max, elements...) }
+// apiPath is where something of the API is that is the same in all its versions.
+func apiPath(elements ...string) string { return api.Path(api.Supported().Min, elements...) }
+
+// numbers reports whether an agent names objects by their numbers: since version 2.
+func (a *agentClient) numbers() bool { return a.speaks.Load() >= 2 }
 
 // jsonBody is a value as the body of a request.
 func jsonBody(v any) (io.Reader, error) {
@@ -220,14 +227,58 @@ func (a *agentClient) unlease(ctx context.Context, site, holder string) error {
 	return a.do(ctx, call{method: http.MethodDelete, path: apiPath("sites", site, "lease"), body: body})
 }
 
-// offer sends a manifest, coded, with the statement about it.
-func (a *agentClient) offer(ctx context.Context, site, release string, how offered, coded []byte, st *keys.Statement) (*api.ManifestResult, error) {
-	header, err := how.header(st)
+// offer sends a manifest, coded, with the statement about it, and returns what is
+// missing of its objects.
+func (a *agentClient) offer(ctx context.Context, site, id string, how offered, coded []byte, p *parcel) ([]release.Hash, error) {
+	header, err := how.header(p.statement)
 	if err != nil {
 		return nil, err
 	}
-	result := new(api.ManifestResult)
-	return result, a.do(ctx, call{method: http.MethodPut, path: apiPath("sites", site, "releases", release), header: header, body: bytes.NewReader(coded), result: result})
+	put := call{method: http.MethodPut, path: apiPath("sites", site, "releases", id), header: header, body: bytes.NewReader(coded)}
+	if a.numbers() {
+		var result api.ManifestRuns
+		put.path, put.result = api.Path(2, "sites", site, "releases", id), &result
+		if err := a.do(ctx, put); err != nil {
+			return nil, err
+		}
+		return a.picked(p.numbering().Objects, result.Missing)
+	}
+	var result api.ManifestResult
+	put.result = &result
+	if err := a.do(ctx, put); err != nil {
+		return nil, err
+	}
+	return a.hashes(result.Missing)
+}
+
+// picked returns the objects that an agent has named by their numbers.
+func (a *agentClient) picked(objects []release.Object, runs [][2]int) ([]release.Hash, error) {
+	named := make([]release.Run, len(runs))
+	for i, r := range runs {
+		named[i] = r
+	}
+	picked, err := release.Pick(objects, named)
+	if err != nil {
+		return nil, fmt.Errorf("%s lacks what is not in the release: %w", a.pop.Name, err)
+	}
+	hashes := make([]release.Hash, len(picked))
+	for i, o := range picked {
+		hashes[i] = o.Hash
+	}
+	return hashes, nil
+}
+
+// hashes reads the names of objects.
+func (a *agentClient) hashes(names []string) ([]release.Hash, error) {
+	hashes := make([]release.Hash, len(names))
+	for i, name := range names {
+		h, err := release.ParseHash(name)
+		if err != nil {
+			return nil, fmt.Errorf("%s lacks what is no object: %w", a.pop.Name, err)
+		}
+		hashes[i] = h
+	}
+	return hashes, nil
 }
 
 // An offered says how a manifest is sent.
@@ -260,9 +311,9 @@ func (a *agentClient) pack(ctx context.Context, site string, pack io.Reader) (*a
 	return result, a.do(ctx, call{method: http.MethodPost, path: apiPath("sites", site, "pack"), header: http.Header{"Content-Type": {api.TypePack}}, body: pack, result: result})
 }
 
-func (a *agentClient) stage(ctx context.Context, site, release string) (*api.StageResult, error) {
+func (a *agentClient) stage(ctx context.Context, site, id string) (*api.StageResult, error) {
 	result := new(api.StageResult)
-	return result, a.do(ctx, call{method: http.MethodPost, path: apiPath("sites", site, "releases", release, "stage"), result: result})
+	return result, a.do(ctx, call{method: http.MethodPost, path: apiPath("sites", site, "releases", id, "stage"), result: result})
 }
 
 // codings asks which of a release's best codings an agent lacks.
@@ -295,8 +346,8 @@ func (a *agentClient) endPreview(ctx context.Context, site, host string, end *ke
 
 // manifest fetches the bytes of a manifest, up to a limit, with the statement about it
 // if there is one.
-func (a *agentClient) manifest(ctx context.Context, site, release string) (text, statement []byte, err error) {
-	resp, err := a.send(ctx, call{method: http.MethodGet, path: apiPath("sites", site, "releases", release)})
+func (a *agentClient) manifest(ctx context.Context, site, id string) (text, statement []byte, err error) {
+	resp, err := a.send(ctx, call{method: http.MethodGet, path: apiPath("sites", site, "releases", id)})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -313,8 +364,12 @@ func (a *agentClient) manifest(ctx context.Context, site, release string) (text,
 }
 
 // objects fetches a pack of objects. The caller closes it.
-func (a *agentClient) objects(ctx context.Context, site string, hashes []string) (io.ReadCloser, error) {
-	body, err := jsonBody(api.ObjectsRequest{Objects: hashes})
+func (a *agentClient) objects(ctx context.Context, site string, hashes []release.Hash) (io.ReadCloser, error) {
+	names := make([]string, len(hashes))
+	for i, h := range hashes {
+		names[i] = h.String()
+	}
+	body, err := jsonBody(api.ObjectsRequest{Objects: names})
 	if err != nil {
 		return nil, err
 	}

@@ -183,12 +183,22 @@ func (o *operation) packAhead(ctx context.Context, p *parcel) ([]byte, Amount, e
 		}
 	}
 	pack := new(bytes.Buffer)
-	err := p.pack(ctx, pack, p.spool, objects, false, func(f release.File) { sent.Objects, sent.Bytes = sent.Objects+1, sent.Bytes+f.Size })
+	err := p.pack(ctx, pack, p.spool, objects, way{numbers: o.allNumber()}, func(f release.File) { sent.Objects, sent.Bytes = sent.Objects+1, sent.Bytes+f.Size })
 	if err != nil {
 		return nil, Amount{}, err
 	}
 	o.packed, o.packedOf = pack, sent
 	return pack.Bytes(), sent, nil
+}
+
+// allNumber reports whether all POPs take packs of version 2.
+func (o *operation) allNumber() bool {
+	for _, at := range o.begun {
+		if !at.agent.numbers() {
+			return false
+		}
+	}
+	return true
 }
 
 // tellNotes tells what a POP has to say about a release's rules.

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -172,10 +171,11 @@ func (f *Fleet) deploy(ctx context.Context, o DeployOptions, began time.Time) (*
 		return nil, err
 	}
 	box := newParcel(p.new.id, p.new.manifest, statement)
-	if box.spool, err = newSpool(filepath.Dir(f.siteFile(o.Site, "spool")), p.new.tree, f.bases(p.live, p.new.manifest)); err != nil {
+	if box.spool, err = newSpool(filepath.Dir(f.siteFile(o.Site, "spool")), p.new.tree, f.bases(ctx, p.live, p.new.manifest)); err != nil {
 		return nil, err
 	}
-	defer box.spool.close() //nolint:errcheck // a temporary file
+	spooled := unshelved{spool: box.spool}
+	defer func() { spooled.close() }()
 	if shown != nil {
 		return f.openPreview(ctx, shown, plan, p, box, report, RunOptions{All: o.All, Wait: o.Wait}, began)
 	}
@@ -183,15 +183,15 @@ func (f *Fleet) deploy(ctx context.Context, o DeployOptions, began time.Time) (*
 	if check == nil {
 		check = f.newKnocker(o.Site, hostOf(o.Site))
 	}
-	check.choose(p.new.manifest, p.live, p.lay, false)
+	check.choose(p.new.manifest, p.live, p.lay, false, p.new.content())
 	report.Left = check.left
 	report, err = f.carryOut(ctx, plan, p.pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
 	if err == nil && o.Best {
 		err = f.refineLive(ctx, p.new.manifest, p.new.tree, report)
 	}
 	if err == nil {
-		f.unshelved = append(f.unshelved, p.new)
-		p.new, p.scan = nil, nil // they are closed when it has been shelved
+		f.unshelved = append(f.unshelved, unshelved{p.new, box.spool})
+		p.new, p.scan, spooled.spool = nil, nil, nil // they are closed when they have been shelved
 	}
 	return report, err
 }
@@ -259,8 +259,9 @@ func (f *Fleet) carryOut(ctx context.Context, plan *Plan, pops []POPState, box *
 	// While the POPs are sent what they lack.
 	wait.Go(check.knockAll(behind, plan.targets()))
 	if box.spool != nil {
+		together := slices.ContainsFunc(plan.targets(), func(pop string) bool { return f.agent(pop).numbers() })
 		op.likely = f.likely(plan, box)
-		wait.Go(func() { box.spool.ahead(behind, op.likely) })
+		wait.Go(func() { box.spool.ahead(behind, op.likely, together) })
 	}
 	o.Events, o.Now, o.Aside = f.tell, f.Now, f.aside
 	result, err := Run(ctx, plan, op, o)
@@ -294,14 +295,25 @@ func (f *Fleet) likely(plan *Plan, box *parcel) []release.File {
 	if !sending {
 		return nil
 	}
-	changes := release.Diff(live, box.manifest)
-	files := slices.Clone(changes.Added)
-	for _, c := range changes.Changed {
-		if c.Content() {
-			files = append(files, c.New)
+	had := make(map[release.Hash]bool)
+	if live != nil {
+		for _, file := range live.Files {
+			had[file.Hash] = true
 		}
 	}
-	slices.SortFunc(files, func(a, b release.File) int { return cmp.Compare(a.Path, b.Path) }) // as they will be asked for
+	lacking := make(map[release.Hash]bool)
+	for i := range box.manifest.Files {
+		if h := box.manifest.Files[i].Hash; !had[h] {
+			lacking[h] = true
+		}
+	}
+	of := box.files(lacking)
+	var files []release.File // as they will be asked for
+	for _, o := range box.numbering().Objects {
+		if lacking[o.Hash] {
+			files = append(files, of[o.Hash])
+		}
+	}
 	return files
 }
 

@@ -53,8 +53,9 @@ type Fleet struct {
 	rooting sync.Once // makes roots
 	roots   *x509.CertPool
 
-	unshelved []*snapshot    // what Finish has to do
-	behind    sync.WaitGroup // what Finish and Close wait for
+	unshelved []unshelved       // what Finish has to do
+	behind    sync.WaitGroup    // what Finish and Close wait for
+	bundles   []*release.Bundle // nil as long as nobody has looked
 
 	reading   sync.Mutex // guards manifests
 	manifests map[string]*release.Manifest
@@ -97,7 +98,7 @@ func Open(o Options) (_ *Fleet, err error) {
 	if f.pem, err = rootsOf(o.POPs); err != nil {
 		return nil, err
 	}
-	if f.store, err = release.OpenStore(f.in("cache", "releases")); err != nil {
+	if f.store, err = release.OpenCopies(f.in("cache", "releases")); err != nil {
 		return nil, err
 	}
 	for _, pop := range o.POPs.POPs {
@@ -112,6 +113,7 @@ func (f *Fleet) Close() error {
 	for _, s := range f.unshelved {
 		s.close()
 	}
+	f.closeBundles()
 	for _, a := range f.agents {
 		a.close()
 	}
@@ -264,12 +266,14 @@ func (f *Fleet) ask(ctx context.Context, a *agentClient, site string) (*api.Stat
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := api.Supported().Common(s.API); !ok {
+	speaks, ok := api.Supported().Common(s.API)
+	if !ok {
 		return nil, &mistake.Error{
 			What: fmt.Sprintf("its agent (penny %s) speaks versions %d to %d of the API, and this penny %d to %d", s.Version, s.API.Min, s.API.Max, api.Supported().Min, api.Supported().Max),
 			Hint: "upgrade the older of the two",
 		}
 	}
+	a.speaks.Store(int32(speaks)) //nolint:gosec // there are few
 	switch ours := f.roster.Load(); {
 	case s.Roster > ours.Number:
 		return s, f.learn(ctx, a)

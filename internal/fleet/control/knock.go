@@ -3,7 +3,6 @@ package control
 import (
 	"cmp"
 	"context"
-	"net/url"
 	"sync"
 	"time"
 
@@ -171,15 +170,15 @@ func (v *verifier) answered(pop string, protocol probe.Protocol) (knock, bool) {
 	return k, class == verdict.Answered || class == verdict.HTTP && k.verdict != verdict.HTTPTimeout
 }
 
-// ask asks for one URL, and reports whether that was over an old connection. A server
+// ask asks for something, and reports whether that was over an old connection. A server
 // that was started anew knows nothing of those, and over HTTP/3 only its word ends
 // them, which may be lost: so they have less time to answer.
-func (v *verifier) ask(ctx context.Context, c *asking, u *url.URL) (_ probe.Answer, old bool) {
+func (v *verifier) ask(ctx context.Context, c *asking, r probe.Request) (_ probe.Answer, old bool) {
 	client, old := c.use()
 	if old {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, v.fleet.Knock)
 		defer cancel()
 	}
-	return client.Ask(ctx, probe.Request{URL: u}), old
+	return client.Ask(ctx, r), old
 }

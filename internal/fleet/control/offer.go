@@ -21,27 +21,27 @@ func (o *operation) offer(ctx context.Context, at *begun, id string) error {
 	}
 	base, of := o.baseFor(at, id)
 	how := offered{base: base, patch: base != ""}
-	r, err := o.offerAs(ctx, at, p, how, of)
+	missing, err := o.offerAs(ctx, at, p, how, of)
 	if how.patch && unknownCoding(err) { // the agent is older than patches
 		how.patch = false
-		r, err = o.offerAs(ctx, at, p, how, of)
+		missing, err = o.offerAs(ctx, at, p, how, of)
 	}
 	if base != "" && apiCode(err) == api.CodeNoBase {
-		r, err = o.offerAs(ctx, at, p, offered{}, nil)
+		missing, err = o.offerAs(ctx, at, p, offered{}, nil)
 	}
 	if err != nil {
 		return err
 	}
-	at.missing, at.tried = r.Missing, false
+	at.missing, at.tried = missing, false
 	return nil
 }
 
-func (o *operation) offerAs(ctx context.Context, at *begun, p *parcel, how offered, of *release.Manifest) (*api.ManifestResult, error) {
+func (o *operation) offerAs(ctx context.Context, at *begun, p *parcel, how offered, of *release.Manifest) ([]release.Hash, error) {
 	coded, err := p.offer(how, of)
 	if err != nil {
 		return nil, err
 	}
-	return at.agent.offer(ctx, o.plan.Site, p.id, how, coded, p.statement)
+	return at.agent.offer(ctx, o.plan.Site, p.id, how, coded, p)
 }
 
 // unknownCoding reports whether an agent has refused a body for its coding.

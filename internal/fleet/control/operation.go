@@ -46,10 +46,10 @@ type operation struct {
 // Begun is how far an operation is at one POP. Only the POP's own lane changes it.
 type begun struct {
 	agent   *agentClient
-	staged  []string // releases that the POP had before
-	missing []string // of the release that was offered last
-	tried   bool     // something may have been sent since it was offered
-	sent    Amount   // objects that were sent
+	staged  []string       // releases that the POP had before
+	missing []release.Hash // objects of the release that was offered last
+	tried   bool           // something may have been sent since it was offered
+	sent    Amount         // objects that were sent
 
 	batch    bool    // the POP takes several calls in one
 	expected *Amount // what the plan sends; nil: nothing
@@ -146,9 +146,12 @@ func (o *operation) send(ctx context.Context, at *begun, id string) error {
 		if len(bad) > 0 && try == resends {
 			return fmt.Errorf("%d objects do not arrive well at %s, %s among them: %s", len(bad), at.agent.pop.Name, Short(bad[0].Object), bad[0].Error)
 		}
-		at.missing = nil
-		for _, b := range bad {
-			at.missing = append(at.missing, b.Object)
+		names := make([]string, len(bad))
+		for i, b := range bad {
+			names[i] = b.Object
+		}
+		if at.missing, err = at.agent.hashes(names); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -160,8 +163,10 @@ func (o *operation) sendOnce(ctx context.Context, at *begun, p *parcel, plain bo
 	if p.spool == nil {
 		return o.gather(ctx, at, p, plain)
 	}
+	w := way{numbers: at.agent.numbers(), again: plain}
 	// What an object may refer to are objects of the release before.
-	return o.stream(ctx, at, p, p.spool, at.missing, plain || !slices.Contains(at.staged, o.plan.Previous))
+	w.plain = plain || !slices.Contains(at.staged, o.plan.Previous)
+	return o.stream(ctx, at, p, p.spool, at.missing, w)
 }
 
 // gather sends objects of which not all are here: what this machine has kept from here,
@@ -171,18 +176,18 @@ func (o *operation) gather(ctx context.Context, at *begun, p *parcel, again bool
 	if p.shelf == nil || again {
 		return o.forward(ctx, at, p, at.missing)
 	}
-	var here, elsewhere []string
-	for _, name := range at.missing {
-		if h, err := release.ParseHash(name); err == nil && o.fleet.store.Has(h) {
-			here = append(here, name)
+	var here, elsewhere []release.Hash
+	for _, h := range at.missing {
+		if o.fleet.store.Has(h) {
+			here = append(here, h)
 		} else {
-			elsewhere = append(elsewhere, name)
+			elsewhere = append(elsewhere, h)
 		}
 	}
 	var bad []api.BadObject
 	if len(here) > 0 {
 		var err error
-		bad, err = o.stream(ctx, at, p, p.shelf, here, true)
+		bad, err = o.stream(ctx, at, p, p.shelf, here, way{numbers: at.agent.numbers(), plain: true})
 		if _, gone := errors.AsType[*GoneError](err); gone || ctx.Err() != nil {
 			return nil, err
 		}
@@ -202,19 +207,15 @@ func (o *operation) gather(ctx context.Context, at *begun, p *parcel, again bool
 
 // stream sends objects from this machine in one stream, and returns those that did not
 // arrive well.
-func (o *operation) stream(ctx context.Context, at *begun, p *parcel, from *spool, missing []string, plain bool) ([]api.BadObject, error) {
-	hashes, asked := make([]release.Hash, len(missing)), make(map[release.Hash]bool, len(missing))
-	for i, name := range missing {
-		h, err := release.ParseHash(name)
-		if err != nil {
-			return nil, fmt.Errorf("%s lacks what is no object: %w", at.agent.pop.Name, err)
-		}
-		hashes[i], asked[h] = h, true
+func (o *operation) stream(ctx context.Context, at *begun, p *parcel, from *spool, missing []release.Hash, w way) ([]api.BadObject, error) {
+	asked := make(map[release.Hash]bool, len(missing))
+	for _, h := range missing {
+		asked[h] = true
 	}
 	objects := make([]release.File, 0, len(missing))
 	files := p.files(asked)
 	var total int64
-	for _, h := range hashes {
+	for _, h := range missing {
 		file, ok := files[h]
 		if !ok {
 			return nil, fmt.Errorf("%s lacks %s, which is not in the release", at.agent.pop.Name, h.Short())
@@ -229,7 +230,7 @@ func (o *operation) stream(ctx context.Context, at *begun, p *parcel, from *spoo
 	var wait sync.WaitGroup
 	var ours error // what went wrong here, and not at the POP
 	wait.Go(func() {
-		ours = p.pack(ctx, out, from, objects, plain, func(f release.File) {
+		ours = p.pack(ctx, out, from, objects, w, func(f release.File) {
 			watch.done.Add(f.Size)
 			at.sent.Objects, at.sent.Bytes = at.sent.Objects+1, at.sent.Bytes+f.Size
 		})
@@ -248,7 +249,7 @@ func (o *operation) stream(ctx context.Context, at *begun, p *parcel, from *spoo
 }
 
 // forward has objects that are not here sent by a POP that has them, through us.
-func (o *operation) forward(ctx context.Context, at *begun, p *parcel, missing []string) ([]api.BadObject, error) {
+func (o *operation) forward(ctx context.Context, at *begun, p *parcel, missing []release.Hash) ([]api.BadObject, error) {
 	var errs []error
 	for _, donor := range p.donors {
 		if donor == at.agent {

@@ -30,11 +30,21 @@ type parcel struct {
 
 	coding sync.Mutex         // guards coded
 	coded  map[offered][]byte // the manifest as it is sent
+
+	numbering func() *release.Numbering // of its objects
 }
 
 // newParcel makes a parcel of a manifest and the statement about it.
 func newParcel(id string, m *release.Manifest, statement *keys.Statement) *parcel {
-	return &parcel{id: id, manifest: m, statement: statement, coded: make(map[offered][]byte)}
+	p := &parcel{id: id, manifest: m, statement: statement, coded: make(map[offered][]byte)}
+	p.numbering = sync.OnceValue(func() *release.Numbering {
+		hash, err := release.ParseHash(id)
+		if err != nil {
+			hash = m.ID() // it cannot be: the id is the manifest's
+		}
+		return release.NewNumbering(hash, m.Objects())
+	})
+	return p
 }
 
 // files returns one file of the release for each of some objects, as far as there is one.
@@ -197,11 +207,38 @@ func (f *Fleet) state(m *release.Manifest, id string) (*keys.Statement, error) {
 	return f.sign(api.KindRelease, api.Release{Site: m.Site, Release: id, Files: len(m.Files), Bytes: m.Bytes(), Time: f.Now().UTC().Truncate(time.Second)})
 }
 
+// A way is how objects are sent to a POP.
+type way struct {
+	numbers bool // it takes packs of version 2
+	plain   bool // it may lack what objects refer to
+	again   bool // some did not arrive well: each alone
+}
+
 // pack writes objects as a pack, from where they are.
-func (p *parcel) pack(ctx context.Context, w io.Writer, from *spool, objects []release.File, plain bool, sent func(release.File)) error {
-	pack := release.NewPackWriter(w)
+func (p *parcel) pack(ctx context.Context, w io.Writer, from *spool, objects []release.File, by way, sent func(release.File)) error {
+	if !by.numbers {
+		return p.packAlone(ctx, release.NewPackWriter(w), from, objects, by, sent)
+	}
+	pack := release.NewNumberedPack(w, p.numbering())
+	if by.again {
+		return p.packAlone(ctx, pack, from, objects, by, sent)
+	}
+	groups, alone := from.together(objects, by.plain)
+	for _, g := range groups {
+		if err := from.sendGroup(ctx, pack, g); err != nil {
+			return err
+		}
+		for _, file := range g {
+			sent(file)
+		}
+	}
+	return p.packAlone(ctx, pack, from, alone, by, sent)
+}
+
+// packAlone writes objects one by one, and ends the pack.
+func (p *parcel) packAlone(ctx context.Context, pack *release.PackWriter, from *spool, objects []release.File, by way, sent func(release.File)) error {
 	for _, file := range objects {
-		if err := from.send(ctx, pack, file, plain); err != nil {
+		if err := from.send(ctx, pack, file, by.plain); err != nil {
 			return err
 		}
 		sent(file)

@@ -28,6 +28,14 @@ func (s *snapshot) close() {
 	}
 }
 
+// content is the files, nil if they are not here.
+func (s *snapshot) content() content {
+	if s.tree == nil {
+		return nil
+	}
+	return s.tree
+}
+
 // notes say what is not in it.
 func (s *snapshot) notes() []string {
 	if s.tree == nil {

@@ -87,7 +87,7 @@ func (f *Fleet) previewURL(host string) string {
 // openPreview does what a plan of a preview says. One that does not show what it should
 // is ended again, unless it was there before.
 func (f *Fleet) openPreview(ctx context.Context, shown *preview, plan *Plan, p *prepared, box *parcel, report *Report, o RunOptions, began time.Time) (*Report, error) {
-	check := f.newVerifierAt(shown.Host, p.new.manifest, p.live, p.lay, false)
+	check := f.newVerifierAt(shown.Host, p.new.manifest, p.live, p.lay, false, p.new.content())
 	check.preview = shown
 	report.Left = check.left
 	report, err := f.carryOut(ctx, plan, p.pops, box, check, report, o, began)

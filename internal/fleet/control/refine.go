@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -228,7 +227,7 @@ func (w *refiner) make(ctx context.Context, files []release.File) ([]*release.Pr
 // best makes one coding, if it would be smaller. What a POP calls the best is not believed:
 // it would go to all others.
 func (w *refiner) best(file release.File) (*release.Prepared, error) {
-	p, err := w.packer.Best(release.Source{Hash: file.Hash, Size: file.Size, Open: func() (*os.File, error) { return w.from.Open(file) }}, file.Type)
+	p, err := w.packer.Best(release.Source{Hash: file.Hash, Size: file.Size, Open: func() (release.Content, error) { return w.from.Open(file) }}, file.Type)
 	if errors.Is(err, release.ErrChanged) {
 		return nil, &ChangedError{Path: file.Path}
 	}

@@ -142,7 +142,7 @@ func (f *Fleet) moveOnce(ctx context.Context, o RollbackOptions, decide func([]P
 		return nil, err
 	}
 	defer box.shelf.close() //nolint:errcheck // a temporary file
-	check := f.newVerifier(m, live, lay, false)
+	check := f.newVerifier(m, live, lay, false, nil)
 	report.Left = check.left
 	return f.carryOut(ctx, plan, pops, box, check, report, RunOptions{All: o.All, Wait: o.Wait}, began)
 }
@@ -217,7 +217,7 @@ func (f *Fleet) Verify(ctx context.Context, site string, all bool) (*Checked, er
 	if err != nil {
 		return nil, err
 	}
-	v := f.newVerifier(m, nil, lay, all)
+	v := f.newVerifier(m, nil, lay, all, nil)
 	c := &Checked{Site: site, Release: top.Release, Generation: top.Generation, Behind: []Behind{}, Left: v.left}
 	var asked []string
 	for _, s := range pops {

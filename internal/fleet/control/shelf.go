@@ -23,14 +23,21 @@ const (
 )
 
 // bases are the older versions, kept here, of files that have changed.
-func (f *Fleet) bases(live, next *release.Manifest) map[release.Hash]release.Source {
+func (f *Fleet) bases(ctx context.Context, live, next *release.Manifest) map[release.Hash]release.Source {
 	bases := make(map[release.Hash]release.Source)
 	if live == nil {
 		return bases
 	}
 	for _, c := range release.Diff(live, next).Changed {
-		if old := c.Old; c.Content() && f.store.Has(old.Hash) {
-			bases[c.New.Hash] = release.Source{Hash: old.Hash, Size: old.Size, Open: func() (*os.File, error) { return f.store.Open(old.Hash) }}
+		old := c.Old
+		switch {
+		case !c.Content():
+		case f.store.Has(old.Hash):
+			bases[c.New.Hash] = release.Source{Hash: old.Hash, Size: old.Size, Open: func() (release.Content, error) { return f.store.Open(old.Hash) }}
+		case old.Size >= minShelved:
+			if b := f.bundled(ctx, old.Hash); b != nil {
+				bases[c.New.Hash] = release.Source{Hash: old.Hash, Size: old.Size, Open: func() (release.Content, error) { return openBundled(b, old.Hash) }}
+			}
 		}
 	}
 	return bases
@@ -50,22 +57,36 @@ func (f *Fleet) Finish(ctx context.Context) {
 	f.unshelved = nil
 }
 
+// An unshelved is a release that is live, and what was sent of it.
+type unshelved struct {
+	*snapshot
+	spool *spool
+}
+
+func (s unshelved) close() {
+	s.snapshot.close()
+	_ = s.spool.close() // a temporary file
+}
+
 // shelf opens files that were kept here.
 type shelf struct{ store *release.Store }
 
-// Open opens one.
-func (s shelf) Open(f release.File) (*os.File, error) { return s.store.Open(f.Hash) }
+// Open opens one, if it is still what it was.
+func (s shelf) Open(f release.File) (*os.File, error) { return s.store.OpenVerified(f.Hash) }
 
 // shelve keeps the files of a release that is live. It is there to save work: what goes
 // wrong is told, and nothing else.
-func (f *Fleet) shelve(ctx context.Context, s *snapshot) {
+func (f *Fleet) shelve(ctx context.Context, s unshelved) {
 	if err := f.shelveAll(ctx, s); err != nil {
 		f.tell(Event{Kind: EventNote, Site: s.manifest.Site, Text: fmt.Sprintf("its files are not kept to compare the next ones with: %v", err)})
 	}
 }
 
-func (f *Fleet) shelveAll(ctx context.Context, s *snapshot) error {
-	before, used, err := f.shelfBefore(ctx, s)
+func (f *Fleet) shelveAll(ctx context.Context, s unshelved) error {
+	if err := f.keepBundle(s.id, s.spool); err != nil {
+		return err
+	}
+	before, used, err := f.shelfBefore(ctx, s.snapshot)
 	if err != nil {
 		return err
 	}
@@ -73,7 +94,7 @@ func (f *Fleet) shelveAll(ctx context.Context, s *snapshot) error {
 	var hashes []release.Hash
 	room := maxShelf - used
 	want := func(file release.File) {
-		if file.Size >= minShelved && file.Size <= room {
+		if file.Size >= minShelved && file.Size <= room && f.bundled(ctx, file.Hash) == nil {
 			wanted[file.Hash] = file
 			hashes = append(hashes, file.Hash)
 			room -= file.Size
@@ -94,7 +115,7 @@ func (f *Fleet) shelveAll(ctx context.Context, s *snapshot) error {
 	}
 	missing := f.store.Missing(hashes)
 	if len(missing) > 0 {
-		if err := f.shelveFiles(ctx, s, missing, wanted); err != nil {
+		if err := f.shelveFiles(ctx, s.snapshot, missing, wanted); err != nil {
 			return err
 		}
 	}

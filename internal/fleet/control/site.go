@@ -228,10 +228,11 @@ func findRelease(pops []POPState, site, prefix string) (string, error) {
 // it.
 func (f *Fleet) opener(ctx context.Context, site string, donors []*agentClient) func(release.File) (io.ReadCloser, error) {
 	return func(file release.File) (io.ReadCloser, error) {
-		if !f.store.Has(file.Hash) {
-			if err := f.fetch(ctx, f.store, site, []release.Hash{file.Hash}, donors); err != nil {
-				return nil, fmt.Errorf("fetch %s: %w", file.Path, err)
-			}
+		if in, err := f.store.OpenVerified(file.Hash); err == nil {
+			return in, nil
+		}
+		if err := f.fetch(ctx, f.store, site, []release.Hash{file.Hash}, donors); err != nil {
+			return nil, fmt.Errorf("fetch %s: %w", file.Path, err)
 		}
 		return f.store.Open(file.Hash)
 	}
@@ -256,12 +257,11 @@ func (f *Fleet) fetch(ctx context.Context, into *release.Store, site string, obj
 }
 
 func (f *Fleet) fetchFrom(ctx context.Context, into *release.Store, site string, missing []release.Hash, a *agentClient) error {
-	names := make([]string, len(missing))
 	wanted := make(map[release.Hash]bool, len(missing))
-	for i, h := range missing {
-		names[i], wanted[h] = h.String(), true
+	for _, h := range missing {
+		wanted[h] = true
 	}
-	body, err := a.objects(ctx, site, names)
+	body, err := a.objects(ctx, site, missing)
 	if err != nil {
 		return err
 	}

@@ -50,6 +50,10 @@ type spool struct {
 	mu      sync.Mutex // guards what follows
 	end     int64
 	objects map[shape]*spooled
+	// groups are by the hash of the names of what is in them, and chunks say which
+	// of the objects that are expected to be sent belong together.
+	groups map[release.Hash]*spooled
+	chunks map[release.Hash]int
 }
 
 // A spooled is one object: coded, being coded, or to be sent as it is.
@@ -57,6 +61,7 @@ type spooled struct {
 	ready chan struct{} // closed when what follows is there
 
 	header   release.Header
+	members  []release.Object  // of a group
 	at       int64             // where in the spool's file; -1: as it is, from where it lies
 	prepared *release.Prepared // of what is too large for the spool's file
 	err      error
@@ -73,7 +78,7 @@ func newSpool(dir string, from content, bases map[release.Hash]release.Source) (
 		return nil, fmt.Errorf("make a place for what is sent: %w", err)
 	}
 	return &spool{
-		from: from, bases: bases, packer: release.Packer{Spool: dir}, file: f, workers: make(chan struct{}, runtime.GOMAXPROCS(0)), memory: newBudget(aheadBytes), objects: make(map[shape]*spooled),
+		from: from, bases: bases, packer: release.Packer{Spool: dir}, file: f, workers: make(chan struct{}, runtime.GOMAXPROCS(0)), memory: newBudget(aheadBytes), objects: make(map[shape]*spooled), groups: make(map[release.Hash]*spooled),
 	}, nil
 }
 
@@ -92,6 +97,9 @@ func removeLeft(dir string) {
 
 // close gives the disk back.
 func (s *spool) close() error {
+	if s == nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	errs := []error{s.file.Close(), os.Remove(s.file.Name())}
@@ -116,20 +124,24 @@ func (s *spool) get(ctx context.Context, f release.File, plain bool) (*spooled, 
 }
 
 func (s *spool) getOnce(ctx context.Context, f release.File, plain bool) (*spooled, error) {
-	key := shape{f.Hash, plain}
-	s.mu.Lock()
-	o, begun := s.objects[key]
+	return once(ctx, &s.mu, s.objects, shape{f.Hash, plain}, func(o *spooled) error { return s.make(ctx, o, f, plain) })
+}
+
+// once returns what is called key, made now if nobody has begun to. What could not be
+// made is forgotten: whoever asks next may have more luck.
+func once[K comparable](ctx context.Context, mu *sync.Mutex, all map[K]*spooled, key K, do func(*spooled) error) (*spooled, error) {
+	mu.Lock()
+	o, begun := all[key]
 	if !begun {
 		o = &spooled{ready: make(chan struct{})}
-		s.objects[key] = o
+		all[key] = o
 	}
-	s.mu.Unlock()
+	mu.Unlock()
 	if !begun {
-		o.err = s.make(ctx, o, f, plain)
-		if o.err != nil { // whoever asks next may have more luck
-			s.mu.Lock()
-			delete(s.objects, key)
-			s.mu.Unlock()
+		if o.err = do(o); o.err != nil {
+			mu.Lock()
+			delete(all, key)
+			mu.Unlock()
 		}
 		close(o.ready)
 	}
@@ -141,46 +153,67 @@ func (s *spool) getOnce(ctx context.Context, f release.File, plain bool) (*spool
 	}
 }
 
-// ahead makes objects before they are asked for, in order, until the context ends.
-func (s *spool) ahead(ctx context.Context, files []release.File) {
-	next := make(chan release.File)
+// ahead makes objects before they are asked for, in order, until the context ends:
+// together what goes so to POPs that know how to take it, if such is set.
+func (s *spool) ahead(ctx context.Context, files []release.File, together bool) {
+	var todo []func()
+	if together {
+		var groups [][]release.File
+		s.expect(files)
+		groups, files = s.together(files, false)
+		for _, g := range groups {
+			todo = append(todo, func() { _, _ = s.group(ctx, g) }) // who sends it learns what is wrong
+		}
+	}
+	for _, f := range files {
+		todo = append(todo, func() { _, _ = s.get(ctx, f, false) }) // as above
+	}
+	next := make(chan func())
 	var wait sync.WaitGroup
 	for range cap(s.workers) {
 		wait.Go(func() {
-			for f := range next {
-				_, _ = s.get(ctx, f, false) // who sends it learns what is wrong
+			for do := range next {
+				do()
 			}
 		})
 	}
 	defer wait.Wait()
 	defer close(next)
-	for _, f := range files {
+	for _, do := range todo {
 		select {
-		case next <- f:
+		case next <- do:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// make makes the form of an object.
-func (s *spool) make(ctx context.Context, o *spooled, f release.File, plain bool) error {
-	if err := s.memory.take(ctx, f.Size); err != nil {
-		return err
+// turn waits until so many bytes may be coded, and returns what ends that.
+func (s *spool) turn(ctx context.Context, size int64) (end func(), err error) {
+	if err := s.memory.take(ctx, size); err != nil {
+		return nil, err
 	}
-	defer s.memory.give(f.Size)
 	select {
 	case s.workers <- struct{}{}:
+		return func() { <-s.workers; s.memory.give(size) }, nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		s.memory.give(size)
+		return nil, context.Cause(ctx)
 	}
-	defer func() { <-s.workers }()
+}
+
+// make makes the form of an object.
+func (s *spool) make(ctx context.Context, o *spooled, f release.File, plain bool) error {
+	end, err := s.turn(ctx, f.Size)
+	if err != nil {
+		return err
+	}
+	defer end()
 	var base *release.Source
 	if b, ok := s.bases[f.Hash]; ok && !plain {
 		base = &b
 	}
-	source := release.Source{Hash: f.Hash, Size: f.Size, Open: func() (*os.File, error) { return s.open(f) }}
-	prepared, err := s.packer.Prepare(ctx, source, f.Type, base)
+	prepared, err := s.packer.Prepare(ctx, s.source(f), f.Type, base)
 	if errors.Is(err, release.ErrChanged) {
 		return &ChangedError{Path: f.Path}
 	}
@@ -207,6 +240,10 @@ func (s *spool) spool(p *release.Prepared) (int64, error) {
 		return 0, err
 	}
 	return s.write(pack.Bytes()[int64(pack.Len())-p.Length:]) // the last in the pack is the object's form
+}
+
+func (s *spool) source(f release.File) release.Source {
+	return release.Source{Hash: f.Hash, Size: f.Size, Open: func() (release.Content, error) { return s.open(f) }}
 }
 
 func (s *spool) open(f release.File) (*os.File, error) {
@@ -250,42 +287,4 @@ func (s *spool) send(ctx context.Context, p *release.PackWriter, f release.File,
 	}
 	defer in.Close()
 	return p.Add(o.header, in)
-}
-
-// A budget is so many bytes, shared. What is larger than all of it takes all of it.
-type budget struct {
-	all int64
-
-	mu   sync.Mutex // guards what follows
-	left int64
-	more chan struct{} // closed, and replaced, when there is more
-}
-
-func newBudget(all int64) *budget { return &budget{all: all, left: all, more: make(chan struct{})} }
-
-func (b *budget) take(ctx context.Context, n int64) error {
-	n = min(n, b.all)
-	for {
-		b.mu.Lock()
-		if b.left >= n {
-			b.left -= n
-			b.mu.Unlock()
-			return nil
-		}
-		more := b.more
-		b.mu.Unlock()
-		select {
-		case <-more:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-func (b *budget) give(n int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.left += min(n, b.all)
-	close(b.more)
-	b.more = make(chan struct{})
 }

@@ -3,15 +3,11 @@ package control
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"mime"
 	"net"
 	"net/url"
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -61,6 +57,9 @@ type Verified struct {
 	URLs int    `json:"urls"` // that were asked for over HTTP/2, and answered as they should be
 	// Of is how many there were to be asked for; URLs is less when time was over.
 	Of int `json:"of"`
+	// Whole is how many of URLs were asked for as a whole; of the others some bytes
+	// were compared, or the head alone.
+	Whole int `json:"whole"`
 	// Others are requests over HTTP/1.1 and HTTP/3 that were answered as they should be.
 	Others int `json:"others"`
 	// Differs are the first of those that were not, and Differences their number.
@@ -89,25 +88,20 @@ func (e *DiffersError) Error() string {
 	return fmt.Sprintf("%s, and %d more", e.Differs[0], e.Count-1)
 }
 
-// A target is a URL and what is to be answered.
-type target struct {
-	path   string // escaped
-	want   site.Expectation
-	hash   release.Hash // of the body; zero: anything
-	size   int64
-	kind   string
-	listed bool // among what is asked over every protocol
-}
-
 // A verifier asks POPs as visitors do, and compares what they answer with a manifest.
 type verifier struct {
 	fleet   *Fleet
 	site    string
 	host    string
+	release release.Hash
+	content content // the files, nil if they are not here
 	targets []target
-	left    int      // URLs that are not among the targets, by choice
-	all     bool     // every target, however long it takes, over every protocol
-	preview *preview // what is asked for; nil: the site itself
+	// stretches are pieces of the targets' files, by target, as far as they were
+	// asked for.
+	stretches []stretch
+	left      int      // URLs that are not among the targets, by choice
+	all       bool     // every target, however long it takes, over every protocol
+	preview   *preview // what is asked for; nil: the site itself
 
 	mu       sync.Mutex               // guards what follows
 	knocking map[string]chan struct{} // closed when it is over
@@ -149,15 +143,16 @@ func layout(m *release.Manifest, open func(release.File) (io.ReadCloser, error))
 }
 
 // newVerifier decides what to ask for: what is new against another release, which may be
-// nil, and what is gone; everything, if all is set.
-func (f *Fleet) newVerifier(m, before *release.Manifest, l *site.Layout, all bool) *verifier {
-	return f.newVerifierAt(hostOf(m.Site), m, before, l, all)
+// nil, and what is gone; everything, if all is set. From has the files, if they are
+// here.
+func (f *Fleet) newVerifier(m, before *release.Manifest, l *site.Layout, all bool, from content) *verifier {
+	return f.newVerifierAt(hostOf(m.Site), m, before, l, all, from)
 }
 
 // newVerifierAt is newVerifier for what is served at another host.
-func (f *Fleet) newVerifierAt(host string, m, before *release.Manifest, l *site.Layout, all bool) *verifier {
+func (f *Fleet) newVerifierAt(host string, m, before *release.Manifest, l *site.Layout, all bool, from content) *verifier {
 	v := f.newKnocker(m.Site, host)
-	v.choose(m, before, l, all)
+	v.choose(m, before, l, all, from)
 	return v
 }
 
@@ -167,8 +162,8 @@ func (f *Fleet) newKnocker(site, host string) *verifier {
 }
 
 // choose decides what to ask for, as newVerifier does.
-func (v *verifier) choose(m, before *release.Manifest, l *site.Layout, all bool) {
-	v.all = all
+func (v *verifier) choose(m, before *release.Manifest, l *site.Layout, all bool, from content) {
+	v.all, v.release, v.content = all, m.ID(), from
 	var names []string
 	if all {
 		for _, file := range m.Files {
@@ -205,57 +200,7 @@ func (v *verifier) choose(m, before *release.Manifest, l *site.Layout, all bool)
 		v.sample(m)
 	}
 	v.list()
-}
-
-// target is what a URL should be answered with.
-func (v *verifier) target(m *release.Manifest, l *site.Layout, at string) target {
-	t := target{path: at, want: l.Ask(v.host, at)}
-	switch {
-	case t.want.Name != "":
-		file, _ := m.File(t.want.Name) // what is laid out is in the manifest
-		kind, _, err := mime.ParseMediaType(file.Type)
-		if err != nil {
-			kind = file.Type
-		}
-		t.hash, t.size, t.kind = file.Hash, file.Size, fmt.Sprintf("%d %s", t.want.Status, kind)
-	default:
-		t.kind = fmt.Sprint(t.want.Status)
-	}
-	return t
-}
-
-// sample leaves so much that it can be asked in a moment: the front page, and others by
-// a chance that is the same for every POP and every time.
-func (v *verifier) sample(m *release.Manifest) {
-	small := slices.DeleteFunc(slices.Clone(v.targets), func(t target) bool { return t.size > maxVerifiedFile })
-	if len(small) > maxVerified {
-		id := m.ID()
-		random := rand.New(rand.NewChaCha8(id)) //nolint:gosec // nobody gains from guessing it
-		rest := small[1:]
-		random.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
-		small = small[:maxVerified]
-	}
-	v.left = len(v.targets) - len(small)
-	v.targets = small
-}
-
-// list chooses one of each kind, the smallest, for the protocols that are not asked for
-// everything.
-func (v *verifier) list() {
-	first := make(map[string]int)
-	for i, t := range v.targets {
-		if had, ok := first[t.kind]; !ok || t.size < v.targets[had].size {
-			first[t.kind] = i
-		}
-	}
-	chosen := 0
-	for i := range v.targets {
-		t := &v.targets[i]
-		if first[t.kind] == i && chosen < kinds {
-			t.listed = true
-			chosen++
-		}
-	}
+	v.stretches = make([]stretch, len(v.targets))
 }
 
 // client returns what asks a POP over a protocol.
@@ -315,7 +260,7 @@ func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, o
 	c := v.reached(pop, protocol)
 	defer c.close()
 	if len(v.targets) > askers { // otherwise all are asked at once anyway
-		if d, certificate := v.one(ctx, c, v.targets[0]); d != nil && unreachable(d.Verdict) {
+		if d, certificate := v.one(ctx, c, 0, whole); d != nil && unreachable(d.Verdict) {
 			out.note(d, certificate, v.all)
 			return // and so would be the others
 		}
@@ -325,8 +270,9 @@ func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, o
 	if !v.all {
 		until = v.fleet.Now().Add(verifyTime)
 	}
+	depths := v.depths(pop.Name)
 	var mu sync.Mutex // guards out
-	var next, well atomic.Int64
+	var next, well, wholly atomic.Int64
 	var wait sync.WaitGroup
 	for range askers {
 		wait.Go(func() {
@@ -335,13 +281,15 @@ func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, o
 				if i >= len(v.targets) || ctx.Err() != nil || !until.IsZero() && v.fleet.Now().After(until) {
 					return
 				}
-				t := v.targets[i]
-				if !everything && !t.listed {
+				if !everything && !v.targets[i].listed {
 					continue
 				}
-				d, certificate := v.one(ctx, c, t)
+				d, certificate := v.one(ctx, c, i, v.overOther(protocol, &v.targets[i], depths[i]))
 				if d == nil {
 					well.Add(1)
+				}
+				if d == nil && depths[i] == whole {
+					wholly.Add(1)
 				}
 				mu.Lock()
 				out.note(d, certificate, v.all)
@@ -365,7 +313,7 @@ func (v *verifier) over(ctx context.Context, pop POP, protocol probe.Protocol, o
 		}
 	}
 	if protocol == probe.HTTP2 {
-		out.URLs = int(well.Load())
+		out.URLs, out.Whole = int(well.Load()), int(wholly.Load())
 	} else {
 		out.Others += int(well.Load())
 	}
@@ -379,7 +327,8 @@ func unreachable(v verdict.Code) bool {
 
 // add takes up what came of asking over one protocol.
 func (out *Verified) add(part *Verified) {
-	out.URLs, out.Others, out.Differences = out.URLs+part.URLs, out.Others+part.Others, out.Differences+part.Differences
+	out.URLs, out.Whole = out.URLs+part.URLs, out.Whole+part.Whole
+	out.Others, out.Differences = out.Others+part.Others, out.Differences+part.Differences
 	out.Differs = append(out.Differs, part.Differs[:min(len(part.Differs), maxDifferences-len(out.Differs))]...)
 	if out.Certificate == verdict.OK {
 		out.Certificate = part.Certificate
@@ -403,14 +352,16 @@ func (out *Verified) note(d *Difference, certificate verdict.Code, strict bool) 
 }
 
 // one asks for one URL, a second time if nothing came back.
-func (v *verifier) one(ctx context.Context, c *asking, t target) (*Difference, verdict.Code) {
-	u := v.url(c.pop, t.path)
-	a, old := v.ask(ctx, c, u)
+func (v *verifier) one(ctx context.Context, c *asking, i int, d depth) (*Difference, verdict.Code) {
+	t, q := &v.targets[i], v.question(i, d)
+	u, r := v.url(c.pop, t.path), q.request(t, c.protocol)
+	r.URL = u
+	a, old := v.ask(ctx, c, r)
 	if ctx.Err() == nil && (a.Verdict.Passing() || old && a.Status == 0) {
 		v.renew(c)
-		a, _ = v.ask(ctx, c, u)
+		a, _ = v.ask(ctx, c, r)
 	}
-	why := t.differs(a)
+	why := t.differs(a, q)
 	if why == "" && v.preview != nil && a.Header.Get("X-Robots-Tag") != "noindex" {
 		why = "it lets robots find a preview"
 	}
@@ -418,21 +369,6 @@ func (v *verifier) one(ctx context.Context, c *asking, t target) (*Difference, v
 		return &Difference{POP: c.pop.Name, Protocol: c.protocol, URL: u.String(), Verdict: a.Verdict, Why: why}, a.Certificate
 	}
 	return nil, a.Certificate
-}
-
-// differs says how an answer is not what it should be, or nothing.
-func (t target) differs(a probe.Answer) string {
-	switch {
-	case a.Status == 0 || a.Err != "":
-		return fmt.Sprintf("%s (%s)", a.Verdict, cmp.Or(a.Err, a.Verdict.Text()))
-	case a.Status != t.want.Status:
-		return fmt.Sprintf("it answers %d, and should answer %d", a.Status, t.want.Status)
-	case a.Header.Get("Location") != t.want.Location:
-		return fmt.Sprintf("it leads to %q, and should lead to %q", a.Header.Get("Location"), t.want.Location)
-	case t.want.Name != "" && a.SHA256 != t.hash:
-		return fmt.Sprintf("its content is %s (%d bytes), and should be %s (%d bytes of %s)", hex.EncodeToString(a.SHA256[:4]), a.Bytes, t.hash.Short(), t.size, path.Base(t.want.Name))
-	}
-	return ""
 }
 
 // results are what POPs have proved, in the order of the fleet.

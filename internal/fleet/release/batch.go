@@ -19,6 +19,9 @@ type batch struct {
 	st    *Store
 	files []pending
 	bytes int64
+	loose bool // nothing is brought to the disk
+
+	scratch []byte
 }
 
 type pending struct {
@@ -26,15 +29,56 @@ type pending struct {
 	size      int64
 }
 
-func (st *Store) newBatch() *batch { return &batch{st: st} }
+func (st *Store) newBatch() *batch { return &batch{st: st, loose: st.loose} }
+
+// maxBuffered is up to which size an object is read and hashed before its file is
+// made: that takes one write, and what is wrong takes none.
+const maxBuffered = 1 << 20
 
 // write writes an object of a size from r, and fails if r has anything else.
 func (b *batch) write(ctx context.Context, h Hash, size int64, r io.Reader) error {
+	if size <= maxBuffered {
+		data, err := b.read(ctx, size, r)
+		if err != nil {
+			return err
+		}
+		return b.writeObject(h, data)
+	}
 	tmp := b.st.temporary()
 	if err := writeObject(ctx, tmp, h, size, r); err != nil {
 		return errors.Join(err, removeIfThere(tmp))
 	}
 	b.add(pending{tmp: tmp, path: b.st.objectPath(h), size: size})
+	return nil
+}
+
+// read reads what should be so many bytes, which are valid until the next call.
+func (b *batch) read(ctx context.Context, size int64, r io.Reader) ([]byte, error) {
+	if need := int(size) + 1; cap(b.scratch) < need { // one byte more than there may be shows that there is more
+		b.scratch = make([]byte, max(need, 64<<10))
+	}
+	n, err := io.ReadFull(&contextReader{ctx: ctx, r: r}, b.scratch[:size+1])
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	return b.scratch[:n], wrongSize(int64(n), size)
+}
+
+// writeObject writes an object that is in memory, and fails if it is another.
+func (b *batch) writeObject(h Hash, data []byte) error {
+	if got := HashOf(data); got != h {
+		return fmt.Errorf("%w: its hash is %s", errContent, got.Short())
+	}
+	return b.writeBytes(b.st.objectPath(h), data)
+}
+
+func wrongSize(n, size int64) error {
+	switch {
+	case n > size:
+		return fmt.Errorf("%w: it has more than the %d bytes that it should", errContent, size)
+	case n < size:
+		return fmt.Errorf("%w: it has %d bytes, not %d", errContent, n, size)
+	}
 	return nil
 }
 
@@ -52,11 +96,8 @@ func writeObject(ctx context.Context, path string, h Hash, size int64, r io.Read
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if n > size {
-		return fmt.Errorf("%w: it has more than the %d bytes that it should", errContent, size)
-	}
-	if n < size {
-		return fmt.Errorf("%w: it has %d bytes, not %d", errContent, n, size)
+	if err := wrongSize(n, size); err != nil {
+		return err
 	}
 	if got := Hash(sum.Sum(nil)); got != h {
 		return fmt.Errorf("%w: its hash is %s", errContent, got.Short())
@@ -96,11 +137,7 @@ func (b *batch) commit() error {
 	if len(b.files) == 0 {
 		return nil
 	}
-	tmp := make([]string, 0, len(b.files))
-	for _, p := range b.files {
-		tmp = append(tmp, p.tmp)
-	}
-	if err := syncFiles(b.st.root, tmp); err != nil {
+	if err := b.syncFiles(); err != nil {
 		return err
 	}
 	b.st.moving.RLock()
@@ -120,8 +157,23 @@ func (b *batch) commit() error {
 		b.files = b.files[1:]
 	}
 	b.bytes = 0
+	if b.loose {
+		return nil
+	}
 	slices.Sort(dirs)
 	return syncDirectories(b.st.root, slices.Compact(dirs))
+}
+
+// syncFiles brings the content of all files to the disk.
+func (b *batch) syncFiles() error {
+	if b.loose {
+		return nil
+	}
+	tmp := make([]string, 0, len(b.files))
+	for _, p := range b.files {
+		tmp = append(tmp, p.tmp)
+	}
+	return syncFiles(b.st.root, tmp)
 }
 
 // drop removes what was not committed.

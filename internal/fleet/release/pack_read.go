@@ -22,6 +22,9 @@ type PackOptions struct {
 	// Accept says why an object is not wanted, or nothing. It is asked before
 	// anything of it is written; without it everything is wanted.
 	Accept func(h Hash, size int64) error
+	// Numbered returns the objects of a release, for packs that name them by their
+	// numbers; without it such packs are refused.
+	Numbered func(release Hash) ([]Object, error)
 }
 
 // A PackResult says what came of a pack.
@@ -61,7 +64,7 @@ const (
 // megabytes, and no object is written any further than its announced size.
 func ReadPack(ctx context.Context, r io.Reader, st *Store, o PackOptions) (PackResult, error) {
 	counted := &countingReader{r: &contextReader{ctx: ctx, r: r}}
-	p := &packReader{in: bufio.NewReaderSize(counted, 64<<10), st: st, batch: st.newBatch(), accept: o.Accept}
+	p := &packReader{in: bufio.NewReaderSize(counted, 64<<10), st: st, batch: st.newBatch(), accept: o.Accept, numbered: o.Numbered}
 	defer p.batch.drop()
 	err := p.run(ctx)
 	if e := p.commit(); e != nil {
@@ -91,6 +94,10 @@ type packReader struct {
 	result  PackResult
 	coded   []byte // scratch: a coded form
 	plain   []byte // scratch: what it says
+
+	numbered func(Hash) ([]Object, error)
+	objects  []Object // of the release by whose numbers objects are named
+	next     int      // the number that follows the one that was named last
 }
 
 func (p *packReader) run(ctx context.Context) error {
@@ -98,9 +105,17 @@ func (p *packReader) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if string(head) != packHead {
-		return fmt.Errorf("read pack: it begins with %.40q, not with %s: %w", head, packHead, ErrPack)
+	if string(head) == packHead {
+		return p.lines(ctx)
 	}
+	if err := p.start(head); err != nil {
+		return err
+	}
+	return p.entries(ctx)
+}
+
+// lines reads what follows the first line of a pack of version 1.
+func (p *packReader) lines(ctx context.Context) error {
 	for n := 0; ; n++ {
 		line, err := p.line(ctx)
 		if err != nil {
@@ -163,20 +178,46 @@ func (p *packReader) object(ctx context.Context, n int, line []byte) error {
 	if h.Length < 0 || h.Length > MaxFileBytes+slack {
 		return fmt.Errorf("read pack: object %d has %d bytes: %w", n, h.Length, ErrPack)
 	}
+	return p.body(ctx, h)
+}
+
+// body reads what follows the header of an object.
+func (p *packReader) body(ctx context.Context, h Header) error {
 	body := &io.LimitedReader{R: streamReader{p.in}, N: h.Length}
 	bad, err := p.take(ctx, h, body)
 	if err != nil {
 		return err
 	}
+	if err := p.skip(ctx, body); err != nil {
+		return err
+	}
+	if bad != nil {
+		if err := p.bad(h.Hash, bad); err != nil {
+			return err
+		}
+	}
+	return p.commitFull()
+}
+
+// skip reads what is left of a body.
+func (p *packReader) skip(ctx context.Context, body *io.LimitedReader) error {
 	if _, err := io.Copy(io.Discard, body); err != nil || body.N > 0 {
 		return p.cut(ctx, cmp.Or(err, io.EOF))
 	}
-	if bad != nil {
-		if len(p.result.Bad) == maxBad {
-			return fmt.Errorf("read pack: more than %d objects are bad, the last because %w: %w", maxBad, bad, ErrPack)
-		}
-		p.result.Bad = append(p.result.Bad, BadObject{Hash: h.Hash, Reason: bad.Error()})
+	return nil
+}
+
+// bad notes an object that was not stored.
+func (p *packReader) bad(h Hash, why error) error {
+	if len(p.result.Bad) == maxBad {
+		return fmt.Errorf("read pack: more than %d objects are bad, the last because %w: %w", maxBad, why, ErrPack)
 	}
+	p.result.Bad = append(p.result.Bad, BadObject{Hash: h, Reason: why.Error()})
+	return nil
+}
+
+// commitFull stores a group of objects when it is large enough.
+func (p *packReader) commitFull() error {
 	if len(p.batch.files) >= groupFiles || p.batch.bytes >= groupBytes {
 		return p.commit()
 	}
@@ -189,10 +230,8 @@ func (p *packReader) take(ctx context.Context, h Header, body *io.LimitedReader)
 	if what := h.wrong(); what != "" {
 		return errors.New(what), nil
 	}
-	if p.accept != nil {
-		if err := p.accept(h.Hash, h.Size); err != nil {
-			return err, nil
-		}
+	if bad := p.unwanted(h); bad != nil {
+		return bad, nil
 	}
 	if p.has(h) {
 		p.result.Had++
@@ -210,6 +249,14 @@ func (p *packReader) take(ctx context.Context, h Header, body *io.LimitedReader)
 		return nil, p.cut(ctx, err)
 	}
 	return nil, fmt.Errorf("store object %s of a pack: %w", h.Hash.Short(), err)
+}
+
+// unwanted says why an object is not wanted, or nothing.
+func (p *packReader) unwanted(h Header) error {
+	if p.accept == nil {
+		return nil
+	}
+	return p.accept(h.Hash, h.Size)
 }
 
 // errStream says that the stream ended within an object, or could not be read.
@@ -251,7 +298,7 @@ func (p *packReader) store(ctx context.Context, h Header, body *io.LimitedReader
 			return err
 		}
 	case Brotli:
-		if err := p.brotli(ctx, h, body); err != nil {
+		if err := p.brotli(h, body); err != nil {
 			return err
 		}
 	case Zstd, Blocks:
@@ -263,7 +310,7 @@ func (p *packReader) store(ctx context.Context, h Header, body *io.LimitedReader
 	return nil
 }
 
-func (p *packReader) brotli(ctx context.Context, h Header, body *io.LimitedReader) error {
+func (p *packReader) brotli(h Header, body *io.LimitedReader) error {
 	var err error
 	if p.coded, err = readBody(p.coded[:0], body); err != nil {
 		return err
@@ -271,7 +318,7 @@ func (p *packReader) brotli(ctx context.Context, h Header, body *io.LimitedReade
 	if p.plain, err = encode.Decode(p.plain[:0], p.coded, encode.Brotli, h.Size); err != nil {
 		return fmt.Errorf("%w: %w", errContent, err)
 	}
-	if err := p.plainObject(ctx, h); err != nil {
+	if err := p.plainObject(h); err != nil {
 		return err
 	}
 	level, _ := parseLevel(h.Level)
@@ -385,14 +432,17 @@ func (f faultReader) Read(p []byte) (int, error) {
 }
 
 // plainObject writes the object that is in plain.
-func (p *packReader) plainObject(ctx context.Context, h Header) error {
+func (p *packReader) plainObject(h Header) error {
 	if p.st.Has(h.Hash) {
 		if HashOf(p.plain) != h.Hash { // then the coded form is of something else
 			return fmt.Errorf("%w: its hash is %s", errContent, HashOf(p.plain).Short())
 		}
 		return nil
 	}
-	return p.batch.write(ctx, h.Hash, h.Size, bytes.NewReader(p.plain))
+	if err := wrongSize(int64(len(p.plain)), h.Size); err != nil {
+		return err
+	}
+	return p.batch.writeObject(h.Hash, p.plain)
 }
 
 // readBody appends all of an object to buf.

@@ -32,16 +32,23 @@ type Packer struct {
 type Source struct {
 	Hash Hash
 	Size int64
-	Open func() (*os.File, error)
+	Open func() (Content, error)
+}
+
+// A Content is an open object. A base's is read in any order.
+type Content interface {
+	io.Reader
+	io.ReaderAt
+	io.Closer
 }
 
 // A Prepared is an object in the form in which it travels. It can be sent to any
 // number of packs, one after the other or at once, until it is closed.
 type Prepared struct {
 	Header
-	data   []byte                   // the form, if it is in memory
-	open   func() (*os.File, error) // otherwise
-	remove string                   // a file to remove when it is closed
+	data   []byte                  // the form, if it is in memory
+	open   func() (Content, error) // otherwise
+	remove string                  // a file to remove when it is closed
 }
 
 // Close gives up what a prepared object holds.
@@ -60,7 +67,7 @@ func (st *Store) Prepared(h Hash) (*Prepared, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare object %s: %w", h.Short(), err)
 	}
-	o := Source{Hash: h, Size: info.Size(), Open: func() (*os.File, error) { return st.Open(h) }}
+	o := Source{Hash: h, Size: info.Size(), Open: func() (Content, error) { return st.Open(h) }}
 	if data, level, ok := st.Coded(h, encode.Brotli); ok {
 		return brotliForm(o, data, level), nil
 	}
@@ -114,7 +121,7 @@ func (p *Packer) prepare(ctx context.Context, o Source, compressible bool, base 
 		return best, nil
 	}
 	if base != nil && base.Size > 0 {
-		if err := against(ctx, best, content, base); err != nil {
+		if err := against(ctx, best, content, base, compressible); err != nil {
 			return nil, err
 		}
 	}
@@ -201,7 +208,7 @@ func (p *Packer) code(best *Prepared, content []byte) error {
 
 // against replaces the best form so far by one that refers to the base, if that
 // is shorter.
-func against(ctx context.Context, best *Prepared, content []byte, base *Source) error {
+func against(ctx context.Context, best *Prepared, content []byte, base *Source, compressible bool) error {
 	f, err := openBase(base)
 	if f == nil {
 		return err
@@ -211,6 +218,9 @@ func against(ctx context.Context, best *Prepared, content []byte, base *Source) 
 	if err := writeBlocks(&instructions, &contextReader{ctx: ctx, r: bytes.NewReader(content)}, best.Size, f, base.Size); err != nil {
 		return err
 	}
+	if !compressible && instructions.Len() > len(content)/20*19 {
+		return nil // another picture, which has nothing of the one before
+	}
 	data, err := encode.Encode(nil, instructions.Bytes(), encode.Zstd, encode.Best)
 	if err != nil {
 		return err
@@ -219,9 +229,9 @@ func against(ctx context.Context, best *Prepared, content []byte, base *Source) 
 	if best.Length < worthDictionary || base.Size > MaxDictionary {
 		return nil
 	}
-	dictionary, err := readFile(f, MaxDictionary)
-	if err != nil {
-		return fmt.Errorf("read base: %w", err)
+	dictionary := make([]byte, base.Size)
+	if _, err := io.ReadFull(io.NewSectionReader(f, 0, base.Size), dictionary); err != nil {
+		return fmt.Errorf("read base: %w", unexpected(err))
 	}
 	if data, err = encodeAgainst(content, dictionary); err != nil {
 		return err
@@ -231,20 +241,23 @@ func against(ctx context.Context, best *Prepared, content []byte, base *Source) 
 }
 
 // openBase opens a base, or returns nil if there is none to refer to any more.
-func openBase(base *Source) (*os.File, error) {
+func openBase(base *Source) (Content, error) {
 	f, err := base.Open()
-	if errors.Is(err, fs.ErrNotExist) {
+	_, corrupt := errors.AsType[*CorruptError](err)
+	if corrupt || errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open base: %w", err)
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open base: %w", err), f.Close())
-	}
-	if info.Size() != base.Size {
-		return nil, f.Close() // damaged; the receiver's is not
+	if file, ok := f.(*os.File); ok {
+		info, err := file.Stat()
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("open base: %w", err), f.Close())
+		}
+		if info.Size() != base.Size {
+			return nil, f.Close() // damaged; the receiver's is not
+		}
 	}
 	return f, nil
 }
@@ -272,12 +285,7 @@ func encodeAgainst(content, dictionary []byte) ([]byte, error) {
 
 // readSource reads an object that fits into memory.
 func readSource(o Source) ([]byte, error) {
-	f, err := o.Open()
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	content, err := readFile(f, MaxDictionary)
+	content, err := appendSource(make([]byte, 0, o.Size), o)
 	if err != nil {
 		return nil, err
 	}
@@ -304,7 +312,7 @@ func (p *Packer) prepareLarge(ctx context.Context, o Source, compressible bool, 
 	if form.Length >= o.Size {
 		return whole, os.Remove(spool.Name())
 	}
-	form.open, form.remove = func() (*os.File, error) { return os.Open(spool.Name()) }, spool.Name()
+	form.open, form.remove = func() (Content, error) { return os.Open(spool.Name()) }, spool.Name()
 	return form, nil
 }
 

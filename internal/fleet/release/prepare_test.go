@@ -19,7 +19,7 @@ func source(t testing.TB, content []byte) Source {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return Source{Hash: HashOf(content), Size: int64(len(content)), Open: func() (*os.File, error) { return os.Open(path) }}
+	return Source{Hash: HashOf(content), Size: int64(len(content)), Open: func() (Content, error) { return os.Open(path) }}
 }
 
 // noise returns bytes that nothing makes smaller.
@@ -75,7 +75,8 @@ func TestAnObjectTravelsInTheFormThatIsShortest(t *testing.T) {
 		"a page with a base of nothing":   {page, "text/html", []byte{}, Brotli, int64(len(page)) / 2},
 		"a page with a base that differs": {page, "text/html", noise, Zstd, int64(len(page)) / 2},
 		"a page whose base is cut":        {edited, "text/html", page[:100], Brotli, int64(len(page)) / 2},
-		"noise of short pieces of it":     {shuffled, "image/png", noise, Zstd, int64(len(shuffled)) / 2},
+		"noise of short pieces of it":     {shuffled, "text/plain", noise, Zstd, int64(len(shuffled)) / 2},
+		"another picture":                 {noise[50_000:], "image/png", noise[:50_000], Identity, 50_000},
 		"a text too large for a coding":   {randomText(4, MaxCoded+1), "text/html", nil, Zstd, MaxCoded / 2},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -121,7 +122,7 @@ func TestAnObjectTooLargeForMemoryTravelsInBlocksThatAreSpooled(t *testing.T) {
 		"edited":                   {edited, "video/mp4", new(source(t, base)), Blocks, 200},
 		"new text":                 {text, "text/csv", nil, Blocks, MaxDictionary / 2},
 		"a film":                   {edited[1:], "video/mp4", nil, Identity, int64(len(edited))},
-		"with a base that is gone": {text[2:], "video/mp4", &Source{Hash: Hash{1}, Size: 5, Open: func() (*os.File, error) { return nil, fs.ErrNotExist }}, Blocks, MaxDictionary / 2},
+		"with a base that is gone": {text[2:], "video/mp4", &Source{Hash: Hash{1}, Size: 5, Open: func() (Content, error) { return nil, fs.ErrNotExist }}, Blocks, MaxDictionary / 2},
 	} {
 		t.Run(what, func(t *testing.T) {
 			o, err := p.Prepare(t.Context(), source(t, tt.content), tt.mediaType, tt.base)
@@ -181,7 +182,7 @@ func TestTheBestFormIsSentBehindAndKept(t *testing.T) {
 	if data, level, ok := st.Coded(src.Hash, encode.Brotli); !ok || level != encode.Best || !bytes.Equal(data, best.data) {
 		t.Errorf("the store has %s, %v", level, ok)
 	}
-	src.Open = func() (*os.File, error) { return nil, errors.New("read again") }
+	src.Open = func() (Content, error) { return nil, errors.New("read again") }
 	if again, err := p.Best(src, "text/html"); err != nil || !bytes.Equal(again.data, best.data) {
 		t.Errorf("the cache does not have it: %v", err)
 	}

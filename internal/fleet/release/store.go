@@ -32,6 +32,7 @@ const (
 // from deploying.
 type Store struct {
 	dir    string
+	loose  bool     // see OpenCopies
 	tmp    string   // a directory of this store alone
 	root   *os.File // dir, open so that no error of the disk below it goes unseen
 	unlock func() error
@@ -63,13 +64,20 @@ func (e *CorruptError) Error() string {
 
 // OpenStore opens the store in dir, which it makes. Whatever was being written
 // when a process died is removed.
-func OpenStore(dir string) (*Store, error) {
-	st := &Store{dir: dir}
+func OpenStore(dir string) (*Store, error) { return (&Store{dir: dir}).open() }
+
+// OpenCopies opens a store whose objects can be had elsewhere, and are hashed before
+// anybody relies on them: they get their names without having been brought to the
+// disk, which spares the wait for it, so that after a power failure some may be
+// damaged. Manifests are brought to the disk all the same.
+func OpenCopies(dir string) (*Store, error) { return (&Store{dir: dir, loose: true}).open() }
+
+func (st *Store) open() (*Store, error) {
 	if err := st.prepare(); err != nil {
 		if st.root != nil {
 			err = errors.Join(err, st.root.Close())
 		}
-		return nil, fmt.Errorf("open store %s: %w", dir, err)
+		return nil, fmt.Errorf("open store %s: %w", st.dir, err)
 	}
 	return st, nil
 }
@@ -286,6 +294,26 @@ func (st *Store) Open(h Hash) (*os.File, error) {
 	f, err := os.Open(st.objectPath(h))
 	if err != nil {
 		return nil, fmt.Errorf("open object %s: %w", h.Short(), err)
+	}
+	return f, nil
+}
+
+// OpenVerified is Open after having hashed the object. One that the disk has damaged
+// is removed and a *[CorruptError].
+func (st *Store) OpenVerified(h Hash) (*os.File, error) {
+	f, err := st.Open(h)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return nil, errors.Join(fmt.Errorf("read object %s: %w", h.Short(), err), f.Close())
+	}
+	if Hash(sum.Sum(nil)) != h {
+		return nil, errors.Join(f.Close(), st.Discard(h))
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, errors.Join(fmt.Errorf("read object %s: %w", h.Short(), err), f.Close())
 	}
 	return f, nil
 }

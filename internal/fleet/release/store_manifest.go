@@ -36,6 +36,7 @@ func (st *Store) PutEncoded(id Hash, m *Manifest, text, statement []byte) error 
 	}
 	path := st.manifestPath(id)
 	b := st.newBatch()
+	b.loose = false
 	defer b.drop()
 	if statement != nil {
 		// Before the manifest, which is what makes the release be there.

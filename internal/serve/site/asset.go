@@ -91,12 +91,15 @@ func (a *asset) tag(coding encode.Coding, level encode.Level) string {
 	tag := hex.EncodeToString(a.hash[:16])
 	switch {
 	case coding == encode.Identity:
-		return `"` + tag + `"`
+		return Tag(a.hash)
 	case level == encode.Quick:
 		return `"` + tag + "-quick-" + coding.String() + `"`
 	}
 	return `"` + tag + "-" + coding.String() + `"`
 }
+
+// Tag returns the entity tag of content with a hash, in no coding.
+func Tag(hash body.Key) string { return `"` + hex.EncodeToString(hash[:16]) + `"` }
 
 // addForm gives the asset a form while it is being built, and returns it.
 func (a *asset) addForm(coding encode.Coding, level encode.Level, mem *body.Body, disk *diskFile) *form {
