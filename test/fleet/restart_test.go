@@ -82,3 +82,43 @@ func TestAPOPThatIsKilledWhileVisitorsAreAskedCostsADeployAtMost(t *testing.T) {
 		}
 	}
 }
+
+// Where a deploy is small it goes in one request, whose parts are carried out one by one.
+// Whoever deploys, or the POP, is killed before it, in its middle and after it: each POP
+// serves a whole release, and the same command goes on.
+func TestABatchThatIsKilledIsMadeWholeByTheNext(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "au", "fr")
+	for _, n := range c.nodes {
+		n.gate.batches = true // before anything goes through
+	}
+	version := 0
+	c.writeVersion(version)
+	c.wants("deploy", "live on 2 of 2")
+	for i, n := range c.nodes {
+		for _, when := range []moment{before, during, after} {
+			for _, who := range []string{"who deploys", "the POP"} {
+				version++
+				c.writeVersion(version)
+				what := fmt.Sprintf("%s killed %s the batch to POP %d", who, when, i)
+				held := n.gate.stop("POST batch", when)
+				d := c.deploy("")
+				c.reach(held, d)
+				if who == "the POP" {
+					n.kill()
+					n.start()
+				} else {
+					d.kill()
+					c.end(d)
+				}
+				close(held.goOn)
+				c.end(d)
+				c.whole(what, version-1, version)
+				c.wants("deploy")
+				if c.serves(version); t.Failed() {
+					t.Fatalf("after %s", what)
+				}
+			}
+		}
+	}
+}
