@@ -192,13 +192,9 @@ func (s *pennySide) deploy(ctx context.Context, t *tree, c change) (sample, erro
 	if err := os.WriteFile(file, fmt.Appendf(nil, "fleet = %q\n\n[sites.%q]\nfiles = %q\n", fleetName, siteName, t.dir), 0o600); err != nil {
 		return sample{}, err
 	}
-	daemons := make([]*daemon, len(s.agents))
-	for i, a := range s.agents {
-		daemons[i] = a.daemon
-	}
 	cmd := exec.Command(s.binary, "deploy", "--json", "--quiet", "--all", "--state", s.state(), "-f", file) //nolint:noctx // the spawner ends it
 	var said string
-	out, err := measure(s.network, daemons, func() (took, cpu time.Duration, err error) {
+	out, err := measure(s.network, s.daemons(), func() (took, cpu time.Duration, err error) {
 		said, took, cpu, err = s.spawn.run(ctx, cmd)
 		return took, cpu, err
 	})
@@ -267,6 +263,44 @@ func (s *pennySide) pause(paused bool) error {
 	}
 	return errors.Join(errs...)
 }
+
+// daemons are the agents' processes.
+func (s *pennySide) daemons() []*daemon {
+	all := make([]*daemon, len(s.agents))
+	for i, a := range s.agents {
+		all[i] = a.daemon
+	}
+	return all
+}
+
+// rest waits until the agents have made the codings of what was deployed before, which
+// takes a while after a first deploy: not longer than restPatience.
+func (s *pennySide) rest(ctx context.Context) error {
+	const every, little, quiet = time.Second, 20 * time.Millisecond, 3 // seconds in a row with little CPU time
+	before, err := cpuOf(s.daemons())
+	if err != nil {
+		return err
+	}
+	for since, end := 0, time.Now().Add(restPatience); since < quiet && time.Now().Before(end); {
+		select {
+		case <-time.After(every):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		now, err := cpuOf(s.daemons())
+		if err != nil {
+			return err
+		}
+		if since++; now-before > little {
+			since = 0
+		}
+		before = now
+	}
+	return nil
+}
+
+// restPatience is how long agents may go on with what they were given before.
+const restPatience = 4 * time.Minute
 
 func (s *pennySide) version() string {
 	info, err := buildinfo.ReadFile(s.binary)

@@ -201,6 +201,9 @@ func (s *rsyncSide) check(t *tree, c change) error {
 
 func (s *rsyncSide) pause(paused bool) error { return s.sshd.pause(paused) }
 
+// rest has nothing to wait for: what rsync was given is done when it ends.
+func (s *rsyncSide) rest(context.Context) error { return nil }
+
 func (s *rsyncSide) version() string {
 	out, err := exec.Command("rsync", "--version").Output() //nolint:noctx // it only prints
 	first, _, _ := strings.Cut(string(out), "\n")

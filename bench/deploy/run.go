@@ -286,6 +286,11 @@ func (b *bench) turn(ctx context.Context, s side, what change) (sample, error) {
 			return sample{}, fmt.Errorf("%s: %w", other.name(), err)
 		}
 	}
+	if !what.first {
+		if err := s.rest(ctx); err != nil {
+			return sample{}, fmt.Errorf("%s: %w", s.name(), err)
+		}
+	}
 	if err := syncFiles(b.dir); err != nil {
 		return sample{}, err
 	}

@@ -27,6 +27,8 @@ type side interface {
 	weather(ctx context.Context, w weather) error
 	// deploy deploys a tree. What changed is known, so that what arrived can be checked: all, if it is nil.
 	deploy(ctx context.Context, t *tree, changed change) (sample, error)
+	// rest waits until it has nothing left to do of what it was given before.
+	rest(ctx context.Context) error
 	// pause keeps it from doing anything of its own.
 	pause(paused bool) error
 	version() string
