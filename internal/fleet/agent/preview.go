@@ -100,14 +100,23 @@ func (a *Agent) loadPreviews(ctx context.Context, s *hostedSite) error {
 	return nil
 }
 
-func (a *Agent) loadPreview(s *hostedSite, file string) (*preview, error) {
+// keptAboutPreview reads a statement about a preview back.
+func (a *Agent) keptAboutPreview(s *hostedSite, file string) (*keys.Statement, []byte, error) {
 	raw, err := a.dir.read(api.MaxStatement, sitesDir, s.name, previewsDir, file)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	st, err := keys.ParseStatement(raw)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return st, raw, nil
+}
+
+func (a *Agent) loadPreview(s *hostedSite, file string) (*preview, error) {
+	st, raw, err := a.keptAboutPreview(s, file)
+	if err != nil {
+		return nil, err
 	}
 	return readPreview(st, raw, a.enrolment.Fleet, s.name)
 }

@@ -53,13 +53,9 @@ func readPreviewEnd(st *keys.Statement, raw []byte, fleet, siteName string) (*pr
 
 // loadPreviewEnd reads one back.
 func (a *Agent) loadPreviewEnd(s *hostedSite, file string) (*previewEnd, error) {
-	raw, err := a.dir.read(api.MaxStatement, sitesDir, s.name, previewsDir, file)
+	st, raw, err := a.keptAboutPreview(s, file)
 	if err != nil {
 		return nil, err
-	}
-	st, err := keys.ParseStatement(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return readPreviewEnd(st, raw, a.enrolment.Fleet, s.name)
 }

@@ -308,22 +308,31 @@ func incomplete(site string, id release.Hash, missing []release.Hash, bytes int6
 	}
 }
 
-// getManifest answers with a release's manifest.
-func (a *Agent) getManifest(c *call) error {
+// askedManifest returns the release in the path, and its manifest.
+func (a *Agent) askedManifest(c *call) (release.Hash, *release.Manifest, error) {
 	id, err := c.releaseID()
 	if err != nil {
-		return err
+		return id, nil, err
 	}
 	s, err := a.site(c.site())
 	if err != nil {
-		return err
+		return id, nil, err
 	}
 	if _, ok := s.record(id); !ok {
-		return noRelease(s.name, id)
+		return id, nil, noRelease(s.name, id)
 	}
 	m, err := a.store.Manifest(id)
 	if err != nil {
-		return a.lostManifest(c, s, id, err)
+		return id, nil, a.lostManifest(c, s, id, err)
+	}
+	return id, m, nil
+}
+
+// getManifest answers with a release's manifest.
+func (a *Agent) getManifest(c *call) error {
+	id, m, err := a.askedManifest(c)
+	if err != nil {
+		return err
 	}
 	if raw, err := a.store.Statement(id); err == nil { // it is the release's, and may be gone with it
 		c.w.Header().Set(api.HeaderStatement, base64.StdEncoding.EncodeToString(raw))
@@ -335,20 +344,9 @@ func (a *Agent) getManifest(c *call) error {
 
 // getCodings says which of a release's best codings the POP lacks, for who makes them.
 func (a *Agent) getCodings(c *call) error {
-	id, err := c.releaseID()
+	_, m, err := a.askedManifest(c)
 	if err != nil {
 		return err
-	}
-	s, err := a.site(c.site())
-	if err != nil {
-		return err
-	}
-	if _, ok := s.record(id); !ok {
-		return noRelease(s.name, id)
-	}
-	m, err := a.store.Manifest(id)
-	if err != nil {
-		return a.lostManifest(c, s, id, err)
 	}
 	lacking, err := a.store.LacksBest(m)
 	if err != nil {
